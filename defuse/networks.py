@@ -1,0 +1,179 @@
+"""The classifiers, the oracles' networks and the VAE. Images are float32 (N, C, 32, 32) in [0, 1]."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import resnet18
+
+from defuse.storage import StorageError, load_weights, save_weights
+
+
+class Normalise(nn.Module):
+    """Shift and scale each channel, so that decoded and real images take the same way in."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("std", torch.ones(channels))
+
+    def fit(self, images: Tensor) -> None:
+        """Take mean and standard deviation per channel of `images`, float32 (N, C, H, W)."""
+        self.mean = images.mean(dim=(0, 2, 3))
+        self.std = images.std(dim=(0, 2, 3)).clamp_min(1e-3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images - self.mean[:, None, None]) / self.std[:, None, None]
+
+
+def small_cnn(channels: int, classes: int, width: int) -> nn.Module:
+    """Two convolutions with pooling and two linear layers, as in the paper's MNIST classifier."""
+    return nn.Sequential(
+        nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(width, 2 * width, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(2 * width * 64, 8 * width), nn.ReLU(), nn.Linear(8 * width, classes),
+    )  # fmt: skip
+
+
+def convolution(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
+    """3x3 convolution, batch norm, ReLU."""
+    return [nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+
+
+def vgg(channels: int, classes: int, width: int) -> nn.Module:
+    """Three scales of two 3x3 convolutions with batch norm, then global average pooling."""
+    return nn.Sequential(
+        *convolution(channels, width), *convolution(width, width), nn.MaxPool2d(2),
+        *convolution(width, 2 * width), *convolution(2 * width, 2 * width), nn.MaxPool2d(2),
+        *convolution(2 * width, 4 * width), *convolution(4 * width, 4 * width),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4 * width, classes),
+    )  # fmt: skip
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions with a 1x1 shortcut (He et al. 2016)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int):
+        super().__init__()
+        self.body = nn.Sequential(*convolution(inputs, outputs, stride), *convolution(outputs, outputs)[:2])
+        self.shortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return torch.relu(self.body(features) + self.shortcut(features))
+
+
+def small_residual(channels: int, classes: int, width: int) -> nn.Module:
+    """A 3x3 stem at full resolution and three residual blocks, each at half the resolution before."""
+    return nn.Sequential(
+        *convolution(channels, width),
+        ResidualBlock(width, 2 * width, 2), ResidualBlock(2 * width, 4 * width, 2),
+        ResidualBlock(4 * width, 4 * width, 2),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4 * width, classes),
+    )  # fmt: skip
+
+
+def resnet(channels: int, classes: int, stem: str) -> nn.Module:
+    """torchvision's ResNet-18 with a stem by name.
+
+    `imagenet`: 7x7 stride 2 and pooling (32x32 -> 8x8); `pooled_3x3`: 3x3 stride 1 and pooling (-> 16x16);
+    `cifar`: 3x3 stride 1 without pooling (-> 32x32).
+    """
+    network = resnet18(num_classes=classes)
+    if stem == "imagenet":
+        network.conv1 = nn.Conv2d(channels, 64, 7, 2, 3, bias=False)
+    else:
+        network.conv1 = nn.Conv2d(channels, 64, 3, 1, 1, bias=False)
+    if stem == "cifar":
+        network.maxpool = nn.Identity()
+    return network
+
+
+def build_classifier(
+    architecture: str, channels: int, classes: int, width: int | None = None, stem: str | None = None
+) -> nn.Sequential:
+    """Untrained classifier: images float32 (N, C, 32, 32) in [0, 1] -> logits float32 (N, classes).
+
+    Args:
+        architecture: `small_cnn`, `vgg`, `small_residual` (all with `width`) or `resnet18` (with `stem`).
+        channels: image channels, 1 or 3.
+        classes: number of classes.
+        width: channels of the first convolution.
+        stem: `imagenet`, `pooled_3x3` or `cifar`.
+
+    Raises:
+        ValueError: the architecture is unknown.
+    """
+    if architecture == "resnet18":
+        body = resnet(channels, classes, stem or "imagenet")
+    else:
+        builders = {"small_cnn": small_cnn, "vgg": vgg, "small_residual": small_residual}
+        if architecture not in builders or width is None:
+            raise ValueError(f"no classifier {architecture!r} of width {width}")
+        body = builders[architecture](channels, classes, width)
+    return nn.Sequential(Normalise(channels), body)
+
+
+class VAE(nn.Module):
+    """Convolutional variational autoencoder of 32x32 images.
+
+    The paper's encoder is four convolutions of kernel 4, stride 2, padding 1 and a linear layer to mean and
+    log-variance; the decoder is its mirror [code]. `scale` is the logarithm of the Gaussian likelihood's
+    standard deviation, learnt; other likelihoods leave it alone.
+    """
+
+    def __init__(self, channels: int, latent_dim: int, width: int, batch_norm: bool):
+        super().__init__()
+        def activation() -> list[nn.Module]:
+            return [nn.BatchNorm2d(width), nn.ReLU()] if batch_norm else [nn.ReLU()]
+
+        inputs, down, up = channels, [], []
+        for _ in range(4):
+            down += [nn.Conv2d(inputs, width, 4, 2, 1), *activation()]
+            inputs = width
+        for _ in range(3):
+            up += [nn.ConvTranspose2d(width, width, 4, 2, 1), *activation()]
+        self.latent_dim = latent_dim
+        self.encoder = nn.Sequential(*down, nn.Flatten(), nn.Linear(4 * width, 2 * latent_dim))
+        self.decoder = nn.Sequential(
+            nn.Linear(latent_dim, 4 * width), nn.ReLU(), nn.Unflatten(1, (width, 2, 2)),
+            *up, nn.ConvTranspose2d(width, channels, 4, 2, 1),
+        )  # fmt: skip
+        self.scale = nn.Parameter(torch.zeros(()))
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+
+    def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Posterior of images (N, C, 32, 32): mean and log-variance, each (N, latent_dim)."""
+        mean, log_variance = self.encoder(images).float().chunk(2, dim=1)
+        return mean, log_variance.clamp(-12.0, 6.0)
+
+    def decode_logits(self, codes: Tensor) -> Tensor:
+        """Decoder output before the sigmoid, (N, C, 32, 32)."""
+        return self.decoder(codes).float()
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Images in [0, 1] of latent codes (N, latent_dim)."""
+        return torch.sigmoid(self.decode_logits(codes))
+
+
+def save_network(path: Path, network: nn.Module, **description: Any) -> None:
+    """Write a network with the arguments that built it: `build_classifier`'s or `VAE`'s."""
+    save_weights(path, network.state_dict(), description)
+
+
+def load_network(path: Path, build: Any) -> Any:
+    """Rebuild a network with `build` (`build_classifier` or `VAE`), on the CPU, in evaluation mode.
+
+    Raises:
+        StorageError: missing or damaged file, or weights that do not fit the network.
+    """
+    weights, description = load_weights(path)
+    try:
+        network = build(**description)
+        network.load_state_dict(weights)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise StorageError(f"{path}: weights of another network ({error})") from error
+    return network.eval()

@@ -1,0 +1,123 @@
+"""Reading and writing: atomic, free of pickles, the same bytes for the same content."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+
+class StorageError(Exception):
+    """A file that is missing, damaged or of another kind than its reader expects."""
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Temporary path beside `path`; renamed to it when the block ends well, removed when it raises."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_arrays(path: Path, **arrays: np.ndarray) -> None:
+    """Write named arrays as a compressed `.npz`."""
+    with atomic_path(path) as temporary:
+        np.savez_compressed(temporary, allow_pickle=False, **arrays)
+
+
+def load_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Read every array of an `.npz`; nothing is ever unpickled.
+
+    Raises:
+        StorageError: the file is missing, truncated, or holds Python objects.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except FileNotFoundError:
+        raise StorageError(f"{path}: no such file") from None
+    except Exception as error:
+        raise StorageError(f"{path}: not a readable .npz of plain arrays ({error})") from error
+
+
+def save_weights(path: Path, weights: dict[str, Tensor], network: dict[str, Any]) -> None:
+    """Write a network's weights as safetensors, with the description that rebuilds it in the header."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata={"network": json.dumps(network, sort_keys=True)})
+
+
+def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read weights and the network's description, as `save_weights` wrote them.
+
+    Raises:
+        StorageError: the file is missing, damaged, or was not written by `save_weights`.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            network = json.loads((file.metadata() or {})["network"])
+            return {name: file.get_tensor(name) for name in file.keys()}, network  # noqa: SIM118
+    except FileNotFoundError:
+        raise StorageError(f"{path}: no such file") from None
+    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+        raise StorageError(f"{path}: not a safetensors file of this package ({error})") from error
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write JSON with sorted keys; NaN is written as null, since JSON has no NaN."""
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {str(key): plain(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(item) for item in value]
+        if isinstance(value, np.generic):
+            value = value.item()
+        if isinstance(value, float):
+            return float(f"{value:.8g}") if np.isfinite(value) else None
+        return value
+
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(plain(content), indent=2, sort_keys=True) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        StorageError: the file is missing or no JSON.
+    """
+    try:
+        return json.loads(path.read_text())
+    except (FileNotFoundError, json.JSONDecodeError) as error:
+        raise StorageError(f"{path}: no readable JSON ({error})") from error
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write a tidy table as CSV, without the index, floats to eight significant digits."""
+    with atomic_path(path) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.8g", lineterminator="\n")
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a CSV table.
+
+    Raises:
+        StorageError: the file is missing or no table.
+    """
+    try:
+        return pd.read_csv(path)
+    except (FileNotFoundError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise StorageError(f"{path}: no readable table ({error})") from error
