@@ -38,15 +38,15 @@ def save_arrays(path: Path, **arrays: np.ndarray) -> None:
         np.savez_compressed(temporary, allow_pickle=False, **arrays)
 
 
-def load_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Read every array of an `.npz`; nothing is ever unpickled.
+def load_arrays(path: Path, *names: str) -> dict[str, np.ndarray]:
+    """Read the named arrays of an `.npz`, or all of them; nothing is ever unpickled.
 
     Raises:
-        StorageError: the file is missing, truncated, or holds Python objects.
+        StorageError: the file is missing, truncated, holds Python objects, or lacks a name.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+            return {name: file[name] for name in names or file.files}
     except FileNotFoundError:
         raise StorageError(f"{path}: no such file") from None
     except Exception as error:

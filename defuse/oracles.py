@@ -1,0 +1,55 @@
+"""The annotators' networks: their doubts, and the confidence below which they say "not recognisable"."""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from defuse.training import predict
+
+ABSTAIN = -1
+
+
+def confidence(logits: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Most likely class int64 (N,) and its softmax probability float32 (N,) of logits (N, classes)."""
+    highest = torch.softmax(logits, 1).max(1)
+    return highest.indices.numpy(), highest.values.numpy()
+
+
+def blends(images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+    """Half-and-half mixtures of two images of different classes: images without a right label.
+
+    Args:
+        images: float32 (N, C, H, W).
+        labels: int64 (N,).
+        generator: draws the partners.
+
+    Returns:
+        float32 (M, C, H, W), M the number of drawn pairs whose labels differ.
+    """
+    partners = torch.randperm(len(images), generator=generator)
+    differ = labels != labels[partners]
+    return (images[differ] + images[partners][differ]) / 2
+
+
+def calibrate_threshold(oracle: nn.Module, blended: Tensor, rejected: float) -> float:
+    """Confidence that the share `rejected` of blended images does not reach."""
+    return float(np.quantile(confidence(predict(oracle, blended))[1], rejected))
+
+
+def cast_votes(oracles: list[nn.Module], thresholds: list[float], images: Tensor) -> np.ndarray:
+    """Each oracle's label of each image, or ABSTAIN below its threshold, int64 (N, oracles)."""
+    votes = np.empty((len(images), len(oracles)), np.int64)
+    if len(images) == 0:
+        return votes
+    for column, (oracle, threshold) in enumerate(zip(oracles, thresholds)):
+        labels, certainty = confidence(predict(oracle, images))
+        votes[:, column] = np.where(certainty >= threshold, labels, ABSTAIN)
+    return votes
+
+
+def majority(votes: np.ndarray) -> np.ndarray:
+    """Label that more than half of the voters gave, or ABSTAIN, int64 (N,) of votes int64 (N, voters)."""
+    result = np.full(len(votes), ABSTAIN, np.int64)
+    for label in np.unique(votes[votes != ABSTAIN]):
+        result[(votes == label).sum(1) * 2 > votes.shape[1]] = label
+    return result

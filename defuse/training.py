@@ -1,0 +1,222 @@
+"""The one training loop, and evaluation. Images are float32 (N, C, 32, 32) in [0, 1], labels int64 (N,)."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+from threadpoolctl import threadpool_limits
+from torch import Tensor, nn
+from torch.nn import functional
+from tqdm import tqdm
+
+from defuse import params
+from defuse.augmentation import augment
+
+EVALUATION_BATCH = 512
+
+
+class DivergedError(Exception):
+    """The training loss is no longer a finite number."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and how networks run: device, and the number format of training's forward passes."""
+
+    device: torch.device
+    precision: torch.dtype
+
+    def autocast(self) -> AbstractContextManager:
+        """bfloat16 for the layers that gain from it; a no-op with float32."""
+        enabled = self.precision == torch.bfloat16
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
+
+
+def set_up_machine(settings: params.Compute) -> Machine:
+    """Choose the device, pin the threads of torch and BLAS, and ask for deterministic algorithms.
+
+    Raises:
+        params.ParamsError: `device: cuda` where torch sees no CUDA device.
+    """
+    available = torch.cuda.is_available()
+    if settings.device == "cuda" and not available:
+        raise params.ParamsError("compute.device: 'cuda' is not available here; allowed: auto, cpu")
+    torch.set_num_threads(settings.threads)
+    threadpool_limits(settings.threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    name = "cuda" if available and settings.device != "cpu" else "cpu"
+    return Machine(torch.device(name), getattr(torch, settings.precision))
+
+
+def to_machine(network: nn.Module, machine: Machine) -> nn.Module:
+    """Move a network to the machine's device, in the channels-last layout that convolutions prefer."""
+    return network.to(machine.device, memory_format=torch.channels_last)
+
+
+def make_optimizer(network: nn.Module, settings: params.Optimisation) -> torch.optim.Optimizer:
+    """SGD with momentum, or Adam, over all of a network's weights."""
+    common = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(network.parameters(), momentum=settings.momentum, **common)
+    return torch.optim.Adam(network.parameters(), **common)
+
+
+def make_schedule(
+    optimizer: torch.optim.Optimizer, settings: params.Training, items: int
+) -> torch.optim.lr_scheduler.LRScheduler | None:
+    """One-cycle learning rate (Smith 2018) over all steps, or None for a constant one."""
+    if settings.schedule == "constant":
+        return None
+    steps = settings.epochs * max(1, items // settings.batch_size)
+    return torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, steps, pct_start=0.3)
+
+
+def epoch_batches(items: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Index batches of one epoch in random order; a last incomplete batch is left out."""
+    order = torch.randperm(items, generator=generator)
+    batch_size = min(batch_size, items)
+    return iter(order[: items - items % batch_size].split(batch_size))
+
+
+def run_steps(
+    network: nn.Module,
+    batches: Iterable[Tensor],
+    loss_of: Callable[[Tensor], Tensor],
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler | None,
+    progress: tqdm,
+    stop_when_diverged: bool = True,
+) -> float:
+    """One optimiser step for each batch; the training loop of classifier, VAE, oracles and correction.
+
+    Args:
+        network: the network in the mode (training or evaluation) that the caller chose.
+        batches: index batches, int64 (B,).
+        loss_of: scalar loss of an index batch.
+        optimizer: over the network's weights.
+        schedule: stepped after each batch, or None.
+        progress: bar to advance by one per step.
+        stop_when_diverged: raise on a loss that is not finite; a sweep over extreme lambdas goes on instead.
+
+    Returns:
+        Mean loss over the batches.
+
+    Raises:
+        DivergedError: the loss is NaN or infinite.
+    """
+    total, count = 0.0, 0
+    for batch in batches:
+        loss = loss_of(batch)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        if schedule is not None:
+            schedule.step()
+        value = float(loss.detach())
+        if stop_when_diverged and not torch.isfinite(loss):
+            raise DivergedError(f"loss is {value} after {progress.n} steps; lower learning_rate")
+        total, count = total + value, count + 1
+        progress.update()
+        progress.set_postfix(loss=f"{value:.4g}", refresh=False)
+    return total / max(count, 1)
+
+
+def steps_bar(description: str, steps: int) -> tqdm:
+    """Progress bar over optimiser steps; quiet where the output is no terminal."""
+    return tqdm(total=steps, desc=description, unit="step", disable=None, leave=False)
+
+
+@torch.inference_mode()
+def predict(classifier: nn.Module, images: Tensor) -> Tensor:
+    """Logits float32 (N, classes) of images, in evaluation mode and float32, on the CPU.
+
+    Batches keep the memory flat; the classifier's device is where it computes.
+    """
+    device = next(classifier.parameters()).device
+    training = classifier.training
+    classifier.eval()
+    batches = images.split(EVALUATION_BATCH)
+    logits = [classifier(channels_last(batch.to(device))).float().cpu() for batch in batches]
+    classifier.train(training)
+    return torch.cat(logits)
+
+
+def channels_last(images: Tensor) -> Tensor:
+    """The same images in channels-last layout."""
+    return images.contiguous(memory_format=torch.channels_last)
+
+
+def accuracy(classifier: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """Share of images whose highest logit is their label; NaN for no images."""
+    if len(images) == 0:
+        return float("nan")
+    return float((predict(classifier, images).argmax(1) == labels).float().mean())
+
+
+def train_classifier(
+    classifier: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    validation: tuple[Tensor, Tensor],
+    settings: params.TrainClassifier | params.TrainOracle,
+    machine: Machine,
+    generator: torch.Generator,
+    description: str,
+    label_smoothing: float = 0.0,
+    blend_fraction: float = 0.0,
+) -> list[dict[str, float]]:
+    """Train a classifier, in place.
+
+    A share `blend_fraction` of each batch is blended half by half with other images of the batch and labelled
+    with both classes (mixup, Zhang et al. 2018): it teaches the oracles to doubt what lies between digits.
+
+    Args:
+        classifier: from `build_classifier`; its normalisation is fitted to `images` first.
+        images, labels: training data.
+        validation: images and labels whose accuracy is recorded after each epoch.
+        settings: optimisation, epochs and augmentation.
+        machine: device and precision.
+        generator: of batch order, augmentation and blends.
+        description: shown by the progress bar.
+        label_smoothing: share of the target spread over all classes.
+        blend_fraction: share of each batch that is blended.
+
+    Returns:
+        One row per epoch: epoch, training_loss (nats per image), validation_accuracy.
+
+    Raises:
+        DivergedError: the loss is no finite number.
+    """
+    classifier[0].fit(images)
+    to_machine(classifier, machine).train()
+    optimizer = make_optimizer(classifier, settings)
+    schedule = make_schedule(optimizer, settings, len(images))
+
+    def loss_of(batch: Tensor) -> Tensor:
+        inputs = augment(images[batch], settings.augmentation, generator)
+        targets = labels[batch]
+        blended = int(blend_fraction * len(batch))
+        other = targets.clone()
+        if blended:
+            inputs = inputs.clone()
+            partners = torch.arange(blended, 2 * blended) % len(batch)
+            inputs[:blended] = (inputs[:blended] + inputs[partners]) / 2
+            other[:blended] = targets[partners]
+        with machine.autocast():
+            logits = classifier(channels_last(inputs.to(machine.device))).float()
+        losses = [functional.cross_entropy(logits, target.to(machine.device), label_smoothing=label_smoothing)
+                  for target in ([targets, other] if blended else [targets])]
+        return sum(losses) / len(losses)
+
+    curve = []
+    with steps_bar(description, settings.epochs * max(1, len(images) // settings.batch_size)) as progress:
+        for epoch in range(1, settings.epochs + 1):
+            progress.set_description(f"{description} epoch {epoch}/{settings.epochs}")
+            batches = epoch_batches(len(images), settings.batch_size, generator)
+            loss = run_steps(classifier, batches, loss_of, optimizer, schedule, progress)
+            curve.append({
+                "epoch": epoch, "training_loss": loss, "validation_accuracy": accuracy(classifier, *validation)
+            })  # fmt: skip
+    classifier.eval()
+    return curve

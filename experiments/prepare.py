@@ -1,0 +1,44 @@
+"""Read a data set, check it, split validation from training, and write the one array format."""
+
+import os
+from pathlib import Path
+
+from defuse.data import (
+    DataError,
+    check_source,
+    prepare_arrays,
+    provenance_of,
+    read_digits,
+    read_mirror,
+    read_torchvision,
+    split_validation,
+)
+from defuse.params import Settings
+from defuse.randomness import integer_seed
+from defuse.storage import save_arrays, write_json
+from experiments.cell import data_file, dataset_command
+
+
+def prepare(settings: Settings, dataset: str) -> str:
+    chosen = settings.prepare[dataset]
+    mirror = os.environ.get("DEFUSE_DATA_DIR")
+    if dataset == "digits":
+        source = read_digits(chosen.test_fraction, integer_seed(0, "prepare", dataset, "test"))
+    elif mirror:
+        path = Path(mirror) / f"{dataset}.npz"
+        if not path.is_file():
+            raise DataError(f"DEFUSE_DATA_DIR is set, but {path} does not exist; unset it to download instead")
+        source = read_mirror(path)
+    else:
+        source = read_torchvision(dataset, Path("data"))
+    check_source(source, dataset)
+    seed = integer_seed(0, "prepare", dataset, "validation")
+    arrays = prepare_arrays(source, split_validation(source, chosen.validation_fraction, seed))
+    provenance = provenance_of(source, dataset)
+    save_arrays(data_file(dataset), **arrays)
+    write_json(data_file(dataset).with_name("provenance.json"), provenance)
+    return provenance["line"]
+
+
+if __name__ == "__main__":
+    dataset_command("prepare", prepare, __doc__)

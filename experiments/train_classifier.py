@@ -1,0 +1,34 @@
+"""Train the classifier that is to be debugged."""
+
+import pandas as pd
+
+from defuse.data import CLASSES, load_split
+from defuse.networks import build_classifier, save_network
+from defuse.params import Settings
+from defuse.randomness import seeded_torch, torch_generator
+from defuse.storage import write_json, write_table
+from defuse.training import accuracy, set_up_machine, train_classifier
+from experiments.cell import cell_command, cell_folder, data_file
+
+
+def train(settings: Settings, dataset: str, seed: int) -> str:
+    chosen, stage = settings.train_classifier[dataset], "train_classifier"
+    machine = set_up_machine(settings.compute)
+    data = {split: load_split(data_file(dataset), split) for split in ("train", "validation", "test")}
+    network = {**chosen.network.model_dump(), "channels": data["train"][0].shape[1], "classes": CLASSES[dataset]}
+    with seeded_torch(seed, stage, dataset, "weights"):
+        classifier = build_classifier(**network)
+    curve = train_classifier(
+        classifier, *data["train"], data["validation"], chosen, machine,
+        torch_generator(seed, stage, dataset, "batches"), f"classifier {dataset} {seed}", chosen.label_smoothing,
+    )  # fmt: skip
+    measures = {f"{split}_accuracy": accuracy(classifier, *part) for split, part in data.items()}
+    folder = cell_folder(stage, dataset, seed)
+    save_network(folder / "classifier.safetensors", classifier, **network)
+    write_table(folder / "curve.csv", pd.DataFrame(curve))
+    write_json(folder / "metrics.json", measures)
+    return f"accuracy {measures['test_accuracy']:.2%} on test, {measures['train_accuracy']:.2%} on training"
+
+
+if __name__ == "__main__":
+    cell_command("train_classifier", train, __doc__)

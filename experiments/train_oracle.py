@@ -1,0 +1,57 @@
+"""Train the annotators' networks and calibrate when they say "not recognisable"."""
+
+import pandas as pd
+
+from defuse.data import CLASSES, load_split
+from defuse.networks import build_classifier, save_network
+from defuse.oracles import ABSTAIN, blends, calibrate_threshold, cast_votes, majority
+from defuse.params import Settings
+from defuse.randomness import seeded_torch, torch_generator
+from defuse.storage import write_json, write_table
+from defuse.training import accuracy, set_up_machine, train_classifier
+from experiments.cell import ARTIFACTS, data_file, dataset_command
+
+
+def train(settings: Settings, dataset: str) -> str:
+    chosen, stage = settings.train_oracle[dataset], "train_oracle"
+    machine = set_up_machine(settings.compute)
+    data = {split: load_split(data_file(dataset), split) for split in ("train", "validation", "test")}
+    blended = blends(*data["validation"], torch_generator(0, stage, dataset, "blends"))
+    folder = ARTIFACTS / stage / dataset
+    oracles, thresholds, rows = [], [], []
+    for index, network in enumerate(chosen.networks):
+        built = {**network.model_dump(), "channels": data["train"][0].shape[1], "classes": CLASSES[dataset]}
+        with seeded_torch(0, stage, dataset, "weights", str(index)):
+            oracle = build_classifier(**built)
+        train_classifier(
+            oracle, *data["train"], data["validation"], chosen, machine,
+            torch_generator(0, stage, dataset, "batches", str(index)), f"oracle {index} {dataset}",
+            blend_fraction=chosen.blend_fraction,
+        )  # fmt: skip
+        save_network(folder / f"oracle_{index}.safetensors", oracle, **built)
+        threshold = calibrate_threshold(oracle, blended, chosen.blends_rejected)
+        recognised = {split: (cast_votes([oracle], [threshold], data[split][0]) != ABSTAIN).mean()
+                      for split in ("validation", "test")}
+        oracles.append(oracle)
+        thresholds.append(threshold)
+        rows.append({
+            "oracle": index, "architecture": network.architecture, "threshold": threshold,
+            "validation_accuracy": accuracy(oracle, *data["validation"]),
+            "test_accuracy": accuracy(oracle, *data["test"]),
+            "validation_recognised": recognised["validation"], "test_recognised": recognised["test"],
+        })  # fmt: skip
+    table = pd.DataFrame(rows)
+    together = majority(cast_votes(oracles, thresholds, data["test"][0]))
+    kept = together != ABSTAIN
+    write_table(folder / "oracles.csv", table)
+    write_json(folder / "metrics.json", {
+        "lowest_test_accuracy": table.test_accuracy.min(), "mean_test_accuracy": table.test_accuracy.mean(),
+        "majority_test_recognised": kept.mean(),
+        "majority_test_accuracy": (together == data["test"][1].numpy())[kept].mean(),
+        "blends_rejected_by_majority": (majority(cast_votes(oracles, thresholds, blended)) == ABSTAIN).mean(),
+    })  # fmt: skip
+    return f"test accuracy {table.test_accuracy.min():.2%} to {table.test_accuracy.max():.2%}"
+
+
+if __name__ == "__main__":
+    dataset_command("train_oracle", train, __doc__)
