@@ -31,9 +31,9 @@ def blends(images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor
     return (images[differ] + images[partners][differ]) / 2
 
 
-def calibrate_threshold(oracle: nn.Module, blended: Tensor, rejected: float) -> float:
-    """Confidence that the share `rejected` of blended images does not reach."""
-    return float(np.quantile(confidence(predict(oracle, blended))[1], rejected))
+def calibrate_threshold(oracle: nn.Module, images: Tensor, recognised: float) -> float:
+    """Confidence that the share `recognised` of real images, float32 (N, C, H, W), reaches."""
+    return float(np.quantile(confidence(predict(oracle, images))[1], 1 - recognised))
 
 
 def cast_votes(oracles: list[nn.Module], thresholds: list[float], images: Tensor) -> np.ndarray:

@@ -98,7 +98,7 @@ class TrainOracle(Training):
     networks: tuple[Network, ...] = Field(strict=False, min_length=2)
     augmentation: Augmentation
     blend_fraction: Annotated[float, Field(ge=0, lt=1)]
-    blends_rejected: Annotated[float, Field(gt=0, lt=1)]
+    originals_recognised: Annotated[float, Field(gt=0, lt=1)]
 
 
 class Noise(Params):

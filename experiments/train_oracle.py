@@ -29,16 +29,15 @@ def train(settings: Settings, dataset: str) -> str:
             blend_fraction=chosen.blend_fraction,
         )  # fmt: skip
         save_network(folder / f"oracle_{index}.safetensors", oracle, **built)
-        threshold = calibrate_threshold(oracle, blended, chosen.blends_rejected)
-        recognised = {split: (cast_votes([oracle], [threshold], data[split][0]) != ABSTAIN).mean()
-                      for split in ("validation", "test")}
+        threshold = calibrate_threshold(oracle, data["validation"][0], chosen.originals_recognised)
         oracles.append(oracle)
         thresholds.append(threshold)
         rows.append({
             "oracle": index, "architecture": network.architecture, "threshold": threshold,
             "validation_accuracy": accuracy(oracle, *data["validation"]),
             "test_accuracy": accuracy(oracle, *data["test"]),
-            "validation_recognised": recognised["validation"], "test_recognised": recognised["test"],
+            "test_recognised": (cast_votes([oracle], [threshold], data["test"][0]) != ABSTAIN).mean(),
+            "blends_rejected": (cast_votes([oracle], [threshold], blended) == ABSTAIN).mean(),
         })  # fmt: skip
     table = pd.DataFrame(rows)
     together = majority(cast_votes(oracles, thresholds, data["test"][0]))

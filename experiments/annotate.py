@@ -1,0 +1,95 @@
+"""Let the oracles name the regions and find the cause of a sample of the mistakes."""
+
+import numpy as np
+import pandas as pd
+import torch
+
+from defuse.annotation import (
+    ACCEPTED,
+    agreement_kappa,
+    cause_shares,
+    causes_of_mistakes,
+    judge_region,
+    region_row,
+    slip,
+)
+from defuse.data import CLASSES, load_split
+from defuse.oracles import ABSTAIN, cast_votes, majority
+from defuse.params import Settings
+from defuse.randomness import numpy_generator
+from defuse.storage import load_arrays, save_arrays, write_json, write_table
+from defuse.training import predict
+from defuse.vae import decode, encode
+from experiments.cell import cell_command, cell_folder, data_file
+from experiments.trained import load_oracles, load_trained
+
+COLUMNS = ["region", "weight", "label", "agreement", "abstention", "failures", "verdict", "prediction", "mistakes",
+           "share_of_mistakes", "failure_rate", "failure_low", "failure_high", "oracle_failure_rate",
+           "seed_label_agreement", "purity"]  # fmt: skip
+
+
+def annotate(settings: Settings, dataset: str, seed: int) -> str:
+    chosen, stage, classes = settings.annotate[dataset], "annotate", CLASSES[dataset]
+    machine, classifier, vae = load_trained(settings, dataset, seed)
+    oracles, thresholds = load_oracles(dataset, machine)
+
+    def look(codes: np.ndarray, purpose: str) -> tuple[np.ndarray, np.ndarray]:
+        """Votes (N, oracles) and predictions (N,) on the decoded codes (N, latent_dim)."""
+        images = decode(vae, torch.from_numpy(codes))
+        votes = cast_votes(oracles, thresholds, images)
+        votes = slip(votes, chosen.slip_rate, classes, numpy_generator(seed, stage, dataset, "slips", purpose))
+        return votes, predict(classifier, images).argmax(1).numpy()
+
+    mistakes = load_arrays(cell_folder("identify", dataset, seed) / "mistakes.npz")
+    total = len(mistakes["label"])
+    generator = numpy_generator(seed, stage, dataset, "mistakes")
+    drawn = np.sort(generator.choice(total, min(chosen.annotated_mistakes, total), replace=False))
+    mistake_votes, _ = look(mistakes["codes"][drawn], "mistakes")
+    named = majority(mistake_votes)
+    facts = (mistakes[name][drawn] for name in ("label", "prediction", "reconstruction_failure"))
+    causes = causes_of_mistakes(named, *facts)
+
+    distilled = cell_folder("distill", dataset, seed)
+    regions, samples = load_arrays(distilled / "regions.npz"), load_arrays(distilled / "samples.npz")
+    seed_labels = mistakes["label"][regions["mistake"]]
+    rows, acceptance, shown = [], [], []
+    for region, weight in enumerate(regions["weight"]):
+        votes, predictions = look(samples["shown"][region], f"shown {region}")
+        members = seed_labels[regions["assignment"] == region]
+        row = region_row(votes, predictions, *look(samples["test"][region], f"test {region}"), members, total, chosen)
+        rows.append({"region": region, "weight": weight, **row})
+        acceptance += [{"minimum_agreement": strictness, "region": region,
+                        "verdict": judge_region(votes, predictions, strictness, chosen).verdict}
+                       for strictness in chosen.strictness]  # fmt: skip
+        shown.append((votes, predictions))
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    images, labels = load_split(data_file(dataset), "test")
+    reconstructed = majority(cast_votes(oracles, thresholds, decode(vae, encode(vae, images)[0])))
+    recognised, count = reconstructed != ABSTAIN, samples["shown"].shape[1]
+    shown_votes = np.array([votes for votes, _ in shown], np.int64).reshape(-1, count, len(oracles))
+    verdicts = table.verdict.value_counts()
+
+    folder = cell_folder(stage, dataset, seed)
+    write_table(folder / "regions.csv", table)
+    write_table(folder / "acceptance.csv", pd.DataFrame(acceptance, columns=["minimum_agreement", "region", "verdict"]))
+    write_table(folder / "causes.csv", pd.DataFrame(cause_shares(causes)))
+    save_arrays(folder / "votes.npz", shown=shown_votes, mistakes=mistake_votes, drawn=drawn, majority=named,
+                shown_predictions=np.array([part for _, part in shown], np.int64).reshape(-1, count),
+                cause=causes.astype(np.str_))  # fmt: skip
+    write_json(folder / "metrics.json", {
+        "regions": len(table), "accepted_regions": int(verdicts.get(ACCEPTED, 0)),
+        "rejected": {reason: int(number) for reason, number in verdicts.items() if reason != ACCEPTED},
+        "region_kappa": agreement_kappa(shown_votes.reshape(-1, len(oracles)), classes),
+        "mean_agreement": table.agreement.mean(), "mean_purity": table.purity.mean(),
+        "mistake_kappa": agreement_kappa(mistake_votes, classes),
+        "seed_label_agreement": table.seed_label_agreement.mean(),
+        "oracle_reconstruction_recognised": recognised.mean(),
+        "oracle_reconstruction_agreement": (reconstructed == labels.numpy())[recognised].mean(),
+    })  # fmt: skip
+    return (f"{int(verdicts.get(ACCEPTED, 0))} of {len(table)} regions accepted; of {len(causes):,} mistakes "
+            f"{(causes == 'classifier mistake').sum():,} are the classifier's, "
+            f"in {(causes == 'label changed').sum():,} the label changed")  # fmt: skip
+
+
+if __name__ == "__main__":
+    cell_command("annotate", annotate, __doc__)

@@ -1,0 +1,42 @@
+"""Cluster the codes of the mistakes into misclassification regions and draw samples from each."""
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from defuse.distillation import fit_regions, sample_regions
+from defuse.params import Settings
+from defuse.randomness import integer_seed, numpy_generator
+from defuse.storage import load_arrays, save_arrays, write_json
+from experiments.cell import cell_command, cell_folder
+
+
+def distill(settings: Settings, dataset: str, seed: int) -> str:
+    chosen, stage = settings.distill[dataset], "distill"
+    threadpool_limits(settings.compute.threads)
+    mistakes = load_arrays(cell_folder("identify", dataset, seed) / "mistakes.npz")
+    used = ~mistakes["reconstruction_failure"] | chosen.include_reconstruction_failures
+    codes = mistakes["codes"][used]
+    regions = fit_regions(codes, chosen, integer_seed(seed, stage, dataset, "mixture"))
+    folder = cell_folder(stage, dataset, seed)
+    save_arrays(
+        folder / "regions.npz", weight=regions.weight, mean=regions.mean, covariance=regions.covariance,
+        assignment=regions.assignment, mistake=np.flatnonzero(used), fitted=regions.fitted,
+    )  # fmt: skip
+    counts = {"shown": chosen.shown_samples, "correction": chosen.correction_samples,
+              "validation": chosen.validation_samples, "test": chosen.test_samples}
+    # One stream for each purpose: the draws are disjoint.
+    save_arrays(folder / "samples.npz", **{
+        purpose: sample_regions(regions, count, chosen.tau, numpy_generator(seed, stage, dataset, purpose))
+        for purpose, count in counts.items()
+    })  # fmt: skip
+    write_json(folder / "metrics.json", {
+        "codes": len(codes), "fitted_codes": int(regions.fitted.sum()), "regions": len(regions),
+        "mixture_converged": regions.converged, "mixture_iterations": regions.iterations,
+        "coverage": (regions.assignment >= 0).mean() if len(codes) else 0.0,
+    })  # fmt: skip
+    state = "converged" if regions.converged else "not converged"
+    return f"{len(regions)} regions from {len(codes):,} codes ({state} after {regions.iterations} iterations)"
+
+
+if __name__ == "__main__":
+    cell_command("distill", distill, __doc__)

@@ -1,0 +1,50 @@
+"""Search the latent codes around the seed images for mistakes of the classifier."""
+
+import numpy as np
+import pandas as pd
+
+from defuse.data import load_split
+from defuse.identification import find_mistakes, prepare_seeds
+from defuse.params import Settings
+from defuse.randomness import numpy_generator, seed_sequence
+from defuse.storage import save_arrays, write_json, write_table
+from experiments.cell import cell_command, cell_folder, data_file
+from experiments.trained import load_trained
+
+
+def identify(settings: Settings, dataset: str, seed: int) -> str:
+    chosen, stage = settings.identify[dataset], "identify"
+    _, classifier, vae = load_trained(settings, dataset, seed)
+    split = "test" if chosen.seed_source == "test" else "train"
+    everything = prepare_seeds(vae, classifier, *load_split(data_file(dataset), split))
+    seeds = everything.take(everything.correct) if chosen.seed_source == "train_correct" else everything
+    if chosen.max_seed_images is not None and chosen.max_seed_images < len(seeds.label):
+        generator = numpy_generator(seed, stage, dataset, "seed images")
+        seeds = seeds.take(np.sort(generator.choice(len(seeds.label), chosen.max_seed_images, replace=False)))
+    key = seed_sequence(seed, stage, dataset, "noise").generate_state(2, np.uint64)
+    mistakes = find_mistakes(
+        vae, classifier, seeds, chosen.noise, chosen.draws, chosen.keep, chosen.batch_size, key,
+        f"identify {dataset} {seed}",
+    )  # fmt: skip
+    right = everything.raw_prediction == everything.label
+    measures = {
+        "seed_images": len(seeds.label), "draws": mistakes.draws, "wrong_draws": mistakes.wrong_draws,
+        "wrong_draw_share": mistakes.wrong_draws / mistakes.draws, "mistakes": len(mistakes.label),
+        "seed_images_with_mistakes": len(np.unique(mistakes.seed_index)),
+        "reconstruction_failures": int(mistakes.reconstruction_failure.sum()),
+        "raw_accuracy": right.mean(),
+        "reconstruction_accuracy": (everything.reconstruction_prediction == everything.label).mean(),
+        "reconstruction_accuracy_of_correct": everything.correct.sum() / max(right.sum(), 1),
+    }  # fmt: skip
+    folder = cell_folder(stage, dataset, seed)
+    arrays = {name: value for name, value in vars(mistakes).items() if isinstance(value, np.ndarray)}
+    save_arrays(folder / "mistakes.npz", **arrays)
+    pairs = pd.DataFrame({"label": mistakes.label, "prediction": mistakes.prediction})
+    write_table(folder / "class_pairs.csv", pairs.value_counts(sort=False).rename("mistakes").reset_index())
+    write_json(folder / "metrics.json", measures)
+    return (f"{len(mistakes.label):,} mistakes from {len(seeds.label):,} seed images; "
+            f"{measures['reconstruction_accuracy_of_correct']:.1%} of correct images right reconstructed")
+
+
+if __name__ == "__main__":
+    cell_command("identify", identify, __doc__)

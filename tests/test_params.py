@@ -1,0 +1,242 @@
+"""`params.yaml`: every value is checked before any work, and the messages help."""
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from defuse import params
+from defuse.params import ParamsError, Settings, load_params
+
+ROOT = Path(__file__).resolve().parent.parent
+BETA = {"distribution": "beta", "concentration": 50.0, "centred": False, "scale": None}
+NORMAL = {"distribution": "normal", "concentration": None, "centred": None, "scale": 0.3}
+CNN = {"architecture": "small_cnn", "width": 8, "stem": None}
+RESNET = {"architecture": "resnet18", "width": None, "stem": "cifar"}
+CLASSIFIER, DISTILL = "train_classifier.digits", "distill.digits"
+
+
+def holder_of(tree, path):
+    """The mapping that holds the last key of a dotted path, and that key."""
+    *parents, key = path.split(".")
+    for parent in parents:
+        tree = tree[int(parent) if isinstance(tree, list) else parent]
+    return tree, key
+
+
+def change(tree, path, value):
+    holder, key = holder_of(tree, path)
+    holder[key] = value
+
+
+def leaves(tree, prefix=""):
+    """Paths of all values below `tree`; a list counts as one value."""
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def message_of(path):
+    with pytest.raises(ParamsError) as caught:
+        load_params(path)
+    return str(caught.value)
+
+
+def models(base=params.Params):
+    return [base, *(model for sub in base.__subclasses__() for model in models(sub))]
+
+
+def test_shipped_file_loads_and_no_value_is_changed_on_the_way(shipped_tree):
+    assert json.loads(load_params(ROOT / "params.yaml").model_dump_json()) == shipped_tree
+
+
+def test_no_field_has_a_default():
+    assert Settings in models() and params.Noise in models()
+    optional = [f"{model.__name__}.{name}" for model in models() for name, field in model.model_fields.items()
+                if not field.is_required()]
+    assert optional == []
+
+
+def test_settings_are_frozen(tree, write_params):
+    settings = load_params(write_params(tree))
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.train_classifier["digits"].epochs = 3
+
+
+def test_every_missing_key_is_named(tree, write_params):
+    for leaf in leaves(tree):
+        broken = copy.deepcopy(tree)
+        holder, key = holder_of(broken, leaf)
+        del holder[key]
+        path = write_params(broken)
+        assert message_of(path) == f"{path}: {leaf}: this key is missing"
+
+
+def test_every_misspelt_key_is_named_with_the_right_one(tree, write_params):
+    for leaf in leaves(tree):
+        broken = copy.deepcopy(tree)
+        change(broken, f"{leaf}x", 1)
+        path = write_params(broken)
+        message = message_of(path)
+        assert message.startswith(f"{path}: {leaf}x: unknown key; did you mean {leaf.split('.')[-1]}?")
+        assert leaf.split(".")[-1] in message.partition("allowed: ")[2]
+
+
+def test_every_value_of_another_type_is_named(tree, write_params):
+    for leaf in leaves(tree):
+        broken = copy.deepcopy(tree)
+        change(broken, leaf, "seven")
+        path = write_params(broken)
+        assert f"{path}: {leaf}: 'seven' is not allowed: Input should be" in message_of(path)
+
+
+@pytest.mark.parametrize(("path", "meant"), [
+    ("seed", "seeds"), ("claims.minimum_seed", "minimum_seeds"), ("train_oracle.digits.networks.0.widht", "width"),
+    (f"{CLASSIFIER}.network.architecure", "architecture"), ("ablate_noise.digits.noises.search.scales", "scale"),
+])  # fmt: skip
+def test_misspelt_key_at_any_depth(tree, write_params, path, meant):
+    change(tree, "ablate_noise.digits.noises", {"search": dict(NORMAL)})
+    change(tree, path, 1)
+    file = write_params(tree)
+    assert f"{file}: {path}: unknown key; did you mean {meant}? (allowed: " in message_of(file)
+
+
+@pytest.mark.parametrize(("path", "value"), [
+    (f"{CLASSIFIER}.epochs", "7"), (f"{CLASSIFIER}.epochs", 1.5), (f"{CLASSIFIER}.epochs", True),
+    (f"{CLASSIFIER}.epochs", 2.0), (f"{CLASSIFIER}.epochs", None), (f"{CLASSIFIER}.learning_rate", "0.1"),
+    (f"{CLASSIFIER}.learning_rate", True), ("train_vae.digits.batch_norm", 1), ("train_vae.digits.batch_norm", "yes"),
+    ("compute.device", "tpu"), ("compute.device", 0), ("train_vae.digits.likelihood", "laplace"),
+])  # fmt: skip
+def test_wrong_type_or_word(tree, write_params, path, value):
+    change(tree, path, value)
+    file = write_params(tree)
+    assert message_of(file).startswith(f"{file}: {path}: {value!r} is not allowed: Input should be")
+
+
+@pytest.mark.parametrize(("path", "value", "allowed"), [
+    (f"{CLASSIFIER}.epochs", 0, "greater than or equal to 1"),
+    (f"{CLASSIFIER}.learning_rate", 0, "greater than 0"),
+    (f"{CLASSIFIER}.learning_rate", -0.1, "greater than 0"),
+    (f"{CLASSIFIER}.learning_rate", float("nan"), "greater than 0"),
+    (f"{CLASSIFIER}.momentum", 1.0, "less than 1"),
+    (f"{CLASSIFIER}.label_smoothing", -0.1, "greater than or equal to 0"),
+    (f"{CLASSIFIER}.augmentation.translation", 0.6, "less than or equal to 0.5"),
+    ("compute.threads", 0, "greater than or equal to 1"),
+    ("prepare.digits.validation_fraction", 0.0, "greater than 0"),
+    ("prepare.digits.validation_fraction", 0.6, "less than or equal to 0.5"),
+    ("train_oracle.digits.originals_recognised", 1.0, "less than 1"),
+    (f"{DISTILL}.minimum_weight", 0.0, "greater than 0"),
+    ("annotate.digits.slip_rate", 1.5, "less than or equal to 1"),
+    ("claims.minimum_seeds", 1, "greater than or equal to 2"),
+])  # fmt: skip
+def test_out_of_range(tree, write_params, path, value, allowed):
+    change(tree, path, value)
+    file = write_params(tree)
+    assert message_of(file) == f"{file}: {path}: {value!r} is not allowed: Input should be {allowed}"
+
+
+@pytest.mark.parametrize(("path", "value", "named"), [
+    ("datasets", ["digits", "cifar"], "datasets.1: 'cifar' is not allowed"),
+    ("datasets", [], "datasets: Tuple should have at least 1 item"),
+    ("seeds", [-1], "seeds.0: -1 is not allowed"),
+    ("seeds", [True], "seeds.0: True is not allowed"),
+    ("seeds", ["0"], "seeds.0: '0' is not allowed"),
+    ("correct.digits.lambdas", [0, "1"], "correct.digits.lambdas.1: '1' is not allowed"),
+    ("correct.digits.lambdas", [0], "correct.digits.lambdas: Tuple should have at least 2 items"),
+    ("annotate.digits.strictness", [0.5, 1.1], "annotate.digits.strictness.1: 1.1 is not allowed"),
+    ("train_oracle.digits.networks", [CNN], "train_oracle.digits.networks: Tuple should have at least 2 items"),
+    ("ablate_noise.digits.noises", {}, "ablate_noise.digits.noises: Dictionary should have at least 1 item"),
+])  # fmt: skip
+def test_bad_lists(tree, write_params, path, value, named):
+    change(tree, path, value)
+    file = write_params(tree)
+    assert f"{file}: {named}" in message_of(file)
+
+
+@pytest.mark.parametrize(("changes", "named"), [
+    ({f"{CLASSIFIER}.optimizer": "adam", f"{CLASSIFIER}.momentum": 0.9}, f"{CLASSIFIER}: momentum is a number with"),
+    ({f"{CLASSIFIER}.optimizer": "sgd", f"{CLASSIFIER}.momentum": None}, f"{CLASSIFIER}: momentum is a number with"),
+    ({"correct.digits.optimizer": "adam", "correct.digits.momentum": 0.9}, "correct.digits: momentum is a number"),
+    ({f"{CLASSIFIER}.network": {**CNN, "stem": "cifar"}}, f"{CLASSIFIER}.network: stem is given for resnet18"),
+    ({f"{CLASSIFIER}.network": {**CNN, "width": None}}, f"{CLASSIFIER}.network: width is null for resnet18"),
+    ({f"{CLASSIFIER}.network": {**RESNET, "stem": None}}, f"{CLASSIFIER}.network: stem is given for resnet18"),
+    ({f"{CLASSIFIER}.network": {**RESNET, "width": 8}}, f"{CLASSIFIER}.network: width is null for resnet18"),
+    ({"train_oracle.digits.networks": [CNN, {**CNN, "stem": "cifar"}]}, "train_oracle.digits.networks.1: stem is"),
+    ({"identify.digits.keep": 6, "identify.digits.draws": 5}, "identify.digits: keep (6) must not exceed draws (5)"),
+    ({f"{DISTILL}.components": 9, f"{DISTILL}.fit_codes": 8}, f"{DISTILL}: components (9) must not exceed fit_codes"),
+    ({"correct.digits.lambdas": [0.1, 1.0]}, "correct.digits: lambdas must start with 0"),
+    ({"correct.digits.lambdas": [0, 1.0, 0.1]}, "correct.digits: lambdas must start with 0 (the control"),
+    ({"correct.digits.lambdas": [0, 0.1, 0.1]}, "correct.digits: lambdas must start with 0 (the control"),
+    ({"identify.digits.noise": {**BETA, "scale": 0.5}}, "identify.digits.noise: beta noise takes concentration"),
+    ({"identify.digits.noise": {**BETA, "centred": None}}, "identify.digits.noise: beta noise takes concentration"),
+    ({"identify.digits.noise": {**NORMAL, "scale": None}}, "identify.digits.noise: normal noise takes scale"),
+    ({"identify.digits.noise": {**NORMAL, "distribution": "posterior", "centred": True}},
+     "identify.digits.noise: posterior noise takes scale"),
+    ({"seeds": [0, 1, 0]}, "seeds holds a value twice: [0, 1, 0]"),
+    ({"datasets": ["digits", "digits"]}, "datasets holds a value twice"),
+    ({"datasets": ["digits", "mnist"]}, "train_vae.mnist is missing, and datasets names mnist"),
+    ({"prepare.digits.test_fraction": None}, "prepare.digits.test_fraction is a number for digits"),
+    ({"prepare.mnist": {"validation_fraction": 0.1, "test_fraction": 0.2}}, "prepare.mnist.test_fraction is"),
+])  # fmt: skip
+def test_impossible_combinations(tree, write_params, changes, named):
+    for path, value in changes.items():
+        change(tree, path, value)
+    file = write_params(tree)
+    message = message_of(file)
+    assert message.startswith(f"{file}: ") and named in message
+
+
+def test_data_set_without_any_sub_tree_names_each_stage(tree, write_params):
+    tree["datasets"] = ["digits", "mnist"]
+    message = message_of(write_params(tree))
+    stages = [stage for stage, part in tree.items() if isinstance(part, dict) and "digits" in part]
+    assert len(stages) >= 12
+    assert [stage for stage in stages if f"{stage}.mnist is missing" not in message] == []
+
+
+@pytest.mark.parametrize(("path", "value"), [
+    (f"{CLASSIFIER}.learning_rate", 1), ("correct.digits.lambdas", [0, 1, 10]), (f"{CLASSIFIER}.network", RESNET),
+    ("identify.digits.max_seed_images", None), ("identify.digits.noise", {**NORMAL, "distribution": "posterior"}),
+])  # fmt: skip
+def test_allowed_values_are_accepted(tree, write_params, path, value):
+    change(tree, path, value)
+    loaded = json.loads(load_params(write_params(tree)).model_dump_json())
+    for key in path.split("."):
+        loaded = loaded[key]
+    assert loaded == value
+
+
+def test_all_errors_are_reported_at_once(tree, write_params):
+    change(tree, "compute.threads", True)
+    change(tree, f"{CLASSIFIER}.epochs", 1.5)
+    change(tree, "train_vae.digits.bta", 1.0)
+    change(tree, "identify.digits.keep", "all")
+    lines = message_of(write_params(tree)).splitlines()
+    assert len(lines) == 4
+    for named in ("compute.threads: True", f"{CLASSIFIER}.epochs: 1.5", "did you mean beta?", "keep: 'all'"):
+        assert sum(named in line for line in lines) == 1
+
+
+@pytest.mark.parametrize("text", [
+    b"seeds: [0]\nseeds: [1]\n", b"compute: {threads: 1, threads: 2}\n", b"seeds: [0\n", b"a:\n\t- b\n",
+    b"\xff\xffseeds: [0]\n", b"seeds: !!python/object/apply:os.getcwd []\n", b"seeds: *nowhere\n",
+])  # fmt: skip
+def test_unreadable_yaml_is_refused(tmp_path, text):
+    path = tmp_path / "params.yaml"
+    path.write_bytes(text)
+    assert message_of(path).startswith(f"{path}: not readable as YAML: ")
+
+
+@pytest.mark.parametrize("text", ["", "- 1\n", "seeds\n"])
+def test_file_that_is_no_mapping_is_refused(tmp_path, text):
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    assert message_of(path).startswith(f"{path}: the whole file: ")
+
+
+def test_missing_file_is_named(tmp_path):
+    assert message_of(tmp_path / "params.yaml") == f"{tmp_path / 'params.yaml'}: no such file"

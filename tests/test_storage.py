@@ -1,0 +1,217 @@
+"""Files: atomic, free of pickles, the same bytes for the same content."""
+
+import json
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from defuse.storage import (
+    StorageError,
+    atomic_path,
+    load_arrays,
+    load_weights,
+    read_json,
+    read_table,
+    save_arrays,
+    save_weights,
+    write_json,
+    write_table,
+)
+
+WEIGHTS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(2, dtype=torch.int64)}
+WRITERS = {
+    "data.npz": lambda path, shift: save_arrays(path, x=np.arange(9.0) + shift, y=np.array(["a", "b"])),
+    "data.json": lambda path, shift: write_json(path, {"b": [1, 2.5 + shift], "a": {"z": None, "y": True}}),
+    "data.csv": lambda path, shift: write_table(path, pd.DataFrame({"n": [1, 2], "x": [0.1 + shift, np.nan]})),
+    "data.safetensors": lambda path, shift: save_weights(path, {**WEIGHTS, "c": torch.zeros(1) + shift}, {"w": 3}),
+}
+
+
+class Trap:
+    """Creates a file when unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def test_atomic_path_writes_into_a_new_folder(tmp_path):
+    path = tmp_path / "new" / "deeper" / "data.txt"
+    with atomic_path(path) as temporary:
+        assert temporary.parent == path.parent and temporary.suffix == path.suffix
+        temporary.write_text("whole")
+        assert not path.exists()
+    assert path.read_text() == "whole"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_failure_leaves_the_old_file_whole_and_no_temporary_file(tmp_path):
+    path = tmp_path / "data.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError, match="power cut"), atomic_path(path) as temporary:
+        temporary.write_text("ne")
+        raise RuntimeError("power cut")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_same_content_gives_the_same_bytes(tmp_path, name):
+    first, second, other = (tmp_path / folder / name for folder in "abc")
+    for path, shift in ((first, 0), (second, 0), (other, 1)):
+        WRITERS[name](path, shift)
+    assert first.read_bytes() == second.read_bytes() != other.read_bytes()
+    WRITERS[name](other, 0)  # over an older file
+    assert other.read_bytes() == first.read_bytes()
+    assert list(other.parent.iterdir()) == [other]
+
+
+@pytest.mark.parametrize("order", [("b", "a"), ("a", "b")])
+def test_json_and_weights_do_not_depend_on_the_order_of_keys(tmp_path, order):
+    write_json(tmp_path / "x.json", {name: {"n": 1} for name in order})
+    save_weights(tmp_path / "x.safetensors", {name: WEIGHTS[name] for name in order}, dict.fromkeys(order, 1))
+    write_json(tmp_path / "y.json", {name: {"n": 1} for name in "ab"})
+    save_weights(tmp_path / "y.safetensors", WEIGHTS, {"a": 1, "b": 1})
+    for kind in ("json", "safetensors"):
+        assert (tmp_path / f"x.{kind}").read_bytes() == (tmp_path / f"y.{kind}").read_bytes()
+
+
+def test_arrays_come_back_as_they_were(tmp_path):
+    path = tmp_path / "data.npz"
+    arrays = {"x": np.arange(12, dtype=np.uint8).reshape(3, 4), "y": np.zeros((0, 2), np.float32), "z": np.array(1.5)}
+    save_arrays(path, **arrays)
+    loaded = load_arrays(path)
+    assert list(loaded) == list(arrays)
+    for name, array in arrays.items():
+        assert loaded[name].dtype == array.dtype
+        np.testing.assert_array_equal(loaded[name], array)
+    assert list(load_arrays(path, "z", "x")) == ["z", "x"]
+
+
+def test_object_arrays_are_not_written_and_leave_nothing(tmp_path):
+    path = tmp_path / "data.npz"
+    save_arrays(path, x=np.ones(1))
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="Object arrays"):
+        save_arrays(path, x=np.array([1, "a"], object))
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_object_arrays_are_refused_and_not_executed(tmp_path):
+    path, mark = tmp_path / "data.npz", tmp_path / "executed"
+    np.savez(path, x=np.array([Trap(mark)], object))
+    with pytest.raises(StorageError, match="not a readable .npz of plain arrays"):
+        load_arrays(path)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "text", "lacks a name", "folder", "single array"])
+def test_bad_arrays_are_a_storage_error_that_names_the_file(tmp_path, damage):
+    path, names = tmp_path / "data.npz", ()
+    if damage in ("truncated", "lacks a name"):
+        save_arrays(path, x=np.random.default_rng(0).random(999))
+    if damage == "truncated":
+        path.write_bytes(path.read_bytes()[:-40])
+    elif damage == "text":
+        path.write_text("no archive")
+    elif damage == "folder":
+        path.mkdir()
+    elif damage == "lacks a name":
+        names = ("y",)
+    elif damage == "single array":
+        with path.open("wb") as file:
+            np.save(file, np.ones(3))
+    with pytest.raises(StorageError) as caught:
+        load_arrays(path, *names)
+    assert str(path) in str(caught.value)
+
+
+def test_weights_come_back_with_their_description(tmp_path):
+    path = tmp_path / "w.safetensors"
+    transposed = torch.arange(24.0).reshape(1, 2, 3, 4).contiguous(memory_format=torch.channels_last)
+    save_weights(path, {**WEIGHTS, "c": transposed}, {"width": 8, "stem": None})
+    weights, description = load_weights(path)
+    assert description == {"width": 8, "stem": None}
+    assert {name: tensor.tolist() for name, tensor in weights.items()} == {
+        **{name: tensor.tolist() for name, tensor in WEIGHTS.items()}, "c": transposed.tolist(),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "truncated", "pickle", "no description", "bad description"])
+def test_bad_weights_are_a_storage_error_that_names_the_file(tmp_path, damage):
+    from safetensors.torch import save_file
+
+    path, mark = tmp_path / "w.safetensors", tmp_path / "executed"
+    save_weights(path, WEIGHTS, {})
+    if damage == "missing":
+        path.unlink()
+    elif damage in ("empty", "truncated"):
+        path.write_bytes(path.read_bytes()[: 0 if damage == "empty" else -9])
+    elif damage == "pickle":
+        path.write_bytes(pickle.dumps(Trap(mark)))
+    elif damage == "no description":
+        save_file(WEIGHTS, path)
+    else:
+        save_file(WEIGHTS, path, metadata={"network": "{"})
+    with pytest.raises(StorageError) as caught:
+        load_weights(path)
+    assert str(path) in str(caught.value)
+    assert not mark.exists()
+
+
+def test_json_writes_what_is_no_number_as_null(tmp_path):
+    path = tmp_path / "x.json"
+    write_json(path, {"a": float("nan"), "b": [np.float32("inf"), 1], "c": {"d": (-np.inf, np.float64("nan"))}})
+    assert json.loads(path.read_text()) == {"a": None, "b": [None, 1], "c": {"d": [None, None]}}
+
+
+def test_json_takes_numpy_scalars_and_keeps_types(tmp_path):
+    path = tmp_path / "x.json"
+    write_json(path, {"i": np.int64(3), "b": np.bool_(True), "f": np.float32(0.5), 7: "key"})
+    assert path.read_text() == '{\n  "7": "key",\n  "b": true,\n  "f": 0.5,\n  "i": 3\n}\n'
+    assert read_json(path) == {"7": "key", "b": True, "f": 0.5, "i": 3}
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False, width=32))
+def test_json_keeps_eight_digits(tmp_path_factory, value):
+    path = tmp_path_factory.getbasetemp() / "eight.json"
+    write_json(path, {"x": value})
+    assert read_json(path)["x"] == pytest.approx(value, rel=1e-7, abs=1e-300)
+
+
+def test_content_that_json_cannot_hold_leaves_the_old_file(tmp_path):
+    path = tmp_path / "x.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(TypeError):
+        write_json(path, {"a": np.zeros(2)})
+    assert read_json(path) == {"a": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_table_comes_back_with_eight_digits_and_gaps(tmp_path):
+    path = tmp_path / "x.csv"
+    table = pd.DataFrame({"name": ["a", "b"], "count": [1, 2], "share": [1 / 3, np.nan]})
+    write_table(path, table)
+    assert path.read_text() == "name,count,share\na,1,0.33333333\nb,2,\n"
+    pd.testing.assert_frame_equal(read_table(path), table, rtol=1e-7)
+
+
+@pytest.mark.parametrize(("reader", "name", "text"), [
+    (read_json, "x.json", None), (read_json, "x.json", "{"), (read_json, "x.json", ""),
+    (read_table, "x.csv", None), (read_table, "x.csv", ""), (read_table, "x.csv", "a,b\n1,2\n1,2,3,4\n"),
+])  # fmt: skip
+def test_bad_text_files_are_a_storage_error_that_names_the_file(tmp_path, reader, name, text):
+    path = tmp_path / name
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(StorageError) as caught:
+        reader(path)
+    assert str(path) in str(caught.value)
