@@ -1,0 +1,118 @@
+"""Gathering cells: tidy tables over seeds, means with intervals, and the data behind each figure."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from sklearn.manifold import TSNE
+
+from defuse.storage import read_json, read_table
+
+
+class SummaryError(Exception):
+    """Cells that are missing, or left over from other params."""
+
+
+def check_cells(folders: list[Path], seeds: list[int]) -> None:
+    """Check that each stage's folder holds exactly the cells that `params.yaml` asks for.
+
+    Args:
+        folders: one per stage, with one sub-folder per seed.
+        seeds: what `params.yaml` asks for.
+
+    Raises:
+        SummaryError: naming every missing and every extra cell.
+    """
+    problems = []
+    for folder in folders:
+        found = {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
+        expected = {str(seed) for seed in seeds}
+        problems += [f"missing: {folder / name}" for name in sorted(expected - found)]
+        problems += [f"not in params.yaml, remove it: {folder / name}" for name in sorted(found - expected)]
+    if problems:
+        raise SummaryError("cells differ from params.yaml's seeds: " + "; ".join(problems))
+
+
+def gather_table(folder: Path, seeds: list[int], file: str) -> pd.DataFrame:
+    """One table of all seeds, with the seed as first column."""
+    parts = []
+    for seed in seeds:
+        table = read_table(folder / str(seed) / file)
+        table.insert(0, "seed", seed)
+        parts.append(table)
+    return pd.concat(parts, ignore_index=True)
+
+
+def gather_measures(folders: list[Path], seeds: list[int]) -> pd.DataFrame:
+    """Tidy table seed, stage, measure, value of the numbers in every cell's `metrics.json`."""
+    rows = []
+    for folder in folders:
+        for seed in seeds:
+            file = folder / str(seed) / "metrics.json"
+            for measure, value in (read_json(file) if file.exists() else {}).items():
+                if value is None or isinstance(value, int | float):
+                    number = np.nan if value is None else float(value)
+                    rows.append({"seed": seed, "stage": folder.parent.name, "measure": measure, "value": number})
+    return pd.DataFrame(rows, columns=["seed", "stage", "measure", "value"])
+
+
+def outcome_measures(sweep: pd.DataFrame, baseline: pd.DataFrame) -> pd.DataFrame:
+    """What correction and baseline did, per seed, as rows seed, stage, measure, value.
+
+    Args:
+        sweep: all seeds' arms, with columns arm, lambda, chosen and accuracies.
+        baseline: the same with learning_rate in place of lambda.
+    """
+    rows = []
+    for seed, arms in sweep.groupby("seed"):
+        before = arms[arms.arm == "before"].iloc[0]
+        arms_of_baseline = baseline[(baseline.seed == seed) & baseline.chosen.astype(bool)]
+        chosen = arms[arms.chosen.astype(bool)]
+        values = {"test_before": before.test_accuracy, "region_test_before": before.region_test_accuracy}
+        for name, arm in (("correction", chosen), ("baseline", arms_of_baseline)):
+            values[f"test_after_{name}"] = arm.test_accuracy.iloc[0] if len(arm) else np.nan
+            values[f"region_test_after_{name}"] = arm.region_test_accuracy.iloc[0] if len(arm) else np.nan
+        values["test_drop"] = values["test_before"] - values["test_after_correction"]
+        values["region_test_gain"] = values["region_test_after_correction"] - values["region_test_before"]
+        values["test_advantage"] = values["test_after_correction"] - values["test_after_baseline"]
+        values["region_test_advantage"] = values["region_test_after_correction"] - values["region_test_after_baseline"]
+        rows += [{"seed": seed, "stage": "outcome", "measure": name, "value": value} for name, value in values.items()]
+    return pd.DataFrame(rows)
+
+
+def mean_interval(values: np.ndarray, resamples: int, random_state: int) -> tuple[float, float, float]:
+    """Mean and 95 % percentile bootstrap interval; the interval is NaN with fewer than two values."""
+    values = values[~np.isnan(values)]
+    if len(values) == 0:
+        return float("nan"), float("nan"), float("nan")
+    if len(values) == 1:
+        return float(values[0]), float("nan"), float("nan")
+    interval = stats.bootstrap(
+        (values,), np.mean, n_resamples=resamples, method="percentile", rng=np.random.default_rng(random_state)
+    ).confidence_interval
+    return float(values.mean()), float(interval.low), float(interval.high)
+
+
+def over_seeds(table: pd.DataFrame, keys: list[str], value: str, resamples: int, random_state: int) -> pd.DataFrame:
+    """Mean, 95 % bootstrap interval and number of seeds of `value` for each combination of `keys`."""
+    rows = []
+    for key, group in table.groupby(keys, sort=False, dropna=False):
+        mean, low, high = mean_interval(group[value].to_numpy(float), resamples, random_state)
+        seeds = int(group[value].notna().sum())
+        rows.append({**dict(zip(keys, key)), "mean": mean, "low": low, "high": high, "seeds": seeds})
+    return pd.DataFrame(rows, columns=[*keys, "mean", "low", "high", "seeds"])
+
+
+def order_regions(regions: pd.DataFrame, count: int) -> np.ndarray:
+    """Numbers of the regions to show: the accepted ones first, then by their share of the mistakes."""
+    accepted = regions.verdict == "accepted"
+    ordered = regions.assign(rejected=~accepted).sort_values(["rejected", "share_of_mistakes"], ascending=[True, False])
+    return ordered.region.to_numpy()[:count]
+
+
+def embed_codes(codes: np.ndarray, perplexity: float, random_state: int) -> np.ndarray:
+    """t-SNE coordinates float32 (N, 2) of latent codes float32 (N, latent_dim)."""
+    perplexity = min(perplexity, max((len(codes) - 1) / 3, 1.0))
+    embedding = TSNE(perplexity=perplexity, init="pca", random_state=random_state, n_jobs=1)
+    return embedding.fit_transform(codes).astype(np.float32)

@@ -1,0 +1,54 @@
+"""Fine-tune the classifier on training data plus labelled regions, for each lambda."""
+
+import pandas as pd
+
+from defuse.correction import accuracy_by_region, choose_arm, correct, draw_batches, evaluate
+from defuse.data import load_split
+from defuse.params import Settings
+from defuse.randomness import torch_generator
+from defuse.storage import write_json, write_table
+from experiments.cell import cell_command, cell_folder, data_file
+from experiments.region_data import accepted_regions, decoded_regions
+from experiments.trained import load_trained
+
+
+def sweep(settings: Settings, dataset: str, seed: int) -> str:
+    chosen, stage = settings.correct[dataset], "correct"
+    machine, classifier, vae = load_trained(settings, dataset, seed)
+    training = load_split(data_file(dataset), "train")
+    regions = decoded_regions(dataset, seed, vae, "correction")
+    numbers = accepted_regions(dataset, seed)
+    data = {
+        "validation": load_split(data_file(dataset), "validation"), "test": load_split(data_file(dataset), "test"),
+        "region_validation": decoded_regions(dataset, seed, vae, "validation"),
+        "region_test": decoded_regions(dataset, seed, vae, "test"),
+    }  # fmt: skip
+    batches = {name: draw_batches(len(part[1]), chosen.batch_size, chosen.steps,
+                                  torch_generator(seed, stage, dataset, name))
+               for name, part in (("training", training), ("regions", regions)) if len(part[1])}  # fmt: skip
+    arms = [{"arm": "before", "lambda": None, **evaluate(classifier, data)}]
+    by_region = [accuracy_by_region(classifier, *data["region_test"], len(numbers))]
+    for lambda_ in chosen.lambdas if len(numbers) else chosen.lambdas[:1]:
+        corrected = correct(classifier, training, regions, lambda_, batches["training"], batches.get("regions"),
+                            chosen, machine, f"correct {dataset} {seed} lambda {lambda_:g}")  # fmt: skip
+        arms.append({"arm": "correction", "lambda": lambda_, **evaluate(corrected, data)})
+        by_region.append(accuracy_by_region(corrected, *data["region_test"], len(numbers)))
+    best = choose_arm(arms[1:], arms[0]["validation_accuracy"], chosen.maximum_accuracy_drop)
+    after = 0 if best is None else best + 1
+    table = pd.DataFrame(arms)
+    table["chosen"] = (table.index == after) & (best is not None)
+    folder = cell_folder(stage, dataset, seed)
+    write_table(folder / "sweep.csv", table)
+    write_table(folder / "regions.csv", pd.DataFrame({
+        "region": numbers, "accuracy_before": by_region[0], "accuracy_after": by_region[after],
+    }))  # fmt: skip
+    write_json(folder / "metrics.json", {"lambda": None if best is None else arms[after]["lambda"]})
+    if best is None:
+        return f"{len(numbers)} accepted regions: no lambda could be chosen"
+    return (f"lambda {arms[after]['lambda']:g}: region test {arms[0]['region_test_accuracy']:.1%} -> "
+            f"{arms[after]['region_test_accuracy']:.1%}, test {arms[0]['test_accuracy']:.2%} -> "
+            f"{arms[after]['test_accuracy']:.2%}")  # fmt: skip
+
+
+if __name__ == "__main__":
+    cell_command("correct", sweep, __doc__)

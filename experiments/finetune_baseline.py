@@ -1,0 +1,52 @@
+"""The paper's baseline: fine-tune only on the identified images that annotators call classifier mistakes."""
+
+import pandas as pd
+import torch
+
+from defuse.correction import choose_arm, draw_batches, evaluate, finetune_baseline
+from defuse.data import load_split
+from defuse.oracles import ABSTAIN
+from defuse.params import Settings
+from defuse.randomness import torch_generator
+from defuse.storage import load_arrays, write_json, write_table
+from defuse.vae import decode
+from experiments.cell import cell_command, cell_folder, data_file
+from experiments.region_data import decoded_regions
+from experiments.trained import load_trained
+
+
+def baseline(settings: Settings, dataset: str, seed: int) -> str:
+    chosen, stage = settings.finetune_baseline[dataset], "finetune_baseline"
+    machine, classifier, vae = load_trained(settings, dataset, seed)
+    mistakes = load_arrays(cell_folder("identify", dataset, seed) / "mistakes.npz", "codes", "prediction")
+    votes = load_arrays(cell_folder("annotate", dataset, seed) / "votes.npz", "drawn", "majority")
+    named = votes["majority"]
+    is_mistake = (named != ABSTAIN) & (named != mistakes["prediction"][votes["drawn"]])
+    images = decode(vae, torch.from_numpy(mistakes["codes"][votes["drawn"]][is_mistake]))
+    labels = torch.from_numpy(named[is_mistake])
+    data = {
+        "validation": load_split(data_file(dataset), "validation"), "test": load_split(data_file(dataset), "test"),
+        "region_validation": decoded_regions(dataset, seed, vae, "validation"),
+        "region_test": decoded_regions(dataset, seed, vae, "test"),
+    }  # fmt: skip
+    arms = []
+    for rate in chosen.learning_rates if len(labels) else ():
+        batches = draw_batches(len(labels), chosen.batch_size, chosen.steps, torch_generator(seed, stage, dataset))
+        tuned = finetune_baseline(classifier, (images, labels), batches, rate, chosen, machine,
+                                  f"baseline {dataset} {seed} rate {rate:g}")  # fmt: skip
+        arms.append({"arm": "baseline", "learning_rate": rate, **evaluate(tuned, data)})
+    start = evaluate(classifier, data)
+    best = choose_arm(arms, start["validation_accuracy"], chosen.maximum_accuracy_drop)
+    table = pd.DataFrame(arms, columns=["arm", "learning_rate", *start])
+    table["chosen"] = table.index == (-1 if best is None else best)
+    folder = cell_folder(stage, dataset, seed)
+    write_table(folder / "baseline.csv", table)
+    write_json(folder / "metrics.json", {"mistakes": len(labels), "labels_asked": len(named)})
+    if best is None:
+        return f"{len(labels)} annotated mistakes: no learning rate could be chosen"
+    return (f"{len(labels)} annotated mistakes, rate {arms[best]['learning_rate']:g}: region test "
+            f"{arms[best]['region_test_accuracy']:.1%}, test {arms[best]['test_accuracy']:.2%}")  # fmt: skip
+
+
+if __name__ == "__main__":
+    cell_command("finetune_baseline", baseline, __doc__)

@@ -1,0 +1,47 @@
+"""Compare samples of the accepted regions with the misclassified training images nearest to them."""
+
+import numpy as np
+
+from defuse.data import load_split
+from defuse.novelty import error_types, nearest_mistakes, new_type_shares
+from defuse.params import Settings
+from defuse.storage import save_arrays, write_json
+from defuse.training import predict
+from experiments.cell import cell_command, cell_folder, data_file
+from experiments.region_data import accepted_regions, decoded_regions
+from experiments.trained import load_trained
+
+
+def novelty(settings: Settings, dataset: str, seed: int) -> str:
+    chosen = settings.novelty[dataset]
+    _, classifier, vae = load_trained(settings, dataset, seed)
+    images, labels = load_split(data_file(dataset), "train")
+    predictions = predict(classifier, images).argmax(1)
+    wrong = predictions != labels
+    images, labels, predictions = images[wrong].numpy(), labels[wrong].numpy(), predictions[wrong].numpy()
+    samples, sample_labels = decoded_regions(dataset, seed, vae, "test")
+    sample_predictions = predict(classifier, samples).argmax(1)
+    numbers = accepted_regions(dataset, seed)
+    regions = np.repeat(numbers, len(sample_labels) // max(len(numbers), 1))
+    failing = np.flatnonzero((sample_predictions != sample_labels).numpy())
+    picked = np.concatenate([failing[regions[failing] == region][: chosen.samples]
+                             for region in np.unique(regions)] or [failing])  # fmt: skip
+    samples, sample_labels = samples[picked].numpy(), sample_labels[picked].numpy()
+    sample_predictions = sample_predictions[picked].numpy()
+    neighbours = nearest_mistakes(samples, images, chosen.neighbours)
+    shares = new_type_shares(
+        error_types(sample_labels, sample_predictions), error_types(labels, predictions), neighbours
+    )
+    folder = cell_folder("novelty", dataset, seed)
+    save_arrays(
+        folder / "neighbours.npz", samples=np.round(samples * 255).astype(np.uint8), region=regions[picked],
+        label=sample_labels, prediction=sample_predictions, distance=neighbours.distance,
+        neighbour=np.round(images[neighbours.index] * 255).astype(np.uint8),
+        neighbour_label=labels[neighbours.index], neighbour_prediction=predictions[neighbours.index],
+    )  # fmt: skip
+    write_json(folder / "metrics.json", {"misclassified_training_images": len(labels), "samples": len(picked), **shares})
+    return f"{shares['unlike_neighbour']:.0%} of {len(picked)} samples fail unlike their nearest training mistake"
+
+
+if __name__ == "__main__":
+    cell_command("novelty", novelty, __doc__)

@@ -1,0 +1,25 @@
+"""Decoded draws of the accepted regions with their labels: what correction, baseline and novelty share."""
+
+import numpy as np
+from torch import Tensor
+
+from defuse.annotation import ACCEPTED
+from defuse.correction import label_regions
+from defuse.networks import VAE
+from defuse.storage import load_arrays, read_table
+from defuse.vae import decode
+from experiments.cell import cell_folder
+
+
+def accepted_regions(dataset: str, seed: int) -> np.ndarray:
+    """Numbers of the accepted regions, int64 (A,)."""
+    table = read_table(cell_folder("annotate", dataset, seed) / "regions.csv")
+    return table.region[table.verdict == ACCEPTED].to_numpy()
+
+
+def decoded_regions(dataset: str, seed: int, vae: VAE, purpose: str) -> tuple[Tensor, Tensor]:
+    """Images float32 (N, C, 32, 32) and annotators' labels int64 (N,) of one kind of draw, region by region."""
+    table = read_table(cell_folder("annotate", dataset, seed) / "regions.csv")
+    codes = load_arrays(cell_folder("distill", dataset, seed) / "samples.npz", purpose)[purpose]
+    codes, labels = label_regions(codes, table.label.to_numpy(), accepted_regions(dataset, seed))
+    return decode(vae, codes), labels

@@ -1,0 +1,147 @@
+"""Networks: shapes, normalisation, and files that are read back or refused."""
+
+import pickle
+
+import pytest
+import torch
+from torch import nn
+
+from defuse.networks import VAE, Normalise, build_classifier, load_network, save_network
+from defuse.storage import StorageError
+
+SMALL = {"architecture": "small_cnn", "channels": 1, "classes": 3, "width": 2}  # what make_classifier builds
+CLASSIFIERS = [("small_cnn", 2, None), ("vgg", 2, None), ("small_residual", 2, None),
+               ("resnet18", None, "imagenet"), ("resnet18", None, "pooled_3x3"), ("resnet18", None, "cifar")]
+
+
+class Trap:
+    """Creates a file when unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def load(path, build):
+    """`load_network`, which builds a network first and so draws weights from torch's global generator."""
+    with torch.random.fork_rng():
+        return load_network(path, build)
+
+
+def random_images(count, channels):
+    return torch.rand((count, channels, 32, 32), generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("architecture", "width", "stem"), CLASSIFIERS)
+def test_classifier_gives_logits_and_survives_its_file(
+    tmp_path, make_classifier, architecture, width, stem, channels
+):
+    description = {"architecture": architecture, "channels": channels, "classes": 5, "width": width, "stem": stem}
+    classifier, images = make_classifier(**description), random_images(4, channels)
+    classifier[0].fit(images)
+    classifier.train()(images)  # moves batch norm's statistics, which the file must keep
+    logits = classifier.eval()(images)
+    assert logits.shape == (4, 5) and logits.isfinite().all()
+    assert len(logits.unique()) == 20
+    save_network(tmp_path / "c.safetensors", classifier, **description)
+    loaded = load(tmp_path / "c.safetensors", build_classifier)
+    assert not loaded.training
+    assert torch.equal(loaded(images), logits)
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_vae_gives_codes_and_images_and_survives_its_file(tmp_path, make_vae, channels, batch_norm):
+    description = {"channels": channels, "latent_dim": 3, "width": 4, "batch_norm": batch_norm}
+    vae, images = make_vae(**description), random_images(4, channels)
+    vae.train().encode(images)
+    mean, log_variance = vae.eval().encode(images)
+    assert mean.shape == log_variance.shape == (4, 3)
+    decoded = vae.decode(mean)
+    assert decoded.shape == images.shape and decoded.min() >= 0 and decoded.max() <= 1
+    torch.testing.assert_close(torch.sigmoid(vae.decode_logits(mean)), decoded)
+    save_network(tmp_path / "v.safetensors", vae, **description)
+    loaded = load(tmp_path / "v.safetensors", VAE)
+    assert not loaded.training and loaded.latent_dim == 3
+    assert torch.equal(loaded.encode(images)[1], log_variance) and torch.equal(loaded.decode(mean), decoded)
+
+
+@pytest.mark.parametrize(("stem", "side"), [("imagenet", 8), ("pooled_3x3", 16), ("cifar", 32)])
+def test_stem_sets_the_resolution_of_the_first_block(make_classifier, stem, side):
+    network = make_classifier(architecture="resnet18", width=None, stem=stem)
+    shapes = []
+    network[1].layer1.register_forward_hook(lambda _, inputs, __: shapes.append(inputs[0].shape))
+    network.eval()(random_images(1, 1))
+    assert shapes == [(1, 64, side, side)]
+
+
+def test_width_sets_the_first_convolution(make_classifier):
+    for architecture in ("small_cnn", "vgg", "small_residual"):
+        network = make_classifier(architecture=architecture, width=6)
+        assert next(module for module in network.modules() if isinstance(module, nn.Conv2d)).out_channels == 6
+
+
+@pytest.mark.parametrize(("architecture", "width"), [("alexnet", 8), ("small_cnn", None), ("vgg", None)])
+def test_unknown_classifier_is_refused(architecture, width):
+    with pytest.raises(ValueError, match=architecture):
+        build_classifier(architecture, 1, 10, width)
+
+
+def test_normalise_takes_each_channel_to_mean_0_and_deviation_1():
+    images = random_images(50, 3) * torch.tensor([1.0, 0.3, 0.1])[:, None, None] + 0.1
+    normalise = Normalise(3)
+    torch.testing.assert_close(normalise(images), images)  # before the fit it changes nothing
+    normalise.fit(images)
+    result = normalise(images)
+    torch.testing.assert_close(result.mean((0, 2, 3)), torch.zeros(3), atol=1e-4, rtol=0)
+    torch.testing.assert_close(result.std((0, 2, 3)), torch.ones(3), atol=1e-3, rtol=0)
+    assert set(normalise.state_dict()) == {"mean", "std"}
+
+
+def test_normalise_bears_a_constant_channel():
+    normalise = Normalise(1)
+    normalise.fit(torch.full((3, 1, 32, 32), 0.5))
+    assert normalise(torch.rand((2, 1, 32, 32), generator=torch.Generator())).isfinite().all()
+
+
+def test_extreme_log_variances_are_clamped(make_vae):
+    vae = make_vae()
+    with torch.no_grad():
+        vae.encoder[-1].bias[2:] = torch.tensor([1e4, -1e4])
+    log_variance = vae.encode(random_images(2, 1))[1]
+    assert log_variance[:, 0].tolist() == [6.0, 6.0] and log_variance[:, 1].tolist() == [-12.0, -12.0]
+
+
+@pytest.mark.parametrize("changes", [
+    {"architecture": "vgg"}, {"width": 3}, {"channels": 3}, {"classes": 4}, {"architecture": "alexnet"},
+    {"architecture": "resnet18", "stem": "cifar"}, {"colour": 1}, {"channels": "1"},
+])  # fmt: skip
+def test_weights_of_another_network_are_refused(tmp_path, make_classifier, changes):
+    path = tmp_path / "c.safetensors"
+    save_network(path, make_classifier(), **{**SMALL, **changes})
+    with pytest.raises(StorageError, match="c.safetensors: weights of another network"):
+        load(path, build_classifier)
+
+
+def test_classifier_is_no_vae(tmp_path, make_classifier):
+    save_network(tmp_path / "c.safetensors", make_classifier(), **SMALL)
+    with pytest.raises(StorageError, match="weights of another network"):
+        load(tmp_path / "c.safetensors", VAE)
+
+
+@pytest.mark.parametrize("kind", ["pickle", "torch.save", "truncated", "missing"])
+def test_pickles_and_damaged_files_are_refused_and_not_executed(tmp_path, make_classifier, kind):
+    path, mark = tmp_path / "c.safetensors", tmp_path / "executed"
+    if kind == "pickle":
+        path.write_bytes(pickle.dumps(Trap(mark)))
+    elif kind == "torch.save":
+        torch.save({"weights": Trap(mark)}, path)
+    elif kind == "truncated":
+        save_network(path, make_classifier(), **SMALL)
+        path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(StorageError, match="c.safetensors"):
+        load(path, build_classifier)
+    assert not mark.exists()
