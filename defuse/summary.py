@@ -81,6 +81,24 @@ def outcome_measures(sweep: pd.DataFrame, baseline: pd.DataFrame) -> pd.DataFram
     return pd.DataFrame(rows)
 
 
+def table_measures(table: pd.DataFrame, kind: str, key: str) -> pd.DataFrame:
+    """Rows seed, stage, measure, value of every number in `table`; the stage is "`kind` <value of `key`>"."""
+    long = table.melt(id_vars=["seed", key], var_name="measure", value_name="value")
+    long.insert(1, "stage", kind + " " + long[key].astype(str))
+    return long.drop(columns=key)
+
+
+def accepted_region_measures(regions: pd.DataFrame) -> pd.DataFrame:
+    """Mean failure rate of the accepted regions, and the share of all mistakes in them, per seed."""
+    rows = []
+    for seed, table in regions.groupby("seed"):
+        accepted = table[table.verdict == "accepted"]
+        values = {"failure_rate": accepted.failure_rate.mean(), "share_of_mistakes": accepted.share_of_mistakes.sum()}
+        rows += [{"seed": seed, "stage": "accepted regions", "measure": name, "value": value}
+                 for name, value in values.items()]  # fmt: skip
+    return pd.DataFrame(rows, columns=["seed", "stage", "measure", "value"])
+
+
 def mean_interval(values: np.ndarray, resamples: int, random_state: int) -> tuple[float, float, float]:
     """Mean and 95 % percentile bootstrap interval; the interval is NaN with fewer than two values."""
     values = values[~np.isnan(values)]

@@ -39,7 +39,8 @@ def novelty(settings: Settings, dataset: str, seed: int) -> str:
         neighbour=np.round(images[neighbours.index] * 255).astype(np.uint8),
         neighbour_label=labels[neighbours.index], neighbour_prediction=predictions[neighbours.index],
     )  # fmt: skip
-    write_json(folder / "metrics.json", {"misclassified_training_images": len(labels), "samples": len(picked), **shares})
+    counts = {"misclassified_training_images": len(labels), "samples": len(picked)}
+    write_json(folder / "metrics.json", {**counts, **shares})
     return f"{shares['unlike_neighbour']:.0%} of {len(picked)} samples fail unlike their nearest training mistake"
 
 

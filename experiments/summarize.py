@@ -11,7 +11,15 @@ from defuse.params import Settings
 from defuse.randomness import integer_seed, numpy_generator
 from defuse.results import result_path
 from defuse.storage import load_arrays, read_json, read_table, save_arrays, write_json, write_table
-from defuse.summary import check_cells, gather_measures, gather_table, outcome_measures, over_seeds
+from defuse.summary import (
+    accepted_region_measures,
+    check_cells,
+    gather_measures,
+    gather_table,
+    outcome_measures,
+    over_seeds,
+    table_measures,
+)
 from experiments.cell import ARTIFACTS, RESULTS, cell_folder, data_file, dataset_command
 
 STAGES = ("train_classifier", "train_vae", "identify", "ablate_noise", "distill", "annotate", "correct",
@@ -39,8 +47,12 @@ def summarize(settings: Settings, dataset: str) -> str:
     write_json(tables / "provenance.json", read_json(data_file(dataset).with_name("provenance.json")))
 
     gathered = {name: gather_table(folders[part], seeds, file) for name, (part, file) in TABLES.items()}
-    outcome = outcome_measures(gathered["lambda_sweep"], gathered["baseline"])
-    measures = pd.concat([gather_measures(list(folders.values()), seeds), outcome], ignore_index=True)
+    measures = pd.concat([
+        gather_measures(list(folders.values()), seeds),
+        outcome_measures(gathered["lambda_sweep"], gathered["baseline"]),
+        table_measures(gathered["noise"], "noise", "noise"), table_measures(gathered["causes"], "cause", "cause"),
+        accepted_region_measures(gathered["regions"]),
+    ], ignore_index=True)  # fmt: skip
     resamples, random_state = chosen.bootstrap_resamples, integer_seed(0, stage, dataset, "bootstrap")
     means = over_seeds(measures, ["stage", "measure"], "value", resamples, random_state)
     for name, table in {**gathered, "measures": measures, "means": means}.items():

@@ -12,7 +12,8 @@ from experiments.cell import ARTIFACTS, cell_folder
 def load_trained(settings: Settings, dataset: str, seed: int) -> tuple[Machine, nn.Module, VAE]:
     """Set up the machine; load the classifier to debug and the VAE."""
     machine = set_up_machine(settings.compute)
-    classifier = load_network(cell_folder("train_classifier", dataset, seed) / "classifier.safetensors", build_classifier)
+    weights = cell_folder("train_classifier", dataset, seed) / "classifier.safetensors"
+    classifier = load_network(weights, build_classifier)
     vae = load_network(cell_folder("train_vae", dataset, seed) / "vae.safetensors", VAE)
     return machine, to_machine(classifier, machine), to_machine(vae, machine)
 

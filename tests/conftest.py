@@ -70,7 +70,7 @@ def write_params(tmp_path: Path) -> Callable[[dict[str, Any]], Path]:
 
     def write(content: dict[str, Any]) -> Path:
         path = tmp_path / "params.yaml"
-        path.write_text(json.dumps(content).replace("NaN", ".nan"))
+        path.write_text(json.dumps(content).replace("NaN", ".nan").replace("Infinity", ".inf"))
         return path
 
     return write

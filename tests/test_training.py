@@ -192,6 +192,15 @@ def test_one_cycle_rises_to_the_learning_rate_and_falls_over_all_steps(items, st
         schedule.step()
 
 
+@pytest.mark.xfail(strict=True, reason="bug: OneCycleLR cycles momentum from 0.95 to 0.85 and drops the setting")
+@pytest.mark.parametrize("momentum", [0.0, 0.5])
+def test_one_cycle_keeps_the_momentum_of_the_settings(momentum):
+    settings = training_settings(momentum=momentum, schedule="one_cycle")
+    optimizer = make_optimizer(one_weight(), settings)
+    make_schedule(optimizer, settings, 64)
+    assert optimizer.param_groups[0]["momentum"] == momentum
+
+
 def test_constant_schedule_is_none():
     settings = training_settings(schedule="constant")
     assert make_schedule(make_optimizer(one_weight(), settings), settings, 64) is None

@@ -1,0 +1,148 @@
+"""What the paper claims, as checkable statements, and the rules that decide each verdict.
+
+The rules were written before any result was recorded. A condition compares one measure (mean over seeds, with
+its 95 % interval) with a bound. It holds if the whole interval is on the right side, fails if the whole interval
+is on the wrong side, and is open otherwise.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from defuse import params
+from defuse.results import provenance, result_path
+from defuse.storage import read_table
+
+REPRODUCED, PARTLY, NOT_REPRODUCED, OPEN = "reproduced", "partly", "not reproduced", "cannot be told"
+MEASURED = "measured"
+
+
+class ClaimsError(Exception):
+    """Tables in `results/` that do not belong to the params at hand."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """`measure` (stage.measure of the table of means) must be at least, or at most, `bound`."""
+
+    measure: str
+    at_least: bool
+    bound: float
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement of the paper, or a question of later work where `conditions` is replaced by `measures`."""
+
+    name: str
+    statement: str
+    source: str
+    conditions: tuple[Condition, ...] = ()
+    measures: tuple[str, ...] = ()
+
+
+def claims(bounds: params.Claims) -> list[Claim]:
+    """The six claims of the post, with the bounds of `params.yaml`, and the questions of later work."""
+
+    def least(measure: str, bound: float) -> Condition:
+        return Condition(measure, True, bound)
+
+    def most(measure: str, bound: float) -> Condition:
+        return Condition(measure, False, bound)
+
+    return [
+        Claim("end to end", "Identification, distillation and correction together discover and correct errors",
+              "blog", (least("annotate.accepted_regions", 1), least("outcome.region_test_gain", 0),
+                       most("outcome.test_drop", bounds.accuracy_drop))),
+        Claim("correction", "Some lambda gives high accuracy on the regions and largely keeps the test accuracy",
+              "blog", (least("outcome.region_test_after_correction", bounds.region_accuracy),
+                       most("outcome.test_drop", bounds.accuracy_drop))),
+        Claim("baseline", "Correction does better than fine-tuning on the identified mistakes alone",
+              "blog", (least("outcome.region_test_advantage", 0), least("outcome.test_advantage", 0))),
+        Claim("novelty", "The regions show other types of error than the misclassified training images",
+              "blog", (least("novelty.unlike_neighbour", bounds.new_error_types),)),
+        Claim("bugs with a name", "Images of one region look and fail alike, so that one label serves a region",
+              "blog", (least("annotate.mean_agreement", bounds.agreement),
+                       least("annotate.mean_purity", bounds.agreement))),
+        Claim("small perturbation", "Decoded neighbours of an image keep its label",
+              "blog", (least("noise beta_raw.label_kept", bounds.labels_kept),)),
+        Claim("validity", "Is a generated image valid, and does it keep its seed's label?", "later work",
+              measures=("noise beta_raw.recognisable", "noise beta_raw.label_kept", "noise normal_0.3.recognisable",
+                        "noise normal_0.3.label_kept")),
+        Claim("causes", "How many of the identified mistakes are the classifier's?", "later work",
+              measures=("cause reconstruction.share", "cause label changed.share",
+                        "cause classifier mistake.share", "cause third label.share", "cause not recognisable.share")),
+        Claim("region failure", "Does a region fail more often than reconstructions do?", "later work",
+              measures=("accepted regions.failure_rate", "identify.reconstruction_accuracy_of_correct")),
+        Claim("purity and coverage", "Are regions pure, and do they cover the mistakes?", "later work",
+              measures=("annotate.mean_purity", "distill.coverage", "accepted regions.share_of_mistakes")),
+        Claim("agreement", "Do annotators agree, and with the seed's label?", "later work",
+              measures=("annotate.region_kappa", "annotate.mistake_kappa", "annotate.seed_label_agreement")),
+    ]  # fmt: skip
+
+
+def holds(condition: Condition, mean: float, low: float, high: float) -> bool | None:
+    """True or False if the whole interval decides, None if it does not, or if there is no value.
+
+    Without an interval (one seed) the value stands for it.
+    """
+    if np.isnan(mean):
+        return None
+    low, high = (mean, mean) if np.isnan(low) else (low, high)
+    inside, outside = (low >= condition.bound, high < condition.bound) if condition.at_least else (
+        high <= condition.bound, low > condition.bound)  # fmt: skip
+    return True if inside else False if outside else None
+
+
+def verdict(decisions: list[bool | None]) -> str:
+    """All hold: reproduced; all fail: not reproduced; no value or all open: cannot be told; else partly."""
+    if all(decision is None for decision in decisions):
+        return OPEN
+    if all(decisions):
+        return REPRODUCED
+    if all(decision is False for decision in decisions):
+        return NOT_REPRODUCED
+    return PARTLY
+
+
+def load_means(tables: Path, seeds: list[int]) -> pd.DataFrame:
+    """Mean, low, high and seeds of every measure, indexed by `stage.measure`.
+
+    Raises:
+        ClaimsError: the tables come from other seeds than `params.yaml` names.
+        StorageError: a table is missing.
+    """
+    means = read_table(result_path(tables, "means.csv"))
+    found = sorted(read_table(result_path(tables, "measures.csv")).seed.unique())
+    if found != sorted(seeds):
+        raise ClaimsError(f"{tables}: made from seeds {found}, params.yaml names {sorted(seeds)}; run summarize")
+    return means.set_index(means.stage + "." + means.measure)[["mean", "low", "high", "seeds"]]
+
+
+def judge(bounds: params.Claims, tables: Path, seeds: list[int]) -> list[dict[str, object]]:
+    """Rows of the claims table for one data set: one per claim and measure.
+
+    `indication` applies the rule to what there is, even to one seed; `verdict` asks for `minimum_seeds`.
+    """
+    means, about, rows = load_means(tables, seeds), provenance(tables), []
+    nothing = pd.Series({"mean": np.nan, "low": np.nan, "high": np.nan, "seeds": 0})
+    for claim in claims(bounds):
+        conditions = claim.conditions or tuple(Condition(name, True, np.nan) for name in claim.measures)
+        values = [means.loc[item.measure] if item.measure in means.index else nothing for item in conditions]
+        decisions = [holds(item, *value[["mean", "low", "high"]]) for item, value in zip(conditions, values)]
+        indication = verdict(decisions) if claim.conditions else MEASURED
+        enough = min(value.seeds for value in values) >= bounds.minimum_seeds
+        for item, value, decision in zip(conditions, values, decisions):
+            sign = ">=" if item.at_least else "<="
+            rows.append({
+                "claim": claim.name, "statement": claim.statement, "source": claim.source, "data": about["title"],
+                "measure": item.measure, "rule": f"{sign} {item.bound:g}" if claim.conditions else "",
+                "paper_value": "", "value": value["mean"], "low": value.low, "high": value.high,
+                "seeds": int(value.seeds), "holds": {True: "yes", False: "no", None: ""}[decision],
+                "indication": indication,
+                "verdict": indication if enough or not claim.conditions else OPEN,
+                "file": result_path(tables, "means.csv").as_posix(),
+            })  # fmt: skip
+    return rows

@@ -1,0 +1,26 @@
+"""Run the notebooks of a data set: figures and executed copies, from results/ alone."""
+
+from pathlib import Path
+
+from tqdm import tqdm
+
+from defuse.notebooks import run_notebook
+from defuse.params import Settings
+from defuse.results import provenance
+from experiments.cell import RESULTS, dataset_command
+
+
+def draw(settings: Settings, dataset: str) -> str:
+    folder = RESULTS / dataset
+    tables = folder / "tables"
+    slug = provenance(tables)["slug"]
+    sources = sorted(Path("notebooks").glob("*.ipynb"))
+    for source in tqdm(sources, desc=f"figures {dataset}", disable=None, leave=False):
+        figure = folder / "figures" / f"{slug}_{source.stem}.png"
+        parameters = {"tables": tables.as_posix(), "figure_file": figure.as_posix()}
+        run_notebook(source, folder / "notebooks" / f"{slug}_{source.stem}.ipynb", parameters)
+    return f"{len(sources)} figures in {folder / 'figures'}"
+
+
+if __name__ == "__main__":
+    dataset_command("figures", draw, __doc__)
