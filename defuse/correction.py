@@ -107,8 +107,7 @@ def finetune_baseline(
     """
     optimisation = params.Optimisation(
         optimizer=settings.optimizer, learning_rate=learning_rate,
-        momentum=settings.momentum if settings.optimizer == "sgd" else None,
-        weight_decay=settings.weight_decay, batch_size=settings.batch_size,
+        momentum=settings.momentum, weight_decay=settings.weight_decay, batch_size=settings.batch_size,
     )  # fmt: skip
 
     def loss_of_step(tuned: nn.Module, step: int) -> Tensor:

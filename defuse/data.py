@@ -92,7 +92,7 @@ def read_torchvision(dataset: str, folder: Path) -> Source:
     """
     try:
         parts = [read_torchvision_split(dataset, folder, train) for train in (True, False)]
-    except (RuntimeError, OSError) as error:
+    except (RuntimeError, OSError, ValueError) as error:
         raise DataError(
             f"{TITLES[dataset]} is not at hand: {error}. Two ways to get it: let torchvision download it into "
             f"{folder}/ (needs the network), or set DEFUSE_DATA_DIR to a folder that holds {dataset}.npz with "
@@ -152,17 +152,29 @@ def check_source(source: Source, dataset: str) -> None:
 
 
 def split_validation(source: Source, fraction: float, random_state: int) -> np.ndarray:
-    """Boolean (N,): which training images become validation; stratified, and no group on both sides."""
+    """Boolean (N,): which training images become validation; stratified, and no group on both sides.
+
+    With groups the share is that of one of round(1 / fraction) folds.
+
+    Raises:
+        DataError: a class has too few images or groups to be on both sides.
+    """
     chosen = np.zeros(len(source.y_train), bool)
-    if source.group_train is None:
-        indices = np.arange(len(chosen))
-        _, validation = train_test_split(
-            indices, test_size=fraction, stratify=source.y_train, random_state=random_state
-        )
-    else:
-        folds = StratifiedGroupKFold(max(2, round(1 / fraction)), shuffle=True, random_state=random_state)
-        _, validation = next(folds.split(source.x_train, source.y_train, source.group_train))
+    try:
+        if source.group_train is None:
+            indices = np.arange(len(chosen))
+            _, validation = train_test_split(
+                indices, test_size=fraction, stratify=source.y_train, random_state=random_state
+            )
+        else:
+            folds = StratifiedGroupKFold(max(2, round(1 / fraction)), shuffle=True, random_state=random_state)
+            _, validation = next(folds.split(source.x_train, source.y_train, source.group_train))
+    except ValueError as error:
+        raise DataError(f"training images cannot be split with validation_fraction {fraction}: {error}") from error
     chosen[validation] = True
+    missing = sorted(set(source.y_train.tolist()) - set(source.y_train[~chosen].tolist()))
+    if missing:
+        raise DataError(f"too few groups: validation took every image of class {', '.join(map(str, missing))}")
     return chosen
 
 

@@ -133,7 +133,7 @@ def find_mistakes(
     """Perturb, decode and classify; keep at most `keep` mistakes per seed, those of smallest noise norm.
 
     Args:
-        seeds: from `prepare_seeds`.
+        seeds: from `prepare_seeds`; without any there is no mistake.
         noise: distribution of the perturbations.
         draws: perturbations per seed image (Q in the paper).
         keep: most mistakes kept per seed image.
@@ -143,7 +143,9 @@ def find_mistakes(
         description: shown by the progress bar.
     """
     per_batch = max(1, batch_size // draws)
-    parts, wrong_draws = [], 0
+    nothing, no_code = np.zeros(0, np.int64), np.zeros((0, seeds.mean.shape[1]), np.float32)
+    parts = [(nothing, nothing, nothing, np.zeros(0, np.float32), no_code, np.zeros(0, bool))]
+    wrong_draws = 0
     with tqdm(total=len(seeds.label), desc=description, unit="seed", disable=None, leave=False) as progress:
         for start in range(0, len(seeds.label), per_batch):
             batch = seeds.take(np.arange(start, min(start + per_batch, len(seeds.label))))

@@ -172,7 +172,8 @@ def load_network(path: Path, build: Any) -> Any:
     """
     weights, description = load_weights(path)
     try:
-        network = build(**description)
+        with torch.random.fork_rng():  # the initial weights are replaced, their draws must leave no trace
+            network = build(**description)
         network.load_state_dict(weights)
     except (TypeError, ValueError, RuntimeError) as error:
         raise StorageError(f"{path}: weights of another network ({error})") from error

@@ -22,7 +22,7 @@ class ParamsError(Exception):
 class Params(BaseModel):
     """Base of every sub-tree: frozen, strict types, no unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Compute(Params):
@@ -46,18 +46,21 @@ class Augmentation(Params):
     brightness: Share
 
 
-class Optimisation(Params):
+class Optimizer(Params):
     optimizer: Literal["sgd", "adam"]
-    learning_rate: Positive
     momentum: Annotated[float, Field(ge=0, lt=1)] | None
     weight_decay: NonNegative
     batch_size: Count
 
     @model_validator(mode="after")
-    def momentum_belongs_to_sgd(self) -> "Optimisation":
+    def momentum_belongs_to_sgd(self) -> "Optimizer":
         if (self.optimizer == "sgd") != (self.momentum is not None):
-            raise ValueError("momentum is a number with optimizer sgd and null with adam")
+            raise ValueError(f"momentum is {self.momentum}; allowed: a number with sgd, null with adam")
         return self
+
+
+class Optimisation(Optimizer):
+    learning_rate: Positive
 
 
 class Training(Optimisation):
@@ -176,12 +179,8 @@ class Correct(FineTuning):
         return self
 
 
-class FinetuneBaseline(Params):
-    optimizer: Literal["sgd", "adam"]
+class FinetuneBaseline(Optimizer):
     learning_rates: tuple[Positive, ...] = Field(strict=False, min_length=1)
-    momentum: Annotated[float, Field(ge=0, lt=1)]
-    weight_decay: NonNegative
-    batch_size: Count
     steps: Count
     maximum_accuracy_drop: Share
 

@@ -93,7 +93,8 @@ def results_block(results: Path, datasets: list[str]) -> str:
         parts += ["Verdicts on the paper's claims (`results/claims.csv` has the measures and rules):",
                   claims_table(results / "claims.csv")]  # fmt: skip
     if results / "mnist" / "tables" in folders:
-        parts += ["What each noise does on MNIST, by classifier and oracles:", noise_table(results / "mnist" / "tables")]
+        parts += ["What each noise does on MNIST, by classifier and oracles:",
+                  noise_table(results / "mnist" / "tables")]  # fmt: skip
     return "\n\n".join(parts)
 
 

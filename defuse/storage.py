@@ -101,7 +101,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         return json.loads(path.read_text())
-    except (FileNotFoundError, json.JSONDecodeError) as error:
+    except (FileNotFoundError, ValueError) as error:
         raise StorageError(f"{path}: no readable JSON ({error})") from error
 
 
@@ -119,5 +119,5 @@ def read_table(path: Path) -> pd.DataFrame:
     """
     try:
         return pd.read_csv(path)
-    except (FileNotFoundError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+    except (FileNotFoundError, ValueError) as error:
         raise StorageError(f"{path}: no readable table ({error})") from error

@@ -65,11 +65,13 @@ def make_optimizer(network: nn.Module, settings: params.Optimisation) -> torch.o
 def make_schedule(
     optimizer: torch.optim.Optimizer, settings: params.Training, items: int
 ) -> torch.optim.lr_scheduler.LRScheduler | None:
-    """One-cycle learning rate (Smith 2018) over all steps, or None for a constant one."""
+    """One-cycle learning rate (Smith 2018) over all steps, or None for a constant one; momentum stays as it is."""
     if settings.schedule == "constant":
         return None
     steps = settings.epochs * max(1, items // settings.batch_size)
-    return torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, steps, pct_start=0.3)
+    return torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, settings.learning_rate, steps, pct_start=0.3, cycle_momentum=False
+    )
 
 
 def epoch_batches(items: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:

@@ -9,7 +9,7 @@ from defuse.figure_data import identified_data, region_data, tsne_data
 from defuse.networks import VAE, load_network
 from defuse.params import Settings
 from defuse.randomness import integer_seed, numpy_generator
-from defuse.results import result_path
+from defuse.results import provenance, result_path
 from defuse.storage import load_arrays, read_json, read_table, save_arrays, write_json, write_table
 from defuse.summary import (
     accepted_region_measures,
@@ -20,6 +20,7 @@ from defuse.summary import (
     over_seeds,
     table_measures,
 )
+from defuse.training import set_up_machine
 from experiments.cell import ARTIFACTS, RESULTS, cell_folder, data_file, dataset_command
 
 STAGES = ("train_classifier", "train_vae", "identify", "ablate_noise", "distill", "annotate", "correct",
@@ -41,6 +42,7 @@ HEADLINES = ("train_classifier.test_accuracy", "identify.reconstruction_accuracy
 def summarize(settings: Settings, dataset: str) -> str:
     chosen, seeds, stage = settings.summarize[dataset], list(settings.seeds), "summarize"
     folders = {name: ARTIFACTS / name / dataset for name in STAGES}
+    set_up_machine(settings.compute)
     check_cells(list(folders.values()), seeds)
     tables = RESULTS / dataset / "tables"
     shutil.rmtree(tables, ignore_errors=True)
@@ -59,7 +61,9 @@ def summarize(settings: Settings, dataset: str) -> str:
         write_table(result_path(tables, f"{name}.csv"), table)
     write_table(result_path(tables, "oracles.csv"), read_table(ARTIFACTS / "train_oracle" / dataset / "oracles.csv"))
     by_name = {f"{row.stage}.{row.measure}": row.mean for row in means.itertuples(index=False)}
-    write_json(RESULTS / dataset / "metrics.json", {name: by_name.get(name) for name in HEADLINES})
+    write_json(RESULTS / dataset / "metrics.json", {
+        "data": provenance(tables)["title"], **{name: by_name.get(name) for name in HEADLINES},
+    })  # fmt: skip
 
     first = seeds[0]
     vae = load_network(cell_folder("train_vae", dataset, first) / "vae.safetensors", VAE)
@@ -68,10 +72,11 @@ def summarize(settings: Settings, dataset: str) -> str:
     shown = load_arrays(cell_folder("distill", dataset, first) / "samples.npz", "shown")["shown"]
     regions = read_table(cell_folder("annotate", dataset, first) / "regions.csv")
     split = "test" if settings.identify[dataset].seed_source == "test" else "train"
-    images, labels = load_split(data_file(dataset), split)
+    images, labels = load_split(data_file(dataset), "train")
+    seed_images = images if split == "train" else load_split(data_file(dataset), split)[0]
     generator = numpy_generator(first, stage, dataset, "identified")
     figures = {
-        "identified": identified_data(mistakes, votes, images, vae, chosen.shown_mistakes, generator),
+        "identified": identified_data(mistakes, votes, seed_images, vae, chosen.shown_mistakes, generator),
         "regions": region_data(regions, shown, votes, vae, chosen.shown_regions),
         "tsne": tsne_data(mistakes, images, labels, vae, chosen, integer_seed(first, stage, dataset, "t-SNE")),
         "novelty": load_arrays(cell_folder("novelty", dataset, first) / "neighbours.npz"),

@@ -261,7 +261,6 @@ def test_load_split_scales_to_one_and_moves_the_channels(tmp_path):
         load_split(tmp_path / "data.npz", "holdout")
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="bug: scikit-learn's ValueError instead of a DataError")
 @pytest.mark.parametrize("per_class", [1, 3])
 def test_classes_too_small_to_split_are_a_data_error(per_class):
     raw = Source(**mirror_arrays(per_class=per_class), group_train=None, provenance={})
@@ -270,7 +269,6 @@ def test_classes_too_small_to_split_are_a_data_error(per_class):
         split_validation(raw, 0.1, 0)
 
 
-@pytest.mark.xfail(strict=True, reason="bug: the split may leave no training image of a class, unnoticed")
 def test_a_class_of_one_group_is_refused_or_stays_in_training():
     raw = source(group_train=source().y_train)
     try:
@@ -358,7 +356,6 @@ def test_truncated_mnist_files_are_a_data_error(tmp_path):
         read_torchvision("mnist", tmp_path)
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="bug: torchvision's ValueError is no DataError")
 def test_empty_mnist_files_are_a_data_error(tmp_path):
     write_mnist(tmp_path, mirror_arrays(side=28))
     (tmp_path / "MNIST" / "raw" / "train-images-idx3-ubyte").write_bytes(b"")

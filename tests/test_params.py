@@ -190,14 +190,12 @@ def test_impossible_combinations(tree, write_params, changes, named):
     assert message.startswith(f"{file}: ") and named in message
 
 
-@pytest.mark.xfail(strict=True, reason="bug: the baseline takes a momentum with adam, which drops it")
 def test_baseline_refuses_momentum_with_adam(tree, write_params):
     change(tree, "finetune_baseline.digits.optimizer", "adam")
     change(tree, "finetune_baseline.digits.momentum", 0.9)
     assert "finetune_baseline.digits: momentum is a number with" in message_of(write_params(tree))
 
 
-@pytest.mark.xfail(strict=True, reason="bug: .inf passes as a number")
 @pytest.mark.parametrize("leaf", [f"{CLASSIFIER}.learning_rate", f"{CLASSIFIER}.weight_decay", f"{DISTILL}.tau"])
 def test_infinity_is_refused(tree, write_params, leaf):
     change(tree, leaf, float("inf"))

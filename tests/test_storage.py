@@ -217,7 +217,6 @@ def test_bad_text_files_are_a_storage_error_that_names_the_file(tmp_path, reader
     assert str(path) in str(caught.value)
 
 
-@pytest.mark.xfail(strict=True, raises=UnicodeDecodeError, reason="bug: a binary file is no StorageError")
 @pytest.mark.parametrize(("reader", "name"), [(read_json, "x.json"), (read_table, "x.csv")])
 def test_binary_files_are_a_storage_error(tmp_path, reader, name):
     (tmp_path / name).write_bytes(b"\xff\xfe\x00")

@@ -192,7 +192,6 @@ def test_one_cycle_rises_to_the_learning_rate_and_falls_over_all_steps(items, st
         schedule.step()
 
 
-@pytest.mark.xfail(strict=True, reason="bug: OneCycleLR cycles momentum from 0.95 to 0.85 and drops the setting")
 @pytest.mark.parametrize("momentum", [0.0, 0.5])
 def test_one_cycle_keeps_the_momentum_of_the_settings(momentum):
     settings = training_settings(momentum=momentum, schedule="one_cycle")

@@ -1,0 +1,97 @@
+"""The verdict rules, on made tables that must give each verdict."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from defuse import params
+from defuse.claims import ClaimsError, Condition, claims, holds, judge, verdict
+from defuse.storage import write_json, write_table
+
+BOUNDS = params.Claims(
+    minimum_seeds=3, region_accuracy=0.9, accuracy_drop=0.01, agreement=0.8, new_error_types=0.5, labels_kept=0.95
+)
+SEEDS = [0, 1, 2]
+
+
+def tables_with(folder, values, seeds=SEEDS):
+    """A data set's tables in which each measure has (mean, low, high)."""
+    names = [name.rpartition(".") for name in values]
+    means = pd.DataFrame({
+        "stage": [stage for stage, _, _ in names], "measure": [measure for _, _, measure in names],
+        "mean": [value[0] for value in values.values()], "low": [value[1] for value in values.values()],
+        "high": [value[2] for value in values.values()], "seeds": len(seeds),
+    })  # fmt: skip
+    write_json(folder / "provenance.json", {"slug": "mnist", "title": "MNIST", "line": "MNIST"})
+    write_table(folder / "mnist_means.csv", means)
+    write_table(folder / "mnist_measures.csv", pd.DataFrame({"seed": seeds, "value": 0.0}))
+    return folder
+
+
+def verdicts(rows):
+    return {row["claim"]: row["verdict"] for row in rows}
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"), [(0.91, 0.95, True), (0.80, 0.85, False), (0.85, 0.95, None), (0.9, 0.9, True)]
+)
+def test_at_least_is_decided_by_the_whole_interval(low, high, expected):
+    assert holds(Condition("m", True, 0.9), (low + high) / 2, low, high) is expected
+
+
+def test_at_most_mirrors_at_least():
+    condition = Condition("m", False, 0.01)
+    assert holds(condition, 0.0, -0.005, 0.005) is True
+    assert holds(condition, 0.03, 0.02, 0.04) is False
+    assert holds(condition, 0.01, 0.0, 0.02) is None
+
+
+def test_one_seed_stands_for_its_interval_and_no_value_decides_nothing():
+    assert holds(Condition("m", True, 0.9), 0.95, np.nan, np.nan) is True
+    assert holds(Condition("m", True, 0.9), np.nan, np.nan, np.nan) is None
+
+
+@pytest.mark.parametrize(
+    ("decisions", "expected"),
+    [
+        ([True, True], "reproduced"), ([False, False], "not reproduced"), ([True, False], "partly"),
+        ([True, None], "partly"), ([None, None], "cannot be told"),
+    ],
+)  # fmt: skip
+def test_verdicts(decisions, expected):
+    assert verdict(decisions) == expected
+
+
+def test_made_tables_give_each_verdict(tmp_path):
+    rows = judge(BOUNDS, tables_with(tmp_path, {
+        "outcome.region_test_after_correction": (0.97, 0.95, 0.99), "outcome.test_drop": (0.002, 0.001, 0.003),
+        "outcome.region_test_advantage": (-0.2, -0.3, -0.1), "outcome.test_advantage": (-0.02, -0.03, -0.01),
+        "novelty.unlike_neighbour": (0.5, 0.3, 0.7),
+        "annotate.mean_agreement": (0.9, 0.85, 0.95), "annotate.mean_purity": (0.5, 0.4, 0.6),
+    }), SEEDS)  # fmt: skip
+    found = verdicts(rows)
+    assert found["correction"] == "reproduced"
+    assert found["baseline"] == "not reproduced"
+    assert found["novelty"] == "cannot be told"  # the interval holds the bound
+    assert found["bugs with a name"] == "partly"
+    assert found["small perturbation"] == "cannot be told"  # not measured
+    assert found["purity and coverage"] == "measured"
+
+
+def test_too_few_seeds_give_an_indication_and_no_verdict(tmp_path):
+    values = {
+        "outcome.region_test_after_correction": (0.97, np.nan, np.nan), "outcome.test_drop": (0.002, np.nan, np.nan)
+    }
+    row = next(row for row in judge(BOUNDS, tables_with(tmp_path, values, [0]), [0]) if row["claim"] == "correction")
+    assert (row["verdict"], row["indication"]) == ("cannot be told", "reproduced")
+
+
+def test_tables_of_other_seeds_are_refused(tmp_path):
+    with pytest.raises(ClaimsError, match="params.yaml names"):
+        judge(BOUNDS, tables_with(tmp_path, {"novelty.unlike_neighbour": (1, 1, 1)}, [0]), SEEDS)
+
+
+def test_every_claim_of_the_post_has_a_rule_and_no_number_is_put_in_the_papers_mouth(tmp_path):
+    assert sum(bool(claim.conditions) for claim in claims(BOUNDS)) == 6
+    rows = judge(BOUNDS, tables_with(tmp_path, {"novelty.unlike_neighbour": (1, 1, 1)}), SEEDS)
+    assert all(row["paper_value"] == "" for row in rows)

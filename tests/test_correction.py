@@ -1,0 +1,133 @@
+"""Correction and baseline: what lambda does, and how an arm is chosen."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from defuse import params
+from defuse.correction import accuracy_by_region, choose_arm, correct, draw_batches, finetune_baseline, label_regions
+from defuse.networks import build_classifier
+from defuse.training import Machine, accuracy
+
+MACHINE = Machine(torch.device("cpu"), torch.float32)
+SETTINGS = params.Correct(
+    lambdas=[0.0, 1.0], optimizer="sgd", learning_rate=0.05, momentum=0.9, weight_decay=0.0, batch_size=8, steps=6,
+    maximum_accuracy_drop=0.005,
+)  # fmt: skip
+
+
+@pytest.fixture
+def setting():
+    generator = torch.Generator().manual_seed(0)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        classifier = build_classifier("small_cnn", 1, 2, 4).eval()
+    dark = torch.rand(40, 1, 32, 32, generator=generator) * 0.3
+    images, labels = torch.cat([dark, dark + 0.7]), torch.arange(2).repeat_interleave(40)
+    regions = (torch.rand(16, 1, 32, 32, generator=generator) * 0.3, torch.zeros(16, dtype=torch.int64))
+    regions[0][:, :, :16] += 0.7  # bright above, dark below
+    batches = [draw_batches(count, 8, 6, generator) for count in (80, 16)]
+    return classifier, (images, labels), regions, batches
+
+
+def weights(network):
+    return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
+
+
+def test_lambda_zero_is_plain_continued_training_on_the_same_batches(setting):
+    _, training, regions, batches = setting
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        classifier = build_classifier("vgg", 1, 2, 4).eval()  # with batch norm, whose statistics must not move
+    corrected = correct(classifier, training, regions, 0.0, *batches, SETTINGS, MACHINE, "test")
+    plain = copy.deepcopy(classifier).eval()
+    optimizer = torch.optim.SGD(plain.parameters(), lr=0.05, momentum=0.9)
+    for batch in batches[0]:
+        optimizer.zero_grad()
+        functional.cross_entropy(plain(training[0][batch]), training[1][batch]).backward()
+        optimizer.step()
+    assert torch.allclose(weights(corrected), weights(plain), atol=1e-6)
+    assert all(torch.equal(moving, kept) for moving, kept in zip(corrected.buffers(), classifier.buffers()))
+    assert not torch.allclose(weights(corrected), weights(classifier), atol=1e-4)
+
+
+def test_the_debugged_classifier_stays_as_it_was(setting):
+    classifier, training, regions, batches = setting
+    before = copy.deepcopy(classifier.state_dict())
+    correct(classifier, training, regions, 1.0, *batches, SETTINGS, MACHINE, "test")
+    assert all(torch.equal(before[name], tensor) for name, tensor in classifier.state_dict().items())
+
+
+def test_small_lambdas_tend_to_the_control(setting):
+    classifier, training, regions, batches = setting
+    control, small, large = (
+        weights(correct(classifier, training, regions, value, *batches, SETTINGS, MACHINE, "test"))
+        for value in (0.0, 1e-6, 1.0)
+    )
+    assert (small - control).norm() < 1e-3 * (large - control).norm()
+
+
+def test_correction_learns_the_regions(setting):
+    classifier, training, regions, _ = setting
+    generator = torch.Generator().manual_seed(1)
+    batches = [draw_batches(count, 8, 60, generator) for count in (80, 16)]
+    corrected = correct(classifier, training, regions, 1.0, *batches, SETTINGS, MACHINE, "test")
+    assert accuracy(corrected, *regions) == 1
+    assert accuracy(corrected, *training) >= 0.95
+
+
+def test_the_baseline_sees_mistakes_alone(setting):
+    classifier, training, regions, _ = setting
+    settings = params.FinetuneBaseline(
+        learning_rates=[0.05], optimizer="sgd", momentum=0.9, weight_decay=0.0, batch_size=8, steps=40,
+        maximum_accuracy_drop=0.005,
+    )  # fmt: skip
+    batches = draw_batches(16, 8, 40, torch.Generator().manual_seed(2))
+    tuned = finetune_baseline(classifier, regions, batches, 0.05, settings, MACHINE, "test")
+    assert accuracy(tuned, *regions) == 1
+    assert accuracy(tuned, *training) <= 0.6  # every image is now of the mistakes' one class
+
+
+def arm(validation, region):
+    return {"validation_accuracy": validation, "region_validation_accuracy": region}
+
+
+@pytest.mark.parametrize(
+    ("arms", "chosen"),
+    [
+        ([arm(0.98, 0.2), arm(0.979, 0.9), arm(0.90, 1.0)], 1),  # the last costs too much
+        ([arm(0.98, 0.9), arm(0.99, 0.9), arm(0.99, 0.9)], 1),  # equal regions: better validation, then first
+        ([arm(0.70, 1.0), arm(0.80, 0.1)], 1),  # nothing qualifies: best validation
+        ([arm(0.98, float("nan"))], None),  # no region
+        ([], None),
+    ],
+)
+def test_the_arm_is_chosen_on_validation(arms, chosen):
+    assert choose_arm(arms, start_validation_accuracy=0.98, maximum_drop=0.005) == chosen
+
+
+def test_region_labels_follow_their_codes():
+    codes = np.arange(3 * 2 * 2, dtype=np.float32).reshape(3, 2, 2)
+    chosen, labels = label_regions(codes, np.array([7, 8, 9]), accepted=np.array([0, 2]))
+    assert chosen.tolist() == [[0, 1], [2, 3], [8, 9], [10, 11]]
+    assert labels.tolist() == [7, 7, 9, 9]
+
+
+def test_no_accepted_region_gives_no_code():
+    chosen, labels = label_regions(np.zeros((3, 2, 4), np.float32), np.array([1, 2, 3]), np.zeros(0, int))
+    assert chosen.shape == (0, 4) and labels.shape == (0,)
+
+
+def test_accuracy_by_region_splits_in_order(setting):
+    classifier, training, _, _ = setting
+    parts = accuracy_by_region(classifier, *training, regions=2)
+    assert np.mean(parts) == pytest.approx(accuracy(classifier, *training))
+    assert accuracy_by_region(classifier, training[0][:0], training[1][:0], 0) == []
+
+
+def test_batches_are_the_same_for_the_same_seed_and_within_range():
+    first, second = (draw_batches(5, 4, 100, torch.Generator().manual_seed(3)) for _ in range(2))
+    assert torch.equal(first, second) and first.min() == 0 and first.max() == 4

@@ -1,0 +1,144 @@
+"""The whole DVC pipeline on a cut-down digits run, in a temporary clone."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).resolve().parent.parent
+CUT_DOWN = {
+    ("train_classifier", "epochs"): 4, ("train_vae", "epochs"): 12, ("train_oracle", "epochs"): 6,
+    ("identify", "max_seed_images"): 300, ("identify", "draws"): 6, ("distill", "components"): 6,
+    ("distill", "test_samples"): 40, ("annotate", "annotated_mistakes"): 80, ("annotate", "minimum_agreement"): 0.0,
+    ("annotate", "maximum_abstention"): 1.0, ("annotate", "minimum_failures"): 0.0,
+    ("correct", "lambdas"): [0.0, 0.1], ("correct", "steps"): 10, ("finetune_baseline", "steps"): 5,
+    ("ablate_noise", "seed_images"): 40, ("summarize", "tsne_codes"): 60,
+}  # fmt: skip
+
+
+def run(folder: Path, *command: str) -> str:
+    """Run a command of the environment in `folder`; its output, or a failure that shows it."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1"}
+    environment.pop("DEFUSE_DATA_DIR", None)
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, f"{command}:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+    return done.stdout
+
+
+def edit(folder: Path, changes: dict[tuple[str, ...], object]) -> None:
+    """Change values of `params.yaml`, comments kept."""
+    yaml = YAML()
+    content = yaml.load(folder / "params.yaml")
+    for (*path, last), value in changes.items():
+        tree = content
+        for key in path:
+            tree = tree[key]
+        tree[last] = value
+    yaml.dump(content, folder / "params.yaml")
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory) -> Path:
+    """A clone without artifacts, cut down, after one `dvc repro` of the digits."""
+    folder = tmp_path_factory.mktemp("clone") / "defuse"
+    run(ROOT, "git", "clone", "--quiet", "--no-hardlinks", ".", str(folder))
+    networks = YAML(typ="safe").load(folder / "params.yaml")["train_oracle"]["digits"]["networks"][:3]
+    changes = {(stage, "digits", key): value for (stage, key), value in CUT_DOWN.items()}
+    edit(folder, {**changes, ("train_oracle", "digits", "networks"): networks, ("datasets",): ["digits"]})
+    shutil.rmtree(folder / "results" / "digits")
+    run(folder, "dvc", "repro", "figures@digits")
+    return folder
+
+
+def changed_params(folder: Path) -> set[str]:
+    """Stages of the digits that `dvc status` names for changed params."""
+    status = json.loads(run(folder, "dvc", "status", "--json"))
+    return {
+        stage for stage, changes in status.items() if "digits" in stage
+        for change in changes if isinstance(change, dict) and "params.yaml" in change.get("changed deps", {})
+    }  # fmt: skip
+
+
+def test_every_stage_ran_and_its_results_are_there(clone):
+    tables = clone / "results" / "digits" / "tables"
+    causes = pd.read_csv(tables / "digits_causes.csv")
+    assert causes.share.sum() == pytest.approx(1)
+    sweep = pd.read_csv(tables / "digits_lambda_sweep.csv")
+    assert sweep["lambda"].dropna().tolist() == [0.0, 0.1] and sweep.chosen.sum() == 1
+    regions = pd.read_csv(tables / "digits_regions.csv")
+    assert len(regions) > 0 and (regions.verdict == "accepted").any()
+    assert regions.failure_rate.between(regions.failure_low, regions.failure_high).all()
+    figures = {path.stem.removeprefix("digits_") for path in (clone / "results/digits/figures").glob("*.png")}
+    assert figures == {path.stem for path in (clone / "notebooks").glob("*.ipynb")}
+
+
+def test_draws_for_showing_correction_validation_and_test_are_disjoint(clone):
+    import numpy as np
+
+    with np.load(clone / "artifacts/distill/digits/0/samples.npz", allow_pickle=False) as file:
+        rows = [tuple(code) for name in file.files for code in file[name].reshape(-1, file[name].shape[2]).tolist()]
+    assert len(set(rows)) == len(rows)
+
+
+def test_nothing_runs_twice(clone):
+    output = run(clone, "dvc", "repro", "figures@digits")
+    assert "Running stage" not in output
+
+
+@pytest.mark.parametrize(
+    ("change", "stages"),
+    [
+        ({("correct", "digits", "lambdas"): [0.0, 0.2]}, {"correct@digits-0"}),
+        ({("identify", "digits", "noise", "scale"): 0.4}, {"identify@digits-0"}),
+        ({("train_vae", "digits", "beta"): 2.0}, {"train_vae@digits-0"}),
+        ({("summarize", "digits", "shown_regions"): 3}, {"summarize@digits"}),
+        ({("correct", "mnist", "steps"): 3}, set()),
+        ({("claims", "agreement"): 0.7}, set()),
+    ],
+)
+def test_an_edit_touches_just_the_stages_that_use_it(clone, change, stages):
+    original = (clone / "params.yaml").read_bytes()
+    try:
+        edit(clone, change)
+        assert changed_params(clone) == stages
+    finally:
+        (clone / "params.yaml").write_bytes(original)
+
+
+def test_a_bad_value_stops_a_stage_before_any_work(clone):
+    original = (clone / "params.yaml").read_bytes()
+    try:
+        edit(clone, {("correct", "digits", "steps"): -1, ("train_vae", "digits", "latent_dims"): 8})
+        done = subprocess.run(
+            [sys.executable, "-m", "experiments.train_classifier", "digits", "0"], cwd=clone, capture_output=True,
+            text=True,
+        )  # fmt: skip
+    finally:
+        (clone / "params.yaml").write_bytes(original)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "correct.digits.steps: -1" in done.stderr
+    assert "did you mean latent_dim?" in done.stderr
+
+
+def test_metrics_dag_and_params_diff_serve_dvc_users(clone):
+    assert "annotate.accepted_regions" in run(clone, "dvc", "metrics", "show", "results/digits/metrics.json")
+    assert "identify@digits-0" in run(clone, "dvc", "dag", "figures@digits")
+    assert "train_vae.digits.epochs" in run(clone, "dvc", "params", "diff")
+
+
+def test_a_fresh_clone_draws_the_committed_figures_from_results_alone(tmp_path):
+    folder = tmp_path / "defuse"
+    run(ROOT, "git", "clone", "--quiet", "--no-hardlinks", ".", str(folder))
+    committed = {path.name: path.read_bytes() for path in (folder / "results/digits/figures").glob("*.png")}
+    shutil.rmtree(folder / "results" / "digits" / "figures")
+    run(folder, "dvc", "repro", "--single-item", "--force", "figures@digits")
+    drawn = {path.name: path.read_bytes() for path in (folder / "results/digits/figures").glob("*.png")}
+    assert committed and drawn == committed
+    assert not (folder / "artifacts").exists()

@@ -1,0 +1,117 @@
+"""Gathering cells: missing and extra ones, tidy tables, intervals over seeds."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from defuse.storage import write_json, write_table
+from defuse.summary import (
+    SummaryError,
+    accepted_region_measures,
+    check_cells,
+    gather_measures,
+    gather_table,
+    mean_interval,
+    order_regions,
+    outcome_measures,
+    over_seeds,
+    table_measures,
+)
+
+
+@pytest.fixture
+def cells(tmp_path):
+    for stage in ("identify", "annotate"):
+        for seed in (0, 1):
+            folder = tmp_path / stage / "digits" / str(seed)
+            write_json(folder / "metrics.json", {"regions": 10 + seed, "nothing": None, "text": "left out"})
+            write_table(folder / "table.csv", pd.DataFrame({"x": [seed, seed + 1]}))
+    return [tmp_path / "identify" / "digits", tmp_path / "annotate" / "digits"]
+
+
+def test_complete_cells_pass(cells):
+    check_cells(cells, [0, 1])
+
+
+def test_missing_and_extra_cells_are_all_named(cells):
+    with pytest.raises(SummaryError) as caught:
+        check_cells(cells, [0, 2])
+    message = str(caught.value)
+    for stage in ("identify", "annotate"):
+        assert f"missing: {cells[0].parent.parent / stage / 'digits' / '2'}" in message
+        assert f"remove it: {cells[0].parent.parent / stage / 'digits' / '1'}" in message
+
+
+def test_tables_carry_their_seed(cells):
+    assert gather_table(cells[0], [0, 1], "table.csv").to_numpy().tolist() == [[0, 0], [0, 1], [1, 1], [1, 2]]
+
+
+def test_measures_are_tidy(cells):
+    table = gather_measures(cells, [0, 1])
+    assert list(table.columns) == ["seed", "stage", "measure", "value"]
+    regions = table[(table.measure == "regions") & (table.stage == "annotate")]
+    assert regions.value.tolist() == [10, 11]
+    assert table[table.measure == "nothing"].value.isna().all()
+    assert "text" not in set(table.measure)
+
+
+def test_outcome_takes_the_chosen_arms_and_their_differences():
+    sweep = pd.DataFrame({
+        "seed": 0, "arm": ["before", "correction", "correction"], "lambda": [np.nan, 0.0, 1.0],
+        "test_accuracy": [0.98, 0.97, 0.975], "region_test_accuracy": [0.1, 0.2, 0.9],
+        "chosen": [False, False, True],
+    })  # fmt: skip
+    baseline = pd.DataFrame({
+        "seed": 0, "test_accuracy": [0.9, 0.95], "region_test_accuracy": [0.8, 0.5], "chosen": [True, False],
+    })  # fmt: skip
+    values = outcome_measures(sweep, baseline).set_index("measure").value
+    assert values["test_drop"] == pytest.approx(0.005)
+    assert values["region_test_gain"] == pytest.approx(0.8)
+    assert values["test_advantage"] == pytest.approx(0.075)
+    assert values["region_test_advantage"] == pytest.approx(0.1)
+
+
+def test_interval_matches_scipy_and_needs_two_seeds():
+    values = np.array([0.1, 0.4, 0.2, 0.7])
+    mean, low, high = mean_interval(values, 2000, 7)
+    expected = stats.bootstrap(
+        (values,), np.mean, n_resamples=2000, method="percentile", rng=np.random.default_rng(7)
+    ).confidence_interval
+    assert (mean, low, high) == pytest.approx((0.35, expected.low, expected.high))
+    assert mean_interval(np.array([0.5, np.nan]), 2000, 7)[0] == 0.5
+    assert np.isnan(mean_interval(np.array([0.5]), 2000, 7)[1:]).all()
+    assert np.isnan(mean_interval(np.array([]), 2000, 7)).all()
+
+
+def test_over_seeds_counts_the_seeds_with_a_value():
+    table = pd.DataFrame({"stage": "a", "measure": ["m", "m", "n"], "value": [1.0, 3.0, np.nan]})
+    result = over_seeds(table, ["stage", "measure"], "value", 200, 0).set_index("measure")
+    assert result.loc["m", "mean"] == 2 and result.loc["m", "seeds"] == 2
+    assert np.isnan(result.loc["n", "mean"]) and result.loc["n", "seeds"] == 0
+
+
+def test_table_measures_names_the_row():
+    table = pd.DataFrame({"seed": [0], "noise": ["beta_raw"], "wrong": [0.1], "label_kept": [0.9]})
+    rows = table_measures(table, "noise", "noise")
+    assert rows.to_dict("records") == [
+        {"seed": 0, "stage": "noise beta_raw", "measure": "wrong", "value": 0.1},
+        {"seed": 0, "stage": "noise beta_raw", "measure": "label_kept", "value": 0.9},
+    ]
+
+
+def test_accepted_regions_are_averaged_and_added_up():
+    table = pd.DataFrame({
+        "seed": 0, "verdict": ["accepted", "false alarm", "accepted"], "failure_rate": [0.8, 0.0, 1.0],
+        "share_of_mistakes": [0.1, 0.5, 0.2],
+    })  # fmt: skip
+    values = accepted_region_measures(table).set_index("measure").value
+    assert values["failure_rate"] == pytest.approx(0.9) and values["share_of_mistakes"] == pytest.approx(0.3)
+
+
+def test_regions_are_shown_accepted_first_then_largest():
+    table = pd.DataFrame({
+        "region": [0, 1, 2, 3], "verdict": ["false alarm", "accepted", "no agreement", "accepted"],
+        "share_of_mistakes": [0.4, 0.1, 0.3, 0.2],
+    })  # fmt: skip
+    assert order_regions(table, 3).tolist() == [3, 1, 0]
