@@ -29,7 +29,7 @@ def run_notebook(source: Path, executed: Path, parameters: dict[str, str]) -> No
     os.environ.update(PYDEVD_DISABLE_FILE_VALIDATION="1", MPLBACKEND="module://matplotlib_inline.backend_inline")
     try:
         notebook = papermill.execute_notebook(
-            str(source), None, parameters, progress_bar=False, extra_arguments=["--IPKernelApp.log_level=40"]
+            str(source), None, parameters, progress_bar=False, extra_arguments=["--IPKernelApp.log_level=50"]
         )
     except papermill.PapermillExecutionError as error:
         raise NotebookError(f"{source}: {error.ename}: {error.evalue}") from None
