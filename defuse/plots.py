@@ -99,8 +99,10 @@ def regions(tables: Path) -> Figure:
     for row, region in enumerate(data["region"]):
         facts = table.loc[region]
         label = "nothing" if facts.label < 0 else f"{facts.label:.0f}"
+        # Without a label that annotators recognise, a failure rate would measure nothing.
+        failure = "" if facts.verdict == "not recognisable" else f", fails on {facts.failure_rate:.0%}"
         text = (f"region {region}: {facts.verdict}\nannotators: {label} ({facts.agreement:.0%} of votes)\n"
-                f"classifier: {facts.prediction:.0f}, fails on {facts.failure_rate:.0%}")  # fmt: skip
+                f"classifier: {facts.prediction:.0f}{failure}")  # fmt: skip
         for column in range(samples):
             axes = grid[row, column]
             show_image(axes, data["images"][row, column])
