@@ -33,6 +33,13 @@ ROWS = (
     ("region samples unlike their nearest training mistake", "novelty.unlike_neighbour", "{:.0%}"),
 )  # fmt: skip
 
+# An earlier trial on MNIST, before this package: differs, classifier mistake, label changed, label kept.
+TRIAL = {
+    "normal_0.1": (0.006, 0.51, 0.41, 0.99), "normal_0.2": (0.020, 0.40, 0.53, 0.98),
+    "normal_0.3": (0.049, 0.29, 0.64, 0.95), "normal_0.5": (0.158, 0.17, 0.74, 0.84),
+    "normal_1.0": (0.465, 0.09, 0.78, 0.53),
+}  # fmt: skip
+
 
 def markdown(header: list[str], rows: list[list[str]]) -> str:
     """A Markdown table."""
@@ -67,6 +74,21 @@ def noise_table(tables: Path) -> str:
         for name, row in table.iterrows()]  # fmt: skip
     return markdown(["noise", "classifier differs from the seed's label", "of those: classifier mistake",
                      "label changed", "third label", "not recognisable", "label kept, of recognisable draws"], rows)
+
+
+def trial_table(tables: Path) -> str:
+    """MNIST's normal noises beside the trial that preceded this package: share by share, trial -> ours."""
+    ours, rows = read_table(result_path(tables, "noise.csv")).groupby("noise").mean(numeric_only=True), []
+    for name, (wrong, mistake, changed, kept) in TRIAL.items():
+        found = ours.loc[name]
+        named = 1 - found.not_recognisable
+        pairs = ((wrong, found.wrong), (mistake, found.classifier_mistake), (None, found.classifier_mistake / named),
+                 (changed, found.label_changed), (None, found.label_changed / named), (kept, found.label_kept))
+        rows.append([name.replace("_", " "), *(shown("{:.1%}", new) if old is None else f"{old:.1%} → {new:.1%}"
+                                               for old, new in pairs)])  # fmt: skip
+    return markdown(["noise", "differs from the seed's label", "of those: classifier mistake",
+                     "the same, of the recognised", "label changed", "the same, of the recognised",
+                     "label kept"], rows)  # fmt: skip
 
 
 def claims_table(claims: Path) -> str:

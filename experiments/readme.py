@@ -1,18 +1,18 @@
-"""Write README's result tables from results/ (`make readme`); no DVC stage, since README is no output."""
+"""Write the result tables of README and docs/first-runs.md from results/ (`make readme`); no DVC stage."""
 
 from pathlib import Path
 
 from defuse.params import load_params
-from defuse.report import results_block, with_results
+from defuse.report import results_block, trial_table, with_results
 from defuse.storage import atomic_path
 from experiments.cell import PARAMS, RESULTS
 
 
-def write_readme(readme: Path) -> None:
-    block = results_block(RESULTS, list(load_params(PARAMS).datasets))
-    with atomic_path(readme) as temporary:
-        temporary.write_text(with_results(readme.read_text(), block))
+def write_block(page: Path, block: str) -> None:
+    with atomic_path(page) as temporary:
+        temporary.write_text(with_results(page.read_text(), block))
 
 
 if __name__ == "__main__":
-    write_readme(Path("README.md"))
+    write_block(Path("README.md"), results_block(RESULTS, list(load_params(PARAMS).datasets)))
+    write_block(Path("docs/first-runs.md"), trial_table(RESULTS / "mnist" / "tables"))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from defuse.params import load_params
-from defuse.report import BEGIN, END, results_block, shown, with_results
+from defuse.report import BEGIN, END, results_block, shown, trial_table, with_results
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -17,6 +17,12 @@ def test_readme_shows_the_committed_tables(monkeypatch):
     block = results_block(Path("results"), list(load_params(Path("params.yaml")).datasets))
     assert with_results(text, block) == text, "README is behind results/: run `make readme`"
     assert len(re.findall(r"\d+\.\d+ ?%", block)) > 20
+
+
+def test_the_page_on_the_first_runs_shows_the_committed_tables(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    text = Path("docs/first-runs.md").read_text()
+    assert with_results(text, trial_table(Path("results/mnist/tables"))) == text, "run `make readme`"
 
 
 def test_the_rest_of_the_text_is_kept():
