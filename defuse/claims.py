@@ -17,6 +17,8 @@ from defuse.storage import read_table
 
 REPRODUCED, PARTLY, NOT_REPRODUCED, OPEN = "reproduced", "partly", "not reproduced", "cannot be told"
 MEASURED = "measured"
+COLUMNS = ("claim", "statement", "source", "data", "measure", "rule", "paper_value", "value", "low", "high", "seeds",
+           "holds", "indication", "verdict", "file")  # fmt: skip
 
 
 class ClaimsError(Exception):
@@ -122,7 +124,7 @@ def load_means(tables: Path, seeds: list[int]) -> pd.DataFrame:
 
 
 def judge(bounds: params.Claims, tables: Path, seeds: list[int]) -> list[dict[str, object]]:
-    """Rows of the claims table for one data set: one per claim and measure.
+    """Rows of the claims table for one data set, one per claim and measure, with COLUMNS as keys.
 
     `indication` applies the rule to what there is, even to one seed; `verdict` asks for `minimum_seeds`.
     """

@@ -7,7 +7,7 @@ import time
 import pandas as pd
 import typer
 
-from defuse.claims import ClaimsError, judge
+from defuse.claims import COLUMNS, ClaimsError, judge
 from defuse.params import ParamsError, Settings, load_params
 from defuse.storage import StorageError, write_table
 from experiments.cell import PARAMS, RESULTS
@@ -18,9 +18,9 @@ DEMONSTRATION = "digits"
 def check_claims(settings: Settings) -> str:
     rows = [row for dataset in settings.datasets if dataset != DEMONSTRATION
             for row in judge(settings.claims, RESULTS / dataset / "tables", list(settings.seeds))]  # fmt: skip
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(rows, columns=COLUMNS)
     write_table(RESULTS / "claims.csv", table)
-    decided = table.drop_duplicates(["claim", "data"]).query("rule != ''").indication.value_counts() if rows else {}
+    decided = table.drop_duplicates(["claim", "data"]).query("rule != ''").indication.value_counts()
     return f"{len(rows)} rows; indications: " + ", ".join(f"{count} {name}" for name, count in decided.items())
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from defuse import params
-from defuse.claims import ClaimsError, Condition, claims, holds, judge, verdict
+from defuse.claims import COLUMNS, ClaimsError, Condition, claims, holds, judge, verdict
 from defuse.storage import write_json, write_table
 
 BOUNDS = params.Claims(
@@ -95,3 +95,4 @@ def test_every_claim_of_the_post_has_a_rule_and_no_number_is_put_in_the_papers_m
     assert sum(bool(claim.conditions) for claim in claims(BOUNDS)) == 6
     rows = judge(BOUNDS, tables_with(tmp_path, {"novelty.unlike_neighbour": (1, 1, 1)}), SEEDS)
     assert all(row["paper_value"] == "" for row in rows)
+    assert all(tuple(row) == COLUMNS for row in rows)

@@ -127,6 +127,11 @@ def test_a_bad_value_stops_a_stage_before_any_work(clone):
     assert "did you mean latent_dim?" in done.stderr
 
 
+def test_the_digits_alone_leave_the_claims_table_empty(clone):
+    assert "claims: 0 rows" in run(clone, sys.executable, "-m", "experiments.claims")
+    assert pd.read_csv(clone / "results" / "claims.csv").columns.tolist()[:2] == ["claim", "statement"]
+
+
 def test_metrics_dag_and_params_diff_serve_dvc_users(clone):
     assert "annotate.accepted_regions" in run(clone, "dvc", "metrics", "show", "results/digits/metrics.json")
     assert "identify@digits-0" in run(clone, "dvc", "dag", "figures@digits")
