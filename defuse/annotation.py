@@ -11,7 +11,7 @@ from defuse.oracles import ABSTAIN, majority
 
 CAUSES = ("reconstruction", "label changed", "classifier mistake", "third label", "not recognisable")
 ACCEPTED = "accepted"
-VERDICTS = (ACCEPTED, "no agreement", "not recognisable", "false alarm")
+NO_AGREEMENT, NOT_RECOGNISABLE, FALSE_ALARM = "no agreement", "not recognisable", "false alarm"
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Judgement:
         agreement: share of all votes for that label, abstentions counted as disagreement.
         abstention: share of votes "not recognisable".
         failures: share of the votes with a label that differ from the classifier's prediction.
-        verdict: one of VERDICTS.
+        verdict: ACCEPTED, NO_AGREEMENT, NOT_RECOGNISABLE or FALSE_ALARM.
     """
 
     label: int
@@ -65,16 +65,16 @@ def judge_region(
     given = votes != ABSTAIN
     abstention = 1 - given.mean()
     if not given.any():
-        return Judgement(ABSTAIN, 0.0, 1.0, float("nan"), "not recognisable")
+        return Judgement(ABSTAIN, 0.0, 1.0, float("nan"), NOT_RECOGNISABLE)
     labels, counts = np.unique(votes[given], return_counts=True)
     agreement = counts.max() / votes.size
     failures = (votes != predictions[:, None])[given].mean()
     if abstention > settings.maximum_abstention:
-        verdict = "not recognisable"
+        verdict = NOT_RECOGNISABLE
     elif agreement < minimum_agreement:
-        verdict = "no agreement"
+        verdict = NO_AGREEMENT
     elif failures <= settings.minimum_failures:
-        verdict = "false alarm"
+        verdict = FALSE_ALARM
     else:
         verdict = ACCEPTED
     return Judgement(int(labels[counts.argmax()]), float(agreement), float(abstention), float(failures), verdict)

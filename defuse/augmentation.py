@@ -5,6 +5,7 @@ than the networks that they feed.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -14,6 +15,28 @@ from torchvision.transforms.v2 import functional as transforms
 from defuse.params import Augmentation
 
 ELASTIC_GRID = 4
+
+
+def warp(
+    images: Tensor, settings: Augmentation, uniform: Callable[..., Tensor], generator: torch.Generator
+) -> Tensor:
+    """Rotated, scaled, shifted and elastically bent images, float32 (N, C, H, W); `uniform` draws from [-1, 1]."""
+    count, _, height, _ = images.shape
+    angle = uniform(count) * math.radians(settings.rotation)
+    factor = 1 + uniform(count) * settings.scaling
+    affine = torch.stack([
+        torch.stack([angle.cos() * factor, -angle.sin() * factor], 1),
+        torch.stack([angle.sin() * factor, angle.cos() * factor], 1),
+    ], 1)  # fmt: skip
+    shift = uniform(count, 2, 1) * 2 * settings.translation
+    grid = functional.affine_grid(torch.cat([affine, shift], 2), list(images.shape), align_corners=False)
+    if settings.elastic > 0:
+        coarse = torch.randn((count, 2, ELASTIC_GRID, ELASTIC_GRID), generator=generator).to(images.device)
+        displacement = functional.interpolate(
+            coarse * settings.elastic * 2 / height, size=images.shape[2:], mode="bicubic", align_corners=True
+        )
+        grid = grid + displacement.permute(0, 2, 3, 1)
+    return functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
 def augment(images: Tensor, settings: Augmentation, generator: torch.Generator) -> Tensor:
@@ -29,26 +52,13 @@ def augment(images: Tensor, settings: Augmentation, generator: torch.Generator) 
     Returns:
         float32 (N, C, H, W) in [0, 1].
     """
-    count, _, height, _ = images.shape
+    count = len(images)
 
     def uniform(*shape: int) -> Tensor:
         return (2 * torch.rand(shape, generator=generator) - 1).to(images.device)
 
-    angle = uniform(count) * math.radians(settings.rotation)
-    factor = 1 + uniform(count) * settings.scaling
-    affine = torch.stack([
-        torch.stack([angle.cos() * factor, -angle.sin() * factor], 1),
-        torch.stack([angle.sin() * factor, angle.cos() * factor], 1),
-    ], 1)  # fmt: skip
-    shift = uniform(count, 2, 1) * 2 * settings.translation
-    grid = functional.affine_grid(torch.cat([affine, shift], 2), list(images.shape), align_corners=False)
-    if settings.elastic > 0:
-        coarse = torch.randn((count, 2, ELASTIC_GRID, ELASTIC_GRID), generator=generator).to(images.device)
-        displacement = functional.interpolate(
-            coarse * settings.elastic * 2 / height, size=images.shape[2:], mode="bicubic", align_corners=True
-        )
-        grid = grid + displacement.permute(0, 2, 3, 1)
-    images = functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    if settings.rotation > 0 or settings.translation > 0 or settings.scaling > 0 or settings.elastic > 0:
+        images = warp(images, settings, uniform, generator)
     if settings.blur > 0:
         chosen = (uniform(count, 1, 1, 1) + 1) / 2 < settings.blur
         images = torch.where(chosen, transforms.gaussian_blur(images, [3, 3], [0.8, 0.8]), images)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from defuse import params
-from defuse.training import Machine, accuracy, channels_last, make_optimizer, predict, run_steps, steps_bar
+from defuse.training import Machine, make_optimizer, predict, run_steps, steps_bar
 
 
 def draw_batches(items: int, batch_size: int, steps: int, generator: torch.Generator) -> Tensor:
@@ -51,11 +51,12 @@ def fine_tune(
     return tuned
 
 
-def cross_entropy(classifier: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy in nats on the classifier's device."""
+def cross_entropies(classifier: nn.Module, *data: tuple[Tensor, Tensor]) -> list[Tensor]:
+    """Mean cross-entropy in nats of each batch of images and labels, all in one forward pass."""
     device = next(classifier.parameters()).device
-    logits = classifier(channels_last(images.to(device))).float()
-    return functional.cross_entropy(logits, labels.to(device))
+    images = torch.cat([images for images, _ in data]).to(device)
+    logits = classifier(images).float().split([len(labels) for _, labels in data])
+    return [functional.cross_entropy(part, labels.to(device)) for part, (_, labels) in zip(logits, data)]
 
 
 def correct(
@@ -80,11 +81,11 @@ def correct(
 
     def loss_of_step(tuned: nn.Module, step: int) -> Tensor:
         batch = training_batches[step]
-        loss = cross_entropy(tuned, training[0][batch], training[1][batch])
+        data = [(training[0][batch], training[1][batch])]
         if lambda_ > 0:
             batch = region_batches[step]
-            loss = loss + lambda_ * cross_entropy(tuned, regions[0][batch], regions[1][batch])
-        return loss
+            data.append((regions[0][batch], regions[1][batch]))
+        return sum(weight * loss for weight, loss in zip((1.0, lambda_), cross_entropies(tuned, *data)))
 
     return fine_tune(classifier, loss_of_step, len(training_batches), settings, machine, description)
 
@@ -111,14 +112,19 @@ def finetune_baseline(
     )  # fmt: skip
 
     def loss_of_step(tuned: nn.Module, step: int) -> Tensor:
-        return cross_entropy(tuned, mistakes[0][batches[step]], mistakes[1][batches[step]])
+        return cross_entropies(tuned, (mistakes[0][batches[step]], mistakes[1][batches[step]]))[0]
 
     return fine_tune(classifier, loss_of_step, len(batches), optimisation, machine, description)
 
 
-def evaluate(classifier: nn.Module, data: dict[str, tuple[Tensor, Tensor]]) -> dict[str, float]:
-    """Accuracy on each named pair of images and labels, as `<name>_accuracy`; NaN where there is no image."""
-    return {f"{name}_accuracy": accuracy(classifier, *part) for name, part in data.items()}
+def classified_right(classifier: nn.Module, data: dict[str, tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+    """For each named pair of images (N, C, 32, 32) and labels (N,): which are classified as their label, bool (N,)."""
+    return {name: predict(classifier, images).argmax(1) == labels for name, (images, labels) in data.items()}
+
+
+def accuracies(right: dict[str, Tensor]) -> dict[str, float]:
+    """Share that is right by name, from `classified_right`, as `<name>_accuracy`; NaN where there is no image."""
+    return {f"{name}_accuracy": float(part.float().mean()) for name, part in right.items()}
 
 
 def choose_arm(arms: list[dict[str, float]], start_validation_accuracy: float, maximum_drop: float) -> int | None:
@@ -151,7 +157,6 @@ def label_regions(codes: np.ndarray, labels: np.ndarray, accepted: np.ndarray) -
     return chosen.reshape(-1, codes.shape[2]), repeated
 
 
-def accuracy_by_region(classifier: nn.Module, images: Tensor, labels: Tensor, regions: int) -> list[float]:
-    """Accuracy on each of `regions` equal, consecutive parts of images float32 (N, C, 32, 32), N a multiple."""
-    correct_ones = (predict(classifier, images).argmax(1) == labels).float()
-    return correct_ones.reshape(regions, -1).mean(1).tolist() if regions else []
+def accuracy_by_region(right: Tensor, regions: int) -> list[float]:
+    """Share that is right, bool (N,), in each of `regions` equal, consecutive parts."""
+    return right.float().reshape(regions, -1).mean(1).tolist() if regions else []

@@ -1,6 +1,7 @@
 """Identification: search the latent codes around seed images for mistakes (paper, identification step)."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -8,10 +9,14 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from defuse import params
-from defuse.networks import VAE
+from defuse.networks import VAE, decode_and_classify
 from defuse.randomness import item_generator
-from defuse.training import predict
+from defuse.training import Machine, predict, to_machine
 from defuse.vae import decode, encode
+
+COMPARED_DRAWS = 1024  # in both precisions, before a search
+# Codes in one pass where the params say `auto`: the fastest of 64 to 1,024 on the CPU; large enough to fill a GPU.
+SEARCH_BATCH = {"cpu": 256, "cuda": 8192}
 
 
 @dataclass(frozen=True)
@@ -39,8 +44,8 @@ class Seeds:
         """Boolean (N,): right both raw and reconstructed."""
         return (self.raw_prediction == self.label) & (self.reconstruction_prediction == self.label)
 
-    def take(self, chosen: np.ndarray) -> "Seeds":
-        """The seeds at positions `chosen` (int64 or boolean)."""
+    def take(self, chosen: np.ndarray | slice) -> "Seeds":
+        """The seeds at positions `chosen` (int64, boolean or a slice)."""
         return Seeds(**{name: array[chosen] for name, array in vars(self).items()})
 
 
@@ -54,7 +59,7 @@ class Mistakes:
         codes: float32 (M, latent_dim), what was decoded.
         reconstruction_failure: bool (M,), the seed's plain reconstruction was already wrong.
         draws: int, codes that were decoded and classified in all.
-        wrong_draws: int, those that were wrong, kept or not.
+        wrong_draws: int, those that were wrong at the search's precision, kept or not.
     """
 
     seed_index: np.ndarray
@@ -67,6 +72,13 @@ class Mistakes:
     wrong_draws: int
 
 
+def decoded_predictions(vae: VAE, classifier: nn.Module, codes: Tensor) -> np.ndarray:
+    """Classes int64 (N,) of the images decoded from codes float32 (N, latent_dim), in float32."""
+    # In parts, so that no second copy of a data set is held.
+    parts = [predict(classifier, decode(vae, part)).argmax(1) for part in codes.split(4096)]
+    return torch.cat(parts).numpy()
+
+
 def prepare_seeds(vae: VAE, classifier: nn.Module, images: Tensor, labels: Tensor) -> Seeds:
     """Encode each image once and classify it raw and reconstructed.
 
@@ -75,11 +87,9 @@ def prepare_seeds(vae: VAE, classifier: nn.Module, images: Tensor, labels: Tenso
         labels: int64 (N,).
     """
     mean, deviation = encode(vae, images)
-    # In parts, so that no second copy of the data set is held.
-    reconstructed = [predict(classifier, decode(vae, part)).argmax(1) for part in mean.split(4096)]
     return Seeds(
         np.arange(len(labels)), labels.numpy(), mean.numpy(), deviation.numpy(),
-        predict(classifier, images).argmax(1).numpy(), torch.cat(reconstructed).numpy(),
+        predict(classifier, images).argmax(1).numpy(), decoded_predictions(vae, classifier, mean),
     )  # fmt: skip
 
 
@@ -112,55 +122,106 @@ def perturb(seeds: Seeds, noise: params.Noise, draws: int, key: np.ndarray) -> t
 
     Each seed image draws from its own counter-based stream, so the batch it falls into changes nothing.
     """
-    drawn = np.stack([
-        draw_noise(noise, draws, deviation, item_generator(key, int(index)))
-        for index, deviation in zip(seeds.index, seeds.deviation)
-    ])  # fmt: skip
+    drawn = np.empty((len(seeds.index), draws, seeds.mean.shape[1]), np.float32)
+    for position, (index, deviation) in enumerate(zip(seeds.index, seeds.deviation)):
+        drawn[position] = draw_noise(noise, draws, deviation, item_generator(key, int(index)))
     return seeds.mean[:, None] + drawn, np.linalg.norm(drawn, axis=2)
 
 
+@torch.inference_mode()
+def search_logits(network: nn.Module, codes: np.ndarray, batch_size: int) -> Tensor:
+    """Logits float32 (N, classes), on its device, that a network of `search_network` gives codes (N, latent_dim)."""
+    weights = next(network.parameters())
+    parts = torch.from_numpy(codes).split(batch_size)
+    return torch.cat([network(part.to(weights.device, weights.dtype)) for part in parts]).float()
+
+
+def classes_and_gaps(logits: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Highest class, int64 (N,), and its lead over the next one as a share of the logits' range, float32 (N,)."""
+    highest = logits.topk(2, dim=1)
+    gap = (highest.values[:, 0] - highest.values[:, 1]) / (logits.max(1).values - logits.min(1).values)
+    return highest.indices[:, 0].cpu().numpy(), gap.cpu().numpy()
+
+
+def doubtful_gap(logits: Tensor, exact: Tensor) -> float:
+    """Lead below which a class may be another one in float32: twice the largest error, as a share of the range.
+
+    Args:
+        logits, exact: float32 (N, classes) of the same codes, at the search's precision and in float32.
+    """
+    spread = exact.max(1).values - exact.min(1).values
+    return float(2 * ((logits - exact).abs().max(1).values / spread).max()) if len(exact) else 0.0
+
+
+def nearest_wrong(wrong: np.ndarray, norms: np.ndarray, keep: int) -> tuple[np.ndarray, np.ndarray]:
+    """Row and column, each int64 (K,), of the at most `keep` wrong draws of smallest norm in each row."""
+    order = np.argsort(np.where(wrong, norms, np.inf), axis=1, kind="stable")[:, :keep]
+    rows = np.broadcast_to(np.arange(len(order))[:, None], order.shape)
+    kept = wrong[rows, order]
+    return rows[kept], order[kept]
+
+
+def search_network(vae: VAE, classifier: nn.Module, machine: Machine) -> nn.Module:
+    """Copies of decoder and classifier as one network from codes to logits, in the machine's precision."""
+    return to_machine(decode_and_classify(vae, classifier).to(machine.precision), machine)
+
+
 def find_mistakes(
+    network: nn.Module,
     vae: VAE,
     classifier: nn.Module,
     seeds: Seeds,
     noise: params.Noise,
     draws: int,
     keep: int,
-    batch_size: int,
+    batch_size: int | Literal["auto"],
     key: np.ndarray,
     description: str,
 ) -> Mistakes:
     """Perturb, decode and classify; keep at most `keep` mistakes per seed, those of smallest noise norm.
 
+    The draws are decoded and classified by `network`, at its precision. What would be kept and is doubtful is
+    decoded and classified again in float32, and stays only if it is wrong there too; `doubtful_gap` is measured
+    on a sample of the draws.
+
     Args:
+        network: from `search_network`.
+        vae, classifier: float32, on the same device.
         seeds: from `prepare_seeds`; without any there is no mistake.
         noise: distribution of the perturbations.
         draws: perturbations per seed image (Q in the paper).
         keep: most mistakes kept per seed image.
-        batch_size: decoded images held at once. It bounds the memory and not the result, up to ties of
-            logits in the last bit.
+        batch_size: codes decoded and classified at once, or `auto`. It bounds the memory; it can change which
+            draws are wrong only where two logits are equal up to rounding.
         key: uint64 (2,) of the noise streams.
         description: shown by the progress bar.
     """
-    per_batch = max(1, batch_size // draws)
-    nothing, no_code = np.zeros(0, np.int64), np.zeros((0, seeds.mean.shape[1]), np.float32)
-    parts = [(nothing, nothing, nothing, np.zeros(0, np.float32), no_code, np.zeros(0, bool))]
-    wrong_draws = 0
+    device = next(network.parameters()).device
+    codes_at_once = SEARCH_BATCH[device.type] if batch_size == "auto" else batch_size
+    seeds_at_once = max(1, codes_at_once // draws)
+    sample = seeds.take(np.linspace(0, len(seeds.label) - 1, min(len(seeds.label), COMPARED_DRAWS)).astype(int))
+    codes = perturb(sample, noise, 1, key)[0][:, 0]
+    exact = predict(classifier, decode(vae, torch.from_numpy(codes)))
+    largest_doubt = doubtful_gap(search_logits(network, codes, codes_at_once).cpu(), exact)
+
+    nothing, wrong_draws = np.zeros(0, np.int64), 0
+    parts = [(nothing, nothing, np.zeros(0, bool), np.zeros(0, np.float32), seeds.mean[:0])]
     with tqdm(total=len(seeds.label), desc=description, unit="seed", disable=None, leave=False) as progress:
-        for start in range(0, len(seeds.label), per_batch):
-            batch = seeds.take(np.arange(start, min(start + per_batch, len(seeds.label))))
+        for start in range(0, len(seeds.label), seeds_at_once):
+            batch = seeds.take(slice(start, start + seeds_at_once))
             codes, norms = perturb(batch, noise, draws, key)
-            flat = torch.from_numpy(codes.reshape(-1, codes.shape[2]))
-            predictions = predict(classifier, decode(vae, flat)).argmax(1).numpy().reshape(norms.shape)
-            wrong = predictions != batch.label[:, None]
+            logits = search_logits(network, codes.reshape(-1, codes.shape[2]), codes_at_once)
+            prediction, gap = (part.reshape(norms.shape) for part in classes_and_gaps(logits))
+            wrong = prediction != batch.label[:, None]
             wrong_draws += int(wrong.sum())
-            order = np.argsort(np.where(wrong, norms, np.inf), axis=1, kind="stable")[:, :keep]
-            row = np.arange(len(order))[:, None]
-            kept = wrong[row, order]
-            seed_row = np.broadcast_to(row, order.shape)[kept]
-            parts.append((batch.index[seed_row], batch.label[seed_row], predictions[row, order][kept],
-                          norms[row, order][kept], codes[row, order][kept],
-                          batch.reconstruction_prediction[seed_row] != batch.label[seed_row]))
-            progress.update(len(order))
-    columns = [np.concatenate(column) for column in zip(*parts)]
-    return Mistakes(*columns, draws=len(seeds.label) * draws, wrong_draws=wrong_draws)
+            kept = nearest_wrong(wrong, norms, keep)
+            parts.append((start + kept[0], prediction[kept], gap[kept] <= largest_doubt, norms[kept], codes[kept]))
+            progress.update(len(batch.label))
+    position, prediction, doubtful, norm, code = (np.concatenate(column) for column in zip(*parts))
+    prediction[doubtful] = decoded_predictions(vae, classifier, torch.from_numpy(code[doubtful]))
+    wrong = prediction != seeds.label[position]
+    found = seeds.take(position[wrong])
+    return Mistakes(
+        found.index, found.label, prediction[wrong], norm[wrong], code[wrong],
+        found.reconstruction_prediction != found.label, draws=len(seeds.label) * draws, wrong_draws=wrong_draws,
+    )  # fmt: skip

@@ -31,20 +31,23 @@ def blends(images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor
     return (images[differ] + images[partners][differ]) / 2
 
 
-def calibrate_threshold(oracle: nn.Module, images: Tensor, recognised: float) -> float:
-    """Confidence that the share `recognised` of real images, float32 (N, C, H, W), reaches."""
-    return float(np.quantile(confidence(predict(oracle, images))[1], 1 - recognised))
+def calibrate_threshold(logits: Tensor, recognised: float) -> float:
+    """Confidence that the share `recognised` of real images reaches, by an oracle's logits (N, classes) of them."""
+    return float(np.quantile(confidence(logits)[1], 1 - recognised))
+
+
+def vote(logits: Tensor, threshold: float) -> np.ndarray:
+    """An oracle's label of each image, or ABSTAIN below its threshold, int64 (N,), by its logits (N, classes)."""
+    labels, certainty = confidence(logits)
+    return np.where(certainty >= threshold, labels, ABSTAIN)
 
 
 def cast_votes(oracles: list[nn.Module], thresholds: list[float], images: Tensor) -> np.ndarray:
-    """Each oracle's label of each image, or ABSTAIN below its threshold, int64 (N, oracles)."""
-    votes = np.empty((len(images), len(oracles)), np.int64)
+    """Each oracle's label of each image float32 (N, C, 32, 32), or ABSTAIN, int64 (N, oracles)."""
     if len(images) == 0:
-        return votes
-    for column, (oracle, threshold) in enumerate(zip(oracles, thresholds)):
-        labels, certainty = confidence(predict(oracle, images))
-        votes[:, column] = np.where(certainty >= threshold, labels, ABSTAIN)
-    return votes
+        return np.empty((0, len(oracles)), np.int64)
+    votes = [vote(predict(oracle, images), threshold) for oracle, threshold in zip(oracles, thresholds)]
+    return np.stack(votes, axis=1)
 
 
 def majority(votes: np.ndarray) -> np.ndarray:

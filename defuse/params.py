@@ -4,7 +4,7 @@ import difflib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -13,6 +13,13 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
+
+
+def auto_or_count(value: Any) -> Any:
+    """`auto` or a whole number from 1; a union of types would report one bad value twice."""
+    if value == "auto" or (type(value) is int and value >= 1):
+        return value
+    raise ValueError("Input should be 'auto' or a whole number of at least 1")
 
 
 class ParamsError(Exception):
@@ -28,7 +35,9 @@ class Params(BaseModel):
 class Compute(Params):
     device: Literal["auto", "cpu", "cuda"]
     threads: Count
-    precision: Literal["float32", "bfloat16"]
+    precision: Literal["auto", "float32", "bfloat16"]
+    memory_format: Literal["auto", "channels_last", "contiguous"]
+    compile: Literal["auto", "always", "never"]
 
 
 class Prepare(Params):
@@ -126,7 +135,7 @@ class Identify(Params):
     noise: Noise
     draws: Count
     keep: Count
-    batch_size: Count
+    batch_size: Annotated[int | Literal["auto"], PlainValidator(auto_or_count)]
 
     @model_validator(mode="after")
     def keep_at_most_draws(self) -> "Identify":

@@ -11,7 +11,6 @@ from defuse.networks import VAE
 from defuse.training import (
     EVALUATION_BATCH,
     Machine,
-    channels_last,
     epoch_batches,
     make_optimizer,
     make_schedule,
@@ -56,7 +55,7 @@ def reconstruction_loss(logits: Tensor, images: Tensor, likelihood: str, log_sca
 def encode(vae: VAE, images: Tensor) -> tuple[Tensor, Tensor]:
     """Posterior mean and standard deviation of each image, float32 (N, latent_dim) each, on the CPU."""
     device = next(vae.parameters()).device
-    parts = [vae.encode(channels_last(batch.to(device))) for batch in images.split(EVALUATION_BATCH)]
+    parts = [vae.encode(batch.to(device)) for batch in images.split(EVALUATION_BATCH[device.type])]
     mean = torch.cat([part[0].cpu() for part in parts])
     log_variance = torch.cat([part[1].cpu() for part in parts])
     return mean, torch.exp(0.5 * log_variance)
@@ -66,7 +65,7 @@ def encode(vae: VAE, images: Tensor) -> tuple[Tensor, Tensor]:
 def decode(vae: VAE, codes: Tensor) -> Tensor:
     """Images float32 (N, C, 32, 32) in [0, 1] of codes float32 (N, latent_dim), on the CPU."""
     device = next(vae.parameters()).device
-    return torch.cat([vae.decode(batch.to(device)).cpu() for batch in codes.split(EVALUATION_BATCH)])
+    return torch.cat([vae.decode(batch.to(device)).cpu() for batch in codes.split(EVALUATION_BATCH[device.type])])
 
 
 @torch.inference_mode()
@@ -80,8 +79,8 @@ def measure(vae: VAE, images: Tensor, likelihood: str, generator: torch.Generato
     """
     device = next(vae.parameters()).device
     losses, kl, errors = [], [], []
-    for batch in images.split(EVALUATION_BATCH):
-        batch = channels_last(batch.to(device))
+    for batch in images.split(EVALUATION_BATCH[device.type]):
+        batch = batch.to(device)
         mean, log_variance = vae.encode(batch)
         noise = torch.randn(mean.shape, generator=generator).to(device)
         logits = vae.decode_logits(mean + noise * torch.exp(0.5 * log_variance))
@@ -125,6 +124,7 @@ def train_vae(
         DivergedError: the loss is no finite number.
     """
     to_machine(vae, machine).train()
+    images = images.to(machine.device)
     optimizer = make_optimizer(vae, settings)
     schedule = make_schedule(optimizer, settings, len(images))
     curve = []
@@ -135,7 +135,7 @@ def train_vae(
             nonlocal steps_done
             steps_done += 1
             beta = settings.beta * min(1.0, steps_done / max(settings.warmup_steps, 1))
-            targets = channels_last(images[batch].to(machine.device))
+            targets = images[batch.to(machine.device)]
             with machine.autocast():
                 mean, log_variance = vae.encode(targets)
                 noise = torch.randn(mean.shape, generator=generator).to(machine.device)

@@ -25,33 +25,33 @@ def cell_folder(stage: str, dataset: str, seed: int) -> Path:
     return ARTIFACTS / stage / dataset / str(seed)
 
 
-def checked_params(stage: str, dataset: str, seed: int | None) -> Settings:
-    """`params.yaml`, checked whole; `dataset` and `seed` checked against it.
+def checked_params(stage: str, dataset: str | None, seed: int | None) -> Settings:
+    """`params.yaml`, checked whole; `dataset` and `seed`, where the stage has them, checked against it.
 
     Raises:
         ParamsError: a bad value, or a stage asked to run for a data set or seed that `params.yaml` lacks.
     """
     settings = load_params(PARAMS)
-    if dataset not in settings.datasets:
+    if dataset is not None and dataset not in settings.datasets:
         raise ParamsError(f"{stage}: data set {dataset!r}; allowed: {', '.join(settings.datasets)}")
     if seed is not None and seed not in settings.seeds:
         raise ParamsError(f"{stage}: seed {seed}; allowed: {', '.join(map(str, settings.seeds))}")
     return settings
 
 
-def run(stage: str, work: Callable[..., str], dataset: str, seed: int | None) -> None:
+def run(stage: str, work: Callable[..., str], dataset: str | None = None, seed: int | None = None) -> None:
     """Run a stage's work, log its closing line and time; known errors end it with their message alone."""
     logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stdout)
     start = time.perf_counter()
-    cell = dataset if seed is None else f"{dataset} seed {seed}"
+    name = " ".join([stage, *([dataset] if dataset else []), *([] if seed is None else ["seed", str(seed)])])
     try:
         settings = checked_params(stage, dataset, seed)
-        closing = work(settings, dataset) if seed is None else work(settings, dataset, seed)
+        closing = work(settings, *(part for part in (dataset, seed) if part is not None))
     except Exception as error:
         if type(error).__module__.partition(".")[0] != "defuse":
             raise
-        raise SystemExit(f"{stage} {cell}: {error}") from None
-    logging.info("%s %s: %s (%.1f s)", stage, cell, closing, time.perf_counter() - start)
+        raise SystemExit(f"{name}: {error}") from None
+    logging.info("%s: %s (%.1f s)", name, closing, time.perf_counter() - start)
 
 
 def cell_command(stage: str, work: Callable[[Settings, str, int], str], help_text: str | None) -> None:
@@ -71,7 +71,17 @@ def dataset_command(stage: str, work: Callable[[Settings, str], str], help_text:
     """Command line of a stage per data set: `python -m experiments.STAGE DATASET`."""
 
     def command(dataset: str = typer.Argument(help="data set: digits, mnist, svhn or gtsrb")) -> None:
-        run(stage, work, dataset, None)
+        run(stage, work, dataset)
+
+    command.__doc__ = help_text
+    typer.run(command)
+
+
+def gathering_command(stage: str, work: Callable[[Settings], str], help_text: str | None) -> None:
+    """Command line of a stage that runs once: `python -m experiments.STAGE`."""
+
+    def command() -> None:
+        run(stage, work)
 
     command.__doc__ = help_text
     typer.run(command)

@@ -1,16 +1,11 @@
 """Hold the three data sets' summaries against the paper's claims: one table with verdicts."""
 
-import logging
-import sys
-import time
-
 import pandas as pd
-import typer
 
-from defuse.claims import COLUMNS, ClaimsError, judge
-from defuse.params import ParamsError, Settings, load_params
-from defuse.storage import StorageError, write_table
-from experiments.cell import PARAMS, RESULTS
+from defuse.claims import COLUMNS, judge
+from defuse.params import Settings
+from defuse.storage import write_table
+from experiments.cell import RESULTS, gathering_command
 
 DEMONSTRATION = "digits"
 
@@ -24,16 +19,5 @@ def check_claims(settings: Settings) -> str:
     return f"{len(rows)} rows; indications: " + ", ".join(f"{count} {name}" for name, count in decided.items())
 
 
-def command() -> None:
-    logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stdout)
-    start = time.perf_counter()
-    try:
-        closing = check_claims(load_params(PARAMS))
-    except (ClaimsError, ParamsError, StorageError) as error:
-        raise SystemExit(f"claims: {error}") from None
-    logging.info("claims: %s (%.1f s)", closing, time.perf_counter() - start)
-
-
 if __name__ == "__main__":
-    command.__doc__ = __doc__
-    typer.run(command)
+    gathering_command("claims", check_claims, __doc__)

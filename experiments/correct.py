@@ -2,13 +2,13 @@
 
 import pandas as pd
 
-from defuse.correction import accuracy_by_region, choose_arm, correct, draw_batches, evaluate
+from defuse.correction import accuracies, accuracy_by_region, choose_arm, classified_right, correct, draw_batches
 from defuse.data import load_split
 from defuse.params import Settings
 from defuse.randomness import torch_generator
 from defuse.storage import write_json, write_table
 from experiments.cell import cell_command, cell_folder, data_file
-from experiments.region_data import accepted_regions, decoded_regions
+from experiments.region_data import accepted_regions, decoded_regions, evaluation_data
 from experiments.trained import load_trained
 
 
@@ -18,21 +18,19 @@ def sweep(settings: Settings, dataset: str, seed: int) -> str:
     training = load_split(data_file(dataset), "train")
     regions = decoded_regions(dataset, seed, vae, "correction")
     numbers = accepted_regions(dataset, seed)
-    data = {
-        "validation": load_split(data_file(dataset), "validation"), "test": load_split(data_file(dataset), "test"),
-        "region_validation": decoded_regions(dataset, seed, vae, "validation"),
-        "region_test": decoded_regions(dataset, seed, vae, "test"),
-    }  # fmt: skip
+    data = evaluation_data(dataset, seed, vae)
     batches = {name: draw_batches(len(part[1]), chosen.batch_size, chosen.steps,
                                   torch_generator(seed, stage, dataset, name))
                for name, part in (("training", training), ("regions", regions)) if len(part[1])}  # fmt: skip
-    arms = [{"arm": "before", "lambda": None, **evaluate(classifier, data)}]
-    by_region = [accuracy_by_region(classifier, *data["region_test"], len(numbers))]
+    right = classified_right(classifier, data)
+    arms = [{"arm": "before", "lambda": None, **accuracies(right)}]
+    by_region = [accuracy_by_region(right["region_test"], len(numbers))]
     for lambda_ in chosen.lambdas if len(numbers) else chosen.lambdas[:1]:
         corrected = correct(classifier, training, regions, lambda_, batches["training"], batches.get("regions"),
                             chosen, machine, f"correct {dataset} {seed} lambda {lambda_:g}")  # fmt: skip
-        arms.append({"arm": "correction", "lambda": lambda_, **evaluate(corrected, data)})
-        by_region.append(accuracy_by_region(corrected, *data["region_test"], len(numbers)))
+        right = classified_right(corrected, data)
+        arms.append({"arm": "correction", "lambda": lambda_, **accuracies(right)})
+        by_region.append(accuracy_by_region(right["region_test"], len(numbers)))
     best = choose_arm(arms[1:], arms[0]["validation_accuracy"], chosen.maximum_accuracy_drop)
     after = 0 if best is None else best + 1
     table = pd.DataFrame(arms)

@@ -3,15 +3,14 @@
 import pandas as pd
 import torch
 
-from defuse.correction import choose_arm, draw_batches, evaluate, finetune_baseline
-from defuse.data import load_split
+from defuse.correction import accuracies, choose_arm, classified_right, draw_batches, finetune_baseline
 from defuse.oracles import ABSTAIN
 from defuse.params import Settings
 from defuse.randomness import torch_generator
 from defuse.storage import load_arrays, write_json, write_table
 from defuse.vae import decode
-from experiments.cell import cell_command, cell_folder, data_file
-from experiments.region_data import decoded_regions
+from experiments.cell import cell_command, cell_folder
+from experiments.region_data import evaluation_data
 from experiments.trained import load_trained
 
 
@@ -24,18 +23,14 @@ def baseline(settings: Settings, dataset: str, seed: int) -> str:
     is_mistake = (named != ABSTAIN) & (named != mistakes["prediction"][votes["drawn"]])
     images = decode(vae, torch.from_numpy(mistakes["codes"][votes["drawn"]][is_mistake]))
     labels = torch.from_numpy(named[is_mistake])
-    data = {
-        "validation": load_split(data_file(dataset), "validation"), "test": load_split(data_file(dataset), "test"),
-        "region_validation": decoded_regions(dataset, seed, vae, "validation"),
-        "region_test": decoded_regions(dataset, seed, vae, "test"),
-    }  # fmt: skip
+    data = evaluation_data(dataset, seed, vae)
     arms = []
     for rate in chosen.learning_rates if len(labels) else ():
         batches = draw_batches(len(labels), chosen.batch_size, chosen.steps, torch_generator(seed, stage, dataset))
         tuned = finetune_baseline(classifier, (images, labels), batches, rate, chosen, machine,
                                   f"baseline {dataset} {seed} rate {rate:g}")  # fmt: skip
-        arms.append({"arm": "baseline", "learning_rate": rate, **evaluate(tuned, data)})
-    start = evaluate(classifier, data)
+        arms.append({"arm": "baseline", "learning_rate": rate, **accuracies(classified_right(tuned, data))})
+    start = accuracies(classified_right(classifier, data))
     best = choose_arm(arms, start["validation_accuracy"], chosen.maximum_accuracy_drop)
     table = pd.DataFrame(arms, columns=["arm", "learning_rate", *start])
     table["chosen"] = table.index == (-1 if best is None else best)

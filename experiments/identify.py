@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from defuse.data import load_split
-from defuse.identification import find_mistakes, prepare_seeds
+from defuse.identification import find_mistakes, prepare_seeds, search_network
 from defuse.params import Settings
 from defuse.randomness import numpy_generator, seed_sequence
 from defuse.storage import save_arrays, write_json, write_table
@@ -14,7 +14,7 @@ from experiments.trained import load_trained
 
 def identify(settings: Settings, dataset: str, seed: int) -> str:
     chosen, stage = settings.identify[dataset], "identify"
-    _, classifier, vae = load_trained(settings, dataset, seed)
+    machine, classifier, vae = load_trained(settings, dataset, seed)
     split = "test" if chosen.seed_source == "test" else "train"
     everything = prepare_seeds(vae, classifier, *load_split(data_file(dataset), split))
     seeds = everything.take(everything.correct) if chosen.seed_source == "train_correct" else everything
@@ -23,8 +23,8 @@ def identify(settings: Settings, dataset: str, seed: int) -> str:
         seeds = seeds.take(np.sort(generator.choice(len(seeds.label), chosen.max_seed_images, replace=False)))
     key = seed_sequence(seed, stage, dataset, "noise").generate_state(2, np.uint64)
     mistakes = find_mistakes(
-        vae, classifier, seeds, chosen.noise, chosen.draws, chosen.keep, chosen.batch_size, key,
-        f"identify {dataset} {seed}",
+        search_network(vae, classifier, machine), vae, classifier, seeds, chosen.noise, chosen.draws, chosen.keep,
+        chosen.batch_size, key, f"identify {dataset} {seed}",
     )  # fmt: skip
     right = everything.raw_prediction == everything.label
     measures = {

@@ -5,10 +5,11 @@ from torch import Tensor
 
 from defuse.annotation import ACCEPTED
 from defuse.correction import label_regions
+from defuse.data import load_split
 from defuse.networks import VAE
 from defuse.storage import load_arrays, read_table
 from defuse.vae import decode
-from experiments.cell import cell_folder
+from experiments.cell import cell_folder, data_file
 
 
 def accepted_regions(dataset: str, seed: int) -> np.ndarray:
@@ -23,3 +24,12 @@ def decoded_regions(dataset: str, seed: int, vae: VAE, purpose: str) -> tuple[Te
     codes = load_arrays(cell_folder("distill", dataset, seed) / "samples.npz", purpose)[purpose]
     codes, labels = label_regions(codes, table.label.to_numpy(), accepted_regions(dataset, seed))
     return decode(vae, codes), labels
+
+
+def evaluation_data(dataset: str, seed: int, vae: VAE) -> dict[str, tuple[Tensor, Tensor]]:
+    """Images and labels by name: what correction and baseline choose an arm by, and what they report."""
+    return {
+        "validation": load_split(data_file(dataset), "validation"), "test": load_split(data_file(dataset), "test"),
+        "region_validation": decoded_regions(dataset, seed, vae, "validation"),
+        "region_test": decoded_regions(dataset, seed, vae, "test"),
+    }  # fmt: skip

@@ -84,7 +84,7 @@ def still() -> Augmentation:
 
 @pytest.fixture
 def machine() -> Machine:
-    return Machine(torch.device("cpu"), torch.float32)
+    return Machine(torch.device("cpu"), torch.float32, torch.channels_last, compiled=False)
 
 
 @pytest.fixture

@@ -8,11 +8,20 @@ import torch
 from torch.nn import functional
 
 from defuse import params
-from defuse.correction import accuracy_by_region, choose_arm, correct, draw_batches, finetune_baseline, label_regions
+from defuse.correction import (
+    accuracies,
+    accuracy_by_region,
+    choose_arm,
+    classified_right,
+    correct,
+    draw_batches,
+    finetune_baseline,
+    label_regions,
+)
 from defuse.networks import build_classifier
 from defuse.training import Machine, accuracy
 
-MACHINE = Machine(torch.device("cpu"), torch.float32)
+MACHINE = Machine(torch.device("cpu"), torch.float32, torch.channels_last, compiled=False)
 SETTINGS = params.Correct(
     lambdas=[0.0, 1.0], optimizer="sgd", learning_rate=0.05, momentum=0.9, weight_decay=0.0, batch_size=8, steps=6,
     maximum_accuracy_drop=0.005,
@@ -123,9 +132,12 @@ def test_no_accepted_region_gives_no_code():
 
 def test_accuracy_by_region_splits_in_order(setting):
     classifier, training, _, _ = setting
-    parts = accuracy_by_region(classifier, *training, regions=2)
-    assert np.mean(parts) == pytest.approx(accuracy(classifier, *training))
-    assert accuracy_by_region(classifier, training[0][:0], training[1][:0], 0) == []
+    right = classified_right(classifier, {"all": training, "none": (training[0][:0], training[1][:0])})
+    parts = accuracy_by_region(right["all"], regions=2)
+    assert parts == [accuracy(classifier, *(half[part] for half in training)) for part in (slice(40), slice(40, 80))]
+    assert accuracies(right) == {"all_accuracy": pytest.approx(np.mean(parts)), "none_accuracy": pytest.approx(
+        float("nan"), nan_ok=True)}  # fmt: skip
+    assert accuracy_by_region(right["none"], 0) == []
 
 
 def test_batches_are_the_same_for_the_same_seed_and_within_range():

@@ -8,9 +8,20 @@ from hypothesis import strategies as st
 from torch import nn
 
 from defuse import params
-from defuse.identification import Seeds, draw_noise, find_mistakes, perturb, prepare_seeds
+from defuse.identification import (
+    Seeds,
+    classes_and_gaps,
+    doubtful_gap,
+    draw_noise,
+    find_mistakes,
+    perturb,
+    prepare_seeds,
+    search_logits,
+    search_network,
+)
+from defuse.networks import decode_and_classify
 from defuse.randomness import item_generator, seed_sequence
-from defuse.training import predict
+from defuse.training import Machine, predict
 from defuse.vae import decode, encode
 
 KEY = seed_sequence(0, "identify", "tests", "noise").generate_state(2, np.uint64)
@@ -58,8 +69,21 @@ def seeds_at(mean, label, index=None):
     return Seeds(index, np.asarray(label), mean, np.full_like(mean, 0.1), prediction, prediction)
 
 
-def search(seeds, noise=NORMAL, draws=20, keep=20, batch_size=1000, vae=None, classifier=None):
-    return find_mistakes(vae or Plane(), classifier or Threshold(), seeds, noise, draws, keep, batch_size, KEY, "toy")
+class Search(nn.Module):
+    """What `decode_and_classify` makes of a plane and a classifier."""
+
+    def __init__(self, vae, classifier):
+        super().__init__()
+        self.vae, self.classifier = vae, classifier
+
+    def forward(self, codes):
+        return self.classifier(self.vae.decode(codes))
+
+
+def search(seeds, noise=NORMAL, draws=20, keep=20, batch_size=1000, vae=None, classifier=None, network=None):
+    vae, classifier = vae or Plane(), classifier or Threshold()
+    network = network or Search(vae, classifier)
+    return find_mistakes(network, vae, classifier, seeds, noise, draws, keep, batch_size, KEY, "toy")
 
 
 def scattered(count, seed=0):
@@ -186,7 +210,8 @@ def test_mistakes_of_real_networks_are_confirmed_and_the_same_in_any_batch(
         classifier[1][-1].bias -= predict(classifier, decode(vae, wide)).mean(0)
     seeds = prepare_seeds(vae, classifier, images, predict(classifier, images).argmax(1))
     noise = params.Noise(distribution="normal", concentration=None, centred=None, scale=2.0)
-    found = search(seeds, noise, 10, 4, batch_size, vae, classifier)
+    network = decode_and_classify(vae, classifier)
+    found = search(seeds, noise, 10, 4, batch_size, vae, classifier, network)
     assert 10 < len(found.label) < 96
     predictions = predict(classifier, decode(vae, torch.from_numpy(found.codes))).argmax(1).numpy()
     np.testing.assert_array_equal(predictions, found.prediction)
@@ -195,10 +220,57 @@ def test_mistakes_of_real_networks_are_confirmed_and_the_same_in_any_batch(
     np.testing.assert_allclose(
         found.noise_norm, np.linalg.norm(found.codes - seeds.mean[found.seed_index], axis=1), rtol=1e-4
     )
-    whole = search(seeds, noise, 10, 4, 240, vae, classifier)
+    whole = search(seeds, noise, 10, 4, 240, vae, classifier, network)
     np.testing.assert_array_equal(found.codes, whole.codes)
     np.testing.assert_array_equal(found.seed_index, whole.seed_index)
     assert found.wrong_draws == whole.wrong_draws
+
+
+def rough(make_vae, make_classifier):
+    """A VAE of varied images, a classifier whose classes are about equally frequent, and their bfloat16 network."""
+    vae, classifier = make_vae(latent_dim=4, width=8).eval(), make_classifier(width=4).eval()
+    wide = torch.randn((400, 4), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for layer in vae.decoder:
+            for weight in layer.parameters():
+                weight *= 3
+        classifier[1][-1].bias -= predict(classifier, decode(vae, wide)).mean(0)
+    machine = Machine(torch.device("cpu"), torch.bfloat16, torch.channels_last, compiled=False)
+    return vae, classifier, search_network(vae, classifier, machine)
+
+
+def test_mistakes_found_in_bfloat16_are_mistakes_in_float32_too(make_vae, make_classifier, images):
+    vae, classifier, network = rough(make_vae, make_classifier)
+    seeds = prepare_seeds(vae, classifier, images, predict(classifier, images).argmax(1))
+    noise = params.Noise(distribution="normal", concentration=None, centred=None, scale=2.0)
+    found = search(seeds, noise, 40, 40, 256, vae, classifier, network)
+    exact = search(seeds, noise, 40, 40, 256, vae, classifier, decode_and_classify(vae, classifier))
+    predictions = predict(classifier, decode(vae, torch.from_numpy(found.codes))).argmax(1).numpy()
+    np.testing.assert_array_equal(found.prediction, predictions)
+    assert (found.prediction != found.label).all() and len(found.label) > 100
+    assert found.wrong_draws != exact.wrong_draws  # so bfloat16 did err, and what it kept wrongly is gone
+    both = {tuple(code) for code in found.codes.tolist()} & {tuple(code) for code in exact.codes.tolist()}
+    assert len(both) == len(found.label) >= 0.97 * len(exact.label)
+
+
+def test_classes_beyond_the_doubtful_gap_are_those_of_float32(make_vae, make_classifier):
+    vae, classifier, network = rough(make_vae, make_classifier)
+    codes = np.random.default_rng(0).normal(0, 2, (2000, 4)).astype(np.float32)
+    logits, exact = search_logits(network, codes, 100), predict(classifier, decode(vae, torch.from_numpy(codes)))
+    (classes, gap), largest = classes_and_gaps(logits), doubtful_gap(logits, exact)
+    differ = classes != exact.argmax(1).numpy()
+    assert 0 < differ.mean() < 0.1 and gap[differ].max() <= largest
+    assert doubtful_gap(search_logits(decode_and_classify(vae, classifier), codes, 100), exact) < 1e-3
+
+
+def test_gaps_and_doubt_by_hand():
+    logits = torch.tensor([[4.0, 1.0, 0.0], [0.0, 0.5, 2.0]])
+    classes, gaps = classes_and_gaps(logits)
+    assert classes.tolist() == [0, 2]
+    np.testing.assert_allclose(gaps, [3 / 4, 1.5 / 2])
+    exact = torch.tensor([[4.0, 1.2, 0.0], [0.0, 0.6, 2.0]])
+    assert doubtful_gap(logits, exact) == pytest.approx(2 * 0.2 / 4)  # the larger of 0.2 / 4 and 0.1 / 2
+    assert doubtful_gap(logits[:0], exact[:0]) == 0
 
 
 def test_leaving_seeds_out_leaves_the_others_as_they_are():

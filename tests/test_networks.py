@@ -6,7 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from defuse.networks import VAE, Normalise, build_classifier, load_network, save_network
+from defuse.networks import (
+    VAE,
+    Normalise,
+    SubpixelConvolution,
+    build_classifier,
+    decode_and_classify,
+    load_network,
+    save_network,
+)
+from defuse.randomness import seeded_torch
 from defuse.storage import StorageError
 
 SMALL = {"architecture": "small_cnn", "channels": 1, "classes": 3, "width": 2}  # what make_classifier builds
@@ -154,3 +163,24 @@ def test_loading_leaves_the_global_generator_alone(tmp_path, make_classifier):
     after = torch.get_rng_state()
     torch.set_rng_state(before)
     assert torch.equal(after, before)
+
+
+@pytest.mark.parametrize(("inputs", "outputs", "height", "width"), [(3, 5, 2, 2), (4, 1, 3, 7), (1, 2, 1, 1)])
+def test_subpixel_convolution_equals_the_transposed_one(inputs, outputs, height, width):
+    with seeded_torch(0, "tests"):
+        transposed = nn.ConvTranspose2d(inputs, outputs, 4, 2, 1).double()
+        features = torch.randn(2, inputs, height, width, dtype=torch.float64)
+        subpixel = SubpixelConvolution(transposed)
+    torch.testing.assert_close(subpixel(features), transposed(features))
+
+
+@pytest.mark.parametrize("batch_norm", [True, False])
+def test_decoding_and_classifying_at_once_equals_one_after_the_other(make_vae, make_classifier, batch_norm):
+    vae, classifier = make_vae(batch_norm=batch_norm, channels=3), make_classifier(channels=3)
+    vae.decode(torch.randn(50, 2, generator=torch.Generator().manual_seed(0)))  # moves batch norm's statistics
+    before = {name: weight.clone() for name, weight in vae.eval().state_dict().items()}
+    codes = torch.randn(6, 2, generator=torch.Generator().manual_seed(1))
+    network = decode_and_classify(vae, classifier.eval())
+    torch.testing.assert_close(network(codes), classifier(vae.decode(codes)), atol=1e-5, rtol=1e-4)
+    network.to(torch.bfloat16)  # a copy: the networks themselves stay as they are
+    assert all(torch.equal(weight, before[name]) for name, weight in vae.state_dict().items())

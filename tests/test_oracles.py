@@ -81,7 +81,7 @@ def test_no_image_gets_no_vote():
 @pytest.mark.parametrize("recognised", [0.5, 0.9, 0.98])
 def test_threshold_lets_its_share_of_the_images_pass(recognised):
     images = bright(*np.random.default_rng(0).random(500))
-    threshold = calibrate_threshold(Sure(), images, recognised)
+    threshold = calibrate_threshold(Sure()(images), recognised)
     assert (cast_votes([Sure()], [threshold], images) != ABSTAIN).mean() == pytest.approx(recognised, abs=1 / 500)
     shares = images[:, 0, 0, 0].numpy()
     assert threshold == pytest.approx(np.quantile(np.maximum(shares, 1 - shares), 1 - recognised), abs=1e-5)

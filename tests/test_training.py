@@ -228,7 +228,7 @@ def test_epochs_differ_in_order():
 
 
 def test_zero_settings_leave_images_as_they_are(images, still):
-    torch.testing.assert_close(augment(images, still, generator()), images, atol=1e-5, rtol=0)
+    assert torch.equal(augment(images, still, generator()), images)
 
 
 @pytest.mark.parametrize("changes", [
@@ -312,7 +312,7 @@ def test_no_image_is_mirrored(shipped_tree):
 
 def test_prediction_does_not_depend_on_batches_or_mode(make_classifier):
     classifier = make_classifier(architecture="vgg")
-    images = torch.rand((training.EVALUATION_BATCH + 3, 1, 32, 32), generator=generator(1))
+    images = torch.rand((training.EVALUATION_BATCH["cpu"] + 3, 1, 32, 32), generator=generator(1))
     classifier.train()(images[:32])
     logits = predict(classifier.train(), images)
     assert classifier.training and not logits.requires_grad and logits.dtype == torch.float32
@@ -336,10 +336,36 @@ def test_accuracy_is_the_share_of_right_predictions(make_classifier, images):
 # Machine
 
 
+def compute(**changes):
+    return params.Compute(**{"device": "cpu", "threads": 1, "precision": "auto", "memory_format": "auto",
+                             "compile": "auto", **changes})  # fmt: skip
+
+
+@pytest.mark.parametrize(("capabilities", "precision"), [
+    ({"avx512_f": True, "avx512_bf16": False}, torch.float32), ({"avx512_bf16": True}, torch.bfloat16),
+    ({"amx_bf16": True}, torch.bfloat16), ({"neon": True, "bf16": True}, torch.bfloat16), ({}, torch.float32),
+])  # fmt: skip
+def test_auto_takes_bfloat16_where_the_processor_computes_it(monkeypatch, capabilities, precision):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    assert set_up_machine(compute()).precision == precision
+    assert set_up_machine(compute(precision="float32")).precision == torch.float32
+
+
+@pytest.mark.parametrize(("memory_format", "layout"), [
+    ("auto", torch.channels_last), ("channels_last", torch.channels_last), ("contiguous", torch.contiguous_format),
+])  # fmt: skip
+def test_layout_is_that_of_the_weights_and_changes_no_result(make_classifier, images, memory_format, layout):
+    machine = set_up_machine(compute(memory_format=memory_format))
+    classifier = to_machine(make_classifier(channels=3), machine)
+    assert machine.memory_format == layout and classifier[1][3].weight.is_contiguous(memory_format=layout)
+    colour = images.expand(-1, 3, -1, -1)
+    torch.testing.assert_close(predict(classifier, colour), predict(make_classifier(channels=3).eval(), colour))
+
+
 def test_cuda_that_is_not_there_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(params.ParamsError, match="compute.device: 'cuda' is not available here; allowed: auto, cpu"):
-        set_up_machine(params.Compute(device="cuda", threads=1, precision="float32"))
+        set_up_machine(compute(device="cuda"))
 
 
 @pytest.mark.parametrize(("device", "cuda", "chosen"), [
@@ -351,14 +377,14 @@ def test_machine_follows_the_settings(monkeypatch, device, cuda, chosen):
     monkeypatch.setattr(torch, "set_num_threads", lambda count: calls.append(("torch", count)))
     monkeypatch.setattr(training, "threadpool_limits", lambda count: calls.append(("blas", count)))
     monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda on, **_: calls.append(("deterministic", on)))
-    found = set_up_machine(params.Compute(device=device, threads=3, precision="bfloat16"))
-    assert found == Machine(torch.device(chosen), torch.bfloat16)
+    found = set_up_machine(compute(device=device, threads=3, precision="bfloat16"))
+    assert found == Machine(torch.device(chosen), torch.bfloat16, torch.channels_last, compiled=False)
     assert sorted(calls) == [("blas", 3), ("deterministic", True), ("torch", 3)]
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 def test_precision_is_that_of_the_forward_pass(make_classifier, images, precision):
-    machine = Machine(torch.device("cpu"), precision)
+    machine = Machine(torch.device("cpu"), precision, torch.channels_last, compiled=False)
     classifier = to_machine(make_classifier(), machine)
     with machine.autocast():
         assert classifier(images).dtype == precision

@@ -217,7 +217,7 @@ def test_measure_depends_on_its_generator_alone(make_vae, images):
 
 def test_encoding_and_decoding_in_batches_change_nothing(make_vae):
     vae = make_vae(width=2).eval()
-    images = torch.rand((EVALUATION_BATCH + 5, 1, 32, 32), generator=generator())
+    images = torch.rand((EVALUATION_BATCH["cpu"] + 5, 1, 32, 32), generator=generator())
     mean, deviation = encode(vae, images)
     with torch.no_grad():
         torch.testing.assert_close((mean[-6:], deviation[-6:] ** 2), (
