@@ -5,9 +5,12 @@ TORCH ?= pinned
 PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PATH
 OWN_TORCH = awk '/^[a-z]/ {skip = /^(torch==|torchvision==|triton==|nvidia-|cuda-)/} !skip'
+# make replicate: JOBS=4 or auto, TARGETS="mnist svhn-0"; no target is everything.
+JOBS ?= auto
+TARGETS ?=
 REQUIREMENTS = $(if $(filter own,$(TORCH)),.venv/requirements.txt,requirements.lock)
 
-.PHONY: setup demo test figures lint lock readme
+.PHONY: setup demo replicate test figures lint lock readme
 .DEFAULT_GOAL := demo
 
 setup: .venv/installed
@@ -25,6 +28,10 @@ demo: setup
 	dvc repro figures@digits
 	@echo; echo "Figures: results/digits/figures/   tables: results/digits/tables/   main numbers:"
 	@python -m json.tool results/digits/metrics.json
+
+# All cells, or those of TARGETS, side by side on this machine.
+replicate: setup
+	python -m experiments.replicate --jobs $(JOBS) $(TARGETS)
 
 test: setup
 	python -m pytest
