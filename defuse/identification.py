@@ -60,6 +60,8 @@ class Mistakes:
         reconstruction_failure: bool (M,), the seed's plain reconstruction was already wrong.
         draws: int, codes that were decoded and classified in all.
         wrong_draws: int, those that were wrong at the search's precision, kept or not.
+        doubtful: int, those that were classified again in float32.
+        dropped: int, those of the doubtful that float32 got right.
     """
 
     seed_index: np.ndarray
@@ -70,6 +72,8 @@ class Mistakes:
     reconstruction_failure: np.ndarray
     draws: int
     wrong_draws: int
+    doubtful: int
+    dropped: int
 
 
 def decoded_predictions(vae: VAE, classifier: nn.Module, codes: Tensor) -> np.ndarray:
@@ -215,7 +219,8 @@ def find_mistakes(
             wrong = prediction != batch.label[:, None]
             wrong_draws += int(wrong.sum())
             kept = nearest_wrong(wrong, norms, keep)
-            parts.append((start + kept[0], prediction[kept], gap[kept] <= largest_doubt, norms[kept], codes[kept]))
+            # Equal logits have no gap to compare (NaN), and are doubtful too.
+            parts.append((start + kept[0], prediction[kept], ~(gap[kept] > largest_doubt), norms[kept], codes[kept]))
             progress.update(len(batch.label))
     position, prediction, doubtful, norm, code = (np.concatenate(column) for column in zip(*parts))
     prediction[doubtful] = decoded_predictions(vae, classifier, torch.from_numpy(code[doubtful]))
@@ -224,4 +229,5 @@ def find_mistakes(
     return Mistakes(
         found.index, found.label, prediction[wrong], norm[wrong], code[wrong],
         found.reconstruction_prediction != found.label, draws=len(seeds.label) * draws, wrong_draws=wrong_draws,
+        doubtful=int(doubtful.sum()), dropped=int((~wrong).sum()),
     )  # fmt: skip

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from defuse import params
 from defuse.augmentation import augment
+from defuse.networks import VAE
 
 # Images in one pass without gradients: the fastest of 64 to 1,024 on the CPU; large enough to fill a GPU.
 EVALUATION_BATCH = {"cpu": 256, "cuda": 4096}
@@ -76,10 +77,11 @@ def set_up_machine(settings: params.Compute) -> Machine:
 
 
 def to_machine(network: nn.Module, machine: Machine) -> nn.Module:
-    """Move a network to the machine's device and layout; where asked, compile each of its parts."""
+    """Move a network to the machine's device and layout; where asked, compile it (of a VAE, which has no way
+    through, encoder and decoder)."""
     network.to(machine.device, memory_format=machine.memory_format)
     if machine.compiled:
-        for part in network.children():
+        for part in [network.encoder, network.decoder] if isinstance(network, VAE) else [network]:
             part.compile()
     return network
 

@@ -30,6 +30,7 @@ def identify(settings: Settings, dataset: str, seed: int) -> str:
     measures = {
         "seed_images": len(seeds.label), "draws": mistakes.draws, "wrong_draws": mistakes.wrong_draws,
         "wrong_draw_share": mistakes.wrong_draws / max(mistakes.draws, 1), "mistakes": len(mistakes.label),
+        "doubtful": mistakes.doubtful, "dropped": mistakes.dropped,
         "seed_images_with_mistakes": len(np.unique(mistakes.seed_index)),
         "reconstruction_failures": int(mistakes.reconstruction_failure.sum()),
         "raw_accuracy": right.mean(),
