@@ -1,0 +1,88 @@
+"""Measure what the package costs on this machine, as ratios. Sections run one after the other, about ten minutes."""
+
+import platform
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import joblib
+import psutil
+import torch
+import typer
+
+from benchmarks import growth, search, training
+from defuse.params import load_params
+from defuse.report import markdown, with_results
+from defuse.storage import atomic_path, read_table
+from defuse.training import Machine, set_up_machine
+
+STAGE_SECONDS = Path("artifacts/stage-seconds.csv")
+
+
+def machine_line(machine: Machine) -> str:
+    """What was measured: device, cores, memory, number format, torch."""
+    name = torch.cuda.get_device_name() if machine.device.type == "cuda" else "CPU"
+    names = ("avx2", "avx512_f", "avx512_bf16", "amx_bf16", "neon", "bf16")
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    able = ", ".join(key for key in names if capabilities.get(key))
+    memory, cores = psutil.virtual_memory().total / 2**30, joblib.cpu_count()
+    return (f"Measured on: {name}, {cores} cores of {platform.machine()} ({able}), {memory:.0f} GiB; threads used: "
+            f"{torch.get_num_threads()}; {str(machine.precision)[6:]}; torch {torch.__version__.split('+')[0]}.")
+
+
+def stage_shares() -> Iterator[str]:
+    """(f) Seconds and share of each stage, cell by cell, of the last `make replicate` on this machine."""
+    if not STAGE_SECONDS.exists():
+        yield f"No {STAGE_SECONDS}: `make replicate` writes it while it runs cells."
+        return
+    table = read_table(STAGE_SECONDS).dropna(subset="dataset")
+    order = list(dict.fromkeys(table.stage))
+    datasets = list(dict.fromkeys(table.dataset))
+    first = table.groupby(["stage", "dataset"]).seconds.first().unstack().reindex(order, columns=datasets)
+    rows = [[stage, *("–" if taken != taken else f"{taken:.0f} s ({taken / first[name].sum():.0%})"
+                      for name, taken in line.items())] for stage, line in first.iterrows()]  # fmt: skip
+    rows.append(["sum", *(f"{first[name].sum() / 60:.1f} min" for name in datasets)])
+    yield markdown(["stage, first seed", *datasets], rows)
+
+
+def command(
+    sections: Annotated[list[str] | None, typer.Argument(help="sections to run; default: all")] = None,
+    threads: Annotated[int | None, typer.Option(help="default: compute.threads")] = None,
+    write: Annotated[Path | None, typer.Option(help="page whose results block is replaced by the tables")] = None,
+) -> None:
+    settings = load_params(Path("params.yaml"))
+    threads = threads or settings.compute.threads
+    machine = set_up_machine(settings.compute.model_copy(update={"threads": threads}))
+    known: dict[str, tuple[str, Callable[[], Iterator[str]]]] = {
+        "search": ("The search against one image at a time and against its ceiling",
+                   lambda: search.against_reference_and_ceiling(settings, machine)),
+        "decoders": ("What the ceiling is made of", lambda: search.decoders(settings, machine)),
+        "memory": ("Peak memory of the search", lambda: search.memory(settings, threads)),
+        "growth": ("How the search grows", lambda: growth.search_growth(settings, machine)),
+        "mixture": ("How the mixture's fit grows", lambda: growth.mixture_growth(settings, machine)),
+        "formats": ("Training: number formats, layouts, compilation", lambda: training.formats(settings, machine)),
+        "augmentation": ("Augmentation", lambda: training.augmentation_share(settings, machine)),
+        "quality": ("Does the number format cost quality?", lambda: training.quality(settings, machine)),
+        "sweep": ("The sweep over lambda", lambda: training.sweep(settings, machine)),
+        "side-by-side": ("Trainings side by side", lambda: training.side_by_side(settings)),
+        "stages": ("Seconds of each stage", stage_shares),
+    }  # fmt: skip
+    if unknown := [name for name in sections or [] if name not in known]:
+        raise SystemExit(f"benchmarks: section {unknown[0]!r}; allowed: {', '.join(known)}")
+    parts = [machine_line(machine)]
+    print(parts[0])
+    for name in sections or known:
+        title, work = known[name]
+        parts.append(f"### {title}")
+        print(f"\n### {title}\n", flush=True)
+        for part in work():
+            print(part, end="\n\n", flush=True)
+            parts.append(part)
+    if write is not None:
+        with atomic_path(write) as temporary:
+            temporary.write_text(with_results(write.read_text(), "\n\n".join(parts)))
+
+
+if __name__ == "__main__":
+    command.__doc__ = __doc__
+    typer.run(command)

@@ -1,0 +1,147 @@
+"""The search: against one image at a time, against its ceiling, and its memory."""
+
+import itertools
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks.subjects import SIZES, Subject, loaded, subject
+from benchmarks.timing import in_turns, ratio, seconds
+from defuse.identification import Mistakes, Seeds, draw_noise, find_mistakes, search_network
+from defuse.networks import VAE, decode_and_classify
+from defuse.params import Noise, Settings
+from defuse.randomness import item_generator
+from defuse.report import markdown
+from defuse.training import Machine, to_machine
+
+NOISE = Noise(distribution="normal", concentration=None, centred=None, scale=0.3)
+DRAWS, KEEP, ROUNDS = 30, 3, 5
+SEEDS, SEEDS_ONE_AT_A_TIME = {"mnist": 1000, "gtsrb": 300}, 20
+BATCHES = (64, 128, 256, 512, 1024)
+MEMORY_SEEDS = (1_000, 10_000, 60_000)
+KEY = np.array([1, 2], np.uint64)
+
+
+@torch.inference_mode()
+def one_at_a_time(vae: VAE, classifier: nn.Module, seeds: Seeds, draws: int, keep: int) -> list[tuple]:
+    """The same search, plainly: each draw decoded and classified alone, in float32.
+
+    Returns:
+        Of each mistake: seed index, prediction, noise norm, code.
+    """
+    device, found = next(vae.parameters()).device, []
+    for index, label, mean, deviation in zip(seeds.index, seeds.label, seeds.mean, seeds.deviation):
+        wrong = []
+        for noise in draw_noise(NOISE, draws, deviation, item_generator(KEY, int(index))):
+            code = torch.from_numpy(mean + noise)[None].to(device)
+            prediction = int(classifier(vae.decode(code)).argmax(1))
+            if prediction != label:
+                wrong.append((int(index), prediction, float(np.linalg.norm(noise)), tuple((mean + noise).tolist())))
+        found += sorted(wrong, key=lambda mistake: mistake[2])[:keep]
+    return found
+
+
+def search(network: nn.Module, vae: VAE, classifier: nn.Module, seeds: Seeds, draws: int = DRAWS) -> Mistakes:
+    return find_mistakes(network, vae, classifier, seeds, NOISE, draws, KEEP, "auto", KEY, "search")
+
+
+@torch.inference_mode()
+def bare_passes(network: nn.Module, codes: torch.Tensor, batch_size: int) -> None:
+    """Decoder and classifier on all codes, and nothing else."""
+    for part in codes.split(batch_size):
+        network(part).argmax(1)
+
+
+def ceiling(found: Subject, machine: Machine, codes: torch.Tensor) -> tuple[nn.Module, torch.Tensor, int, str]:
+    """Fastest of batch sizes, layouts and number formats for the bare passes: network, codes, batch size, in words."""
+    best, result = float("inf"), None
+    for dtype, layout in itertools.product((torch.float32, torch.bfloat16),
+                                           (torch.channels_last, torch.contiguous_format)):  # fmt: skip
+        variant = Machine(machine.device, dtype, layout, compiled=False)
+        network, given = search_network(found.vae, found.classifier, variant), codes.to(machine.device, dtype)
+        for batch_size in BATCHES:
+            part = given[: 4 * batch_size]
+            taken = np.median(in_turns(3, partial(bare_passes, network, part, batch_size))) / len(part)
+            if taken < best:
+                words = f"{batch_size} codes, {str(dtype)[6:]}, {str(layout)[6:]}"
+                best, result = taken, (network, given, batch_size, words)
+    return result
+
+
+def same_mistakes(found: Mistakes, reference: list[tuple]) -> tuple[int, int]:
+    """Mistakes of a search that the reference found too, with the same prediction; and all of the reference."""
+    mine = {(int(index), int(prediction), tuple(code.tolist()))
+            for index, prediction, code in zip(found.seed_index, found.prediction, found.codes)}  # fmt: skip
+    theirs = {(index, prediction, code) for index, prediction, _, code in reference}
+    return len(mine & theirs), len(theirs)
+
+
+def against_reference_and_ceiling(settings: Settings, machine: Machine) -> Iterator[str]:
+    """(a) and (b): the search against one image at a time and against its ceiling, with the check of its mistakes."""
+    speeds, checks = [], []
+    exact = Machine(machine.device, torch.float32, machine.memory_format, compiled=False)
+    for size in SIZES:
+        found = subject(settings, size, machine)
+        vae, classifier = found.vae, found.classifier
+        seeds = found.seeds.take(slice(SEEDS[size]))
+        few = found.seeds.take(np.flatnonzero(found.seeds.correct)[:SEEDS_ONE_AT_A_TIME])
+        ours = search_network(vae, classifier, machine)
+        plain = search_network(vae, classifier, exact)
+        count = len(seeds.label) * DRAWS
+        codes = torch.randn((count, vae.latent_dim), generator=torch.Generator().manual_seed(0))
+        network, given, batch_size, words = ceiling(found, machine, codes)
+        times = in_turns(
+            ROUNDS, partial(one_at_a_time, vae, classifier, few, DRAWS, KEEP),
+            partial(search, plain, vae, classifier, seeds), partial(search, ours, vae, classifier, seeds),
+            partial(bare_passes, network, given, batch_size),
+        ) / np.array([len(few.label) * DRAWS, count, count, count])  # fmt: skip
+        reference = one_at_a_time(vae, classifier, seeds.take(slice(200)), 10, KEEP)
+        first = seeds.take(slice(200))
+        rates = [f"{1 / np.median(column):,.0f}" for column in times.T]
+        speeds.append([f"{size}-sized", *rates, ratio(times[:, 0], times[:, 2]), ratio(times[:, 3], times[:, 2]),
+                       words])
+        for name, net in (("float32", plain), (str(machine.precision)[6:], ours)):
+            mistakes = search(net, vae, classifier, first, 10)
+            both, all_of_them = same_mistakes(mistakes, reference)
+            checks.append([f"{size}-sized, {name}", f"{all_of_them:,}", f"{both:,}", f"{len(mistakes.label):,}",
+                           f"{mistakes.doubtful:,}", f"{mistakes.dropped:,}"])  # fmt: skip
+    yield markdown(["networks", "one at a time, draws/s", "ours in float32", "ours", "ceiling",
+                    "(a) ours / one at a time", "(b) ours / ceiling", "the ceiling's batch"], speeds)  # fmt: skip
+    yield "The same mistakes? One at a time against ours, 200 seed images, 10 draws, at most 3 kept:"
+    yield markdown(["networks", "found one at a time", "found by both", "found by ours", "classified again in float32",
+                    "dropped then"], checks)  # fmt: skip
+
+
+def decoders(settings: Settings, machine: Machine) -> Iterator[str]:
+    """What the ceiling is made of: transposed against sub-pixel convolutions, and compilation."""
+    rows = []
+    for size in SIZES:
+        classifier, vae, _ = loaded(settings, size, machine, 1)
+        whole = decode_and_classify(vae, classifier)
+        transposed = nn.Sequential(vae.decoder, nn.Sigmoid(), classifier)
+        variants = [to_machine(network.to(machine.precision), machine) for network in (transposed, whole)]
+        compiled = to_machine(decode_and_classify(vae, classifier).to(machine.precision), machine)
+        compiled.compile()
+        codes = torch.randn((256, vae.latent_dim)).to(machine.device, machine.precision)
+        translation = seconds(partial(bare_passes, compiled, codes, 256))
+        times = in_turns(15, *(partial(bare_passes, network, codes, 256) for network in (*variants, compiled)))
+        rates = [f"{256 / np.median(column):,.0f}" for column in times.T]
+        rows.append([f"{size}-sized", *rates, ratio(times[:, 0], times[:, 1]), ratio(times[:, 1], times[:, 2]),
+                     f"{translation:.0f} s"])  # fmt: skip
+    yield markdown(["networks", "transposed, draws/s", "sub-pixel", "sub-pixel, compiled", "sub-pixel / transposed",
+                    "compiled / not", "compilation takes"], rows)  # fmt: skip
+
+
+def memory(settings: Settings, threads: int) -> Iterator[str]:
+    """(c) Peak memory of a process that holds 60,000 images and searches around some of them."""
+    rows = []
+    for count in MEMORY_SEEDS:
+        command = [sys.executable, "-m", "benchmarks.memory", str(count), str(threads)]
+        printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+        rows.append([f"{count:,}", f"{int(printed[0]) / 1024:,.0f} MiB", f"{int(printed[1]):,}"])
+    yield markdown(["seed images", "peak memory of the process", "mistakes kept"], rows)

@@ -1,0 +1,73 @@
+"""The networks that are measured: those of MNIST and GTSRB in params.yaml, trained for seconds on embedded digits."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from defuse.data import CLASSES, prepare_arrays, read_digits, split_validation
+from defuse.identification import Seeds, prepare_seeds
+from defuse.networks import VAE, build_classifier
+from defuse.params import Settings
+from defuse.randomness import seeded_torch, torch_generator
+from defuse.training import Machine, to_machine, train_classifier
+from defuse.vae import train_vae
+
+SIZES = ("mnist", "gtsrb")
+EPOCHS = {"classifier": 8, "vae": 20}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A classifier and a VAE of one data set's size, with the digits in its shape."""
+
+    size: str
+    classifier: nn.Module
+    vae: VAE
+    images: Tensor
+    labels: Tensor
+    seeds: Seeds
+
+
+def digits(channels: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Training and test images float32 (N, channels, 32, 32) with labels int64 (N,), of scikit-learn's digits."""
+    source = read_digits(0.25, 0)
+    arrays = prepare_arrays(source, split_validation(source, 0.1, 0))
+    parts = []
+    for split in ("train", "test"):
+        images = torch.from_numpy(arrays[f"x_{split}"]).permute(0, 3, 1, 2).float().div_(255)
+        parts += [images.expand(-1, channels, -1, -1).contiguous(), torch.from_numpy(arrays[f"y_{split}"])]
+    return tuple(parts)
+
+
+def untrained(settings: Settings, size: str, seed: int = 0) -> tuple[nn.Module, VAE]:
+    """The classifier and the VAE that params.yaml gives for a data set, with `seed`'s first weights."""
+    channels = 1 if size == "mnist" else 3
+    vae = settings.train_vae[size]
+    with seeded_torch(seed, "benchmarks", size):
+        classifier = build_classifier(
+            **settings.train_classifier[size].network.model_dump(), channels=channels, classes=CLASSES[size]
+        )
+        return classifier, VAE(channels, vae.latent_dim, vae.width, vae.batch_norm)
+
+
+def subject(settings: Settings, size: str, machine: Machine) -> Subject:
+    """Train both networks of one size; about ten seconds on a core for MNIST's, a minute for GTSRB's."""
+    classifier, vae = untrained(settings, size)
+    images, labels, *test = digits(vae.decoder[-1].out_channels)
+    chosen = settings.train_classifier[size].model_copy(update={"epochs": EPOCHS["classifier"]})
+    train_classifier(classifier, images, labels, tuple(test), chosen, machine,
+                     torch_generator(0, "benchmarks", size), f"classifier of {size}'s size")  # fmt: skip
+    chosen = settings.train_vae[size].model_copy(update={"epochs": EPOCHS["vae"], "warmup_steps": 0})
+    train_vae(vae, images, test[0], chosen, machine, torch_generator(0, "benchmarks", size), f"VAE of {size}'s size")
+    return Subject(size, classifier, vae, images, labels, prepare_seeds(vae, classifier, images, labels))
+
+
+def loaded(settings: Settings, size: str, machine: Machine, seeds: int) -> tuple[nn.Module, VAE, Seeds]:
+    """Untrained networks and `seeds` random codes, labelled as the classifier sees them: for time and memory alone."""
+    classifier, vae = (to_machine(network.eval(), machine) for network in untrained(settings, size))
+    generator = np.random.default_rng(0)
+    mean = generator.standard_normal((seeds, vae.latent_dim)).astype(np.float32)
+    label = np.zeros(seeds, np.int64)
+    return classifier, vae, Seeds(np.arange(seeds), label, mean, np.full_like(mean, 0.1), label, label)

@@ -1,0 +1,55 @@
+"""The benchmarks' reference finds what the search finds, and their arithmetic is right."""
+
+import numpy as np
+import torch
+
+from benchmarks.search import bare_passes, one_at_a_time, same_mistakes, search
+from benchmarks.timing import exponent, in_turns, ratio
+from defuse.identification import prepare_seeds, search_network
+from defuse.training import predict
+
+
+def test_one_at_a_time_finds_the_same_mistakes(make_vae, make_classifier, images, machine):
+    vae, classifier = make_vae(latent_dim=4).eval(), make_classifier().eval()
+    labels = predict(classifier, images).argmax(1)
+    labels[::3] = (labels[::3] + 1) % 3
+    seeds = prepare_seeds(vae, classifier, images, labels)
+    reference = one_at_a_time(vae, classifier, seeds, draws=5, keep=3)
+    mistakes = search(search_network(vae, classifier, machine), vae, classifier, seeds, draws=5)
+    assert same_mistakes(mistakes, reference) == (len(reference), len(reference))
+    assert len(mistakes.label) == len(reference) >= 24
+    np.testing.assert_allclose(mistakes.noise_norm, [norm for _, _, norm, _ in reference], rtol=1e-5)
+
+
+def test_mistakes_of_other_codes_are_not_the_same(make_vae, make_classifier, images, machine):
+    vae, classifier = make_vae(latent_dim=4).eval(), make_classifier().eval()
+    seeds = prepare_seeds(vae, classifier, images, (predict(classifier, images).argmax(1) + 1) % 3)
+    mistakes = search(search_network(vae, classifier, machine), vae, classifier, seeds, draws=5)
+    reference = one_at_a_time(vae, classifier, seeds.take(slice(12)), draws=5, keep=3)
+    moved = [(index, prediction, norm, (9.0, *code[1:])) for index, prediction, norm, code in reference]
+    assert same_mistakes(mistakes, moved) == (0, len(moved))
+
+
+def test_ratios_are_of_pairs_and_exponents_of_powers():
+    assert ratio(np.array([2.0, 8.0, 3.0]), np.array([1.0, 2.0, 2.0])) == "2.00 (1.50 to 4.00)"
+    assert exponent([1, 2, 4], [3.0, 12.0, 48.0]) == "2.00 (r² 1.000)"
+    assert exponent([1, 2, 4, 8], [5.0, 10.0, 20.0, 40.0]).startswith("1.00")
+
+
+def test_work_is_done_in_turns_after_one_round_that_is_not_counted():
+    done = []
+    times = in_turns(2, lambda: done.append("first"), lambda: done.append("second"))
+    assert done == ["first", "second"] * 3 and times.shape == (2, 2) and (times >= 0).all()
+
+
+def test_the_ceiling_passes_every_code_once():
+    class Counting(torch.nn.Module):
+        count = 0
+
+        def forward(self, codes):
+            self.count += len(codes)
+            return codes
+
+    network = Counting()
+    bare_passes(network, torch.zeros((10, 3)), 4)
+    assert network.count == 10
