@@ -15,6 +15,7 @@ from defuse.training import Machine, predict, to_machine
 from defuse.vae import decode, encode
 
 COMPARED_DRAWS = 1024  # in both precisions, before a search
+BATCHES_AT_ONCE = 16  # whose noise is drawn and whose mistakes are picked together
 # Codes in one pass where the params say `auto`: the fastest of 64 to 1,024 on the CPU; large enough to fill a GPU.
 SEARCH_BATCH = {"cpu": 256, "cuda": 8192}
 
@@ -202,7 +203,7 @@ def find_mistakes(
     """
     device = next(network.parameters()).device
     codes_at_once = SEARCH_BATCH[device.type] if batch_size == "auto" else batch_size
-    seeds_at_once = max(1, codes_at_once // draws)
+    seeds_at_once = max(1, BATCHES_AT_ONCE * codes_at_once // draws)
     sample = seeds.take(np.linspace(0, len(seeds.label) - 1, min(len(seeds.label), COMPARED_DRAWS)).astype(int))
     codes = perturb(sample, noise, 1, key)[0][:, 0]
     exact = predict(classifier, decode(vae, torch.from_numpy(codes)))
