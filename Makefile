@@ -10,7 +10,7 @@ JOBS ?= auto
 TARGETS ?=
 REQUIREMENTS = $(if $(filter own,$(TORCH)),.venv/requirements.txt,requirements.lock)
 
-.PHONY: setup demo replicate test figures lint lock readme
+.PHONY: setup demo replicate replicate-cluster test figures lint lock readme bench
 .DEFAULT_GOAL := demo
 
 setup: .venv/installed
@@ -23,6 +23,11 @@ setup: .venv/installed
 	.venv/bin/python -m pip install --no-deps --no-build-isolation --editable .
 	touch $@
 
+# Ray, for more than one machine (docs/cluster.md); the tests need it too.
+.venv/installed-cluster: requirements-cluster.lock .venv/installed
+	.venv/bin/python -m pip install --no-deps --require-hashes -r requirements-cluster.lock
+	touch $@
+
 # The whole pipeline on scikit-learn's digits, figures included.
 demo: setup
 	dvc repro figures@digits
@@ -33,8 +38,12 @@ demo: setup
 replicate: setup
 	python -m experiments.replicate --jobs $(JOBS) $(TARGETS)
 
-test: setup
+test: setup .venv/installed-cluster
 	python -m pytest
+
+# Cells side by side on Ray: make replicate-cluster CLUSTER="--workers 4 figures@mnist" (docs/cluster.md).
+replicate-cluster: setup .venv/installed-cluster
+	python -m experiments.replicate_on_cluster $(CLUSTER)
 
 # Every figure again from results/ alone; needs no artifact and no training.
 figures: setup
@@ -48,6 +57,12 @@ readme: setup
 	python -m experiments.readme
 
 # Refresh the pinned requirements after an edit of pyproject.toml; UPGRADE=--upgrade takes newer releases.
+# requirements-cluster.lock holds what the extra adds, and nothing that requirements.lock pins already.
+COMPILE = uv pip compile --universal --generate-hashes --no-emit-index-url --python-version 3.11 --extra dev \
+	--no-annotate --no-header --quiet $(UPGRADE)
+ADDED = awk 'NR == FNR {pinned[$$1]; next} /^[a-zA-Z]/ {skip = $$1 in pinned} !skip'
 lock: setup
-	uv pip compile --universal --generate-hashes --no-emit-index-url --python-version 3.11 --extra dev \
-		--no-annotate --no-header --quiet $(UPGRADE) --output-file requirements.lock pyproject.toml
+	$(COMPILE) --output-file requirements.lock pyproject.toml
+	cat requirements.lock requirements-cluster.lock > .venv/requirements-cluster.txt
+	$(COMPILE) --extra cluster --constraint requirements.lock --output-file .venv/requirements-cluster.txt pyproject.toml
+	$(ADDED) requirements.lock .venv/requirements-cluster.txt > requirements-cluster.lock

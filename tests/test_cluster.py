@@ -1,0 +1,394 @@
+"""Cells on Ray's workers, on a toy pipeline: same lock and outputs as `dvc repro`, kills, failures, refusals."""
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from defuse.cluster import replicate
+from defuse.units import ClusterError, plan, stage_graph
+
+pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")  # DVC's use of pygtrie
+
+ROOT = Path(__file__).resolve().parent.parent
+
+PIPELINE = """\
+stages:
+  prepare:
+    matrix: {dataset: '${datasets}'}
+    cmd: python step.py prepare ${item.dataset}
+    deps: [step.py]
+    outs: ['art/prepare/${item.dataset}']
+  oracle:
+    matrix: {dataset: '${datasets}'}
+    cmd: python step.py oracle ${item.dataset} art/prepare/${item.dataset}
+    deps: [step.py, 'art/prepare/${item.dataset}']
+    outs: ['art/oracle/${item.dataset}']
+  train:
+    matrix: {dataset: '${datasets}', seed: '${seeds}'}
+    cmd: python step.py train ${item.dataset}/${item.seed} art/prepare/${item.dataset}
+    deps: [step.py, 'art/prepare/${item.dataset}']
+    outs: ['art/train/${item.dataset}/${item.seed}']
+  vote:
+    matrix: {dataset: '${datasets}', seed: '${seeds}'}
+    cmd: python step.py vote ${item.dataset}/${item.seed} art/oracle/${item.dataset}
+      art/train/${item.dataset}/${item.seed}
+    deps: [step.py, 'art/oracle/${item.dataset}', 'art/train/${item.dataset}/${item.seed}']
+    outs: ['art/vote/${item.dataset}/${item.seed}']
+  summary:
+    matrix: {dataset: '${datasets}'}
+    cmd: python step.py summary ${item.dataset} art/vote/${item.dataset}
+    deps: [step.py, 'art/vote/${item.dataset}']
+    outs: ['results/summary/${item.dataset}': {cache: false}]
+  claims:
+    cmd: python step.py claims all results/summary/a
+    deps: [step.py, results/summary/a]
+    outs: ['results/claims/all': {cache: false}]
+"""
+
+STEP = '''\
+"""Writes a digest of its inputs; JOURNAL gets a line per run, and files beside it order a kill or a failure."""
+import hashlib, os, pathlib, sys, uuid
+
+stage, item, *inputs = sys.argv[1:]
+journal = pathlib.Path(os.environ["JOURNAL"])
+with journal.open("a") as file:
+    file.write(f"{stage}@{item.replace('/', '-')} {os.environ.get('OMP_NUM_THREADS')}\\n")
+name = f"{stage}@{item.replace('/', '-')}"
+order = journal.with_name(f"kill {name}")
+if order.exists():
+    import psutil
+
+    order.unlink()
+    next(p for p in psutil.Process().parents() if p.name().startswith("ray::")).kill()
+    import time; time.sleep(60)
+    order.with_name("survived the worker").touch()
+if journal.with_name(f"fail {name}").exists():
+    sys.exit("told to fail")
+content = name + "".join(
+    path.read_text() for given in inputs for path in sorted(pathlib.Path(given).rglob("*")) if path.is_file()
+)
+if journal.with_name("other bytes").exists():
+    content += uuid.uuid4().hex
+output = pathlib.Path("results" if stage in ("summary", "claims") else "art", stage, item)
+output.mkdir(parents=True)
+(output / "digest").write_text(hashlib.sha256(content.encode()).hexdigest())
+'''
+
+
+def run(folder: Path, *command: str) -> str:
+    """Output of a command; a failure shows it."""
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, f"{command}:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+    return done.stdout
+
+
+def dvc(folder: Path, *arguments: str) -> str:
+    return run(folder, sys.executable, "-m", "dvc", *arguments)
+
+
+def toy(folder: Path, datasets: str = "[a, b]", seeds: str = "[0, 1]") -> Path:
+    """A committed pipeline with a local-folder remote beside it."""
+    repository = folder / "repository"
+    repository.mkdir(parents=True)
+    (repository / "dvc.yaml").write_text(PIPELINE)
+    (repository / "params.yaml").write_text(f"datasets: {datasets}\nseeds: {seeds}\n")
+    (repository / "step.py").write_text(STEP)
+    (repository / ".gitignore").write_text("/art/\n")
+    run(repository, "git", "init", "--quiet")
+    run(repository, "git", "config", "user.email", "toy@example.org")
+    run(repository, "git", "config", "user.name", "toy")
+    dvc(repository, "init", "--quiet")
+    dvc(repository, "remote", "add", "--quiet", "--default", "store", str(folder / "remote"))
+    commit(repository)
+    return repository
+
+
+def commit(repository: Path) -> None:
+    run(repository, "git", "add", "--all")
+    run(repository, "git", "commit", "--quiet", "--message", "toy")
+
+
+def outputs(repository: Path) -> dict[str, bytes]:
+    """`dvc.lock` and every file that a stage wrote."""
+    files = [repository / "dvc.lock", *(repository / "art").rglob("*"), *(repository / "results").rglob("*")]
+    return {str(path.relative_to(repository)): path.read_bytes() for path in files if path.is_file()}
+
+
+def differing(repository: Path, plain: dict[str, bytes]) -> set[str]:
+    """Files that `plain` lacks or has with other bytes."""
+    return {name for name, content in outputs(repository).items() if plain.get(name) != content}
+
+
+def locked(repository: Path) -> list[str]:
+    """The stages in `dvc.lock`, in its order."""
+    return list(YAML(typ="safe").load(repository / "dvc.lock")["stages"])
+
+
+@pytest.fixture(autouse=True)
+def environment(tmp_path_factory, monkeypatch):
+    """DVC's own bookkeeping stays out of the machine's folders, and `python` is this one."""
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path_factory.mktemp("site")))
+    monkeypatch.setenv("DVC_NO_ANALYTICS", "1")
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+
+
+@pytest.fixture(scope="module")
+def journal(tmp_path_factory) -> Path:
+    """A file outside of every repository to which stages report. One for all, since Ray's workers inherit its name."""
+    file = tmp_path_factory.mktemp("journal") / "journal"
+    # Not under pytest's folder: the names of Ray's sockets would be too long.
+    folder = tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True)
+    with folder as temporary, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JOURNAL", str(file))
+        patch.setenv("TMPDIR", temporary)
+        # A token of the tests' own: Ray would otherwise write one into the home folder.
+        patch.setenv("RAY_AUTH_MODE", "token")
+        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.delenv("RAY_ADDRESS", raising=False)
+        yield file
+
+
+@pytest.fixture
+def ran(journal):
+    """What has run so far in this test, as a count per stage."""
+    journal.write_text("")
+    yield lambda: Counter(line.split()[0] for line in journal.read_text().splitlines())
+    for left in set(journal.parent.iterdir()) - {journal}:
+        left.unlink()
+
+
+@pytest.fixture(scope="module")
+def session(journal):
+    """One embedded Ray for the tests of this module that do not start their own."""
+    pytest.importorskip("ray", reason="needs Ray: make .venv/installed-cluster")
+    from defuse.cluster import ray_session
+
+    with ray_session(workers=4, threads=1) as ray:
+        yield ray
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory, journal) -> dict[str, bytes]:
+    """What `dvc repro` leaves on one machine."""
+    repository = toy(tmp_path_factory.mktemp("plain"))
+    dvc(repository, "repro", "--quiet")
+    return outputs(repository)
+
+
+def test_units_come_from_the_stage_graph(tmp_path):
+    repository = toy(tmp_path)
+    work = plan(stage_graph(repository))
+    assert set(work.first) == {"prepare@a", "prepare@b"}
+    assert set(work.gathering) == {"summary@a", "summary@b", "claims"}
+    units = {unit.name: unit for unit in work.units}
+    assert set(units) == {"a", "b", "a-0", "a-1", "b-0", "b-1"}
+    assert units["a"].stages == ("oracle@a",) and units["a"].after == ()
+    assert set(units["b-1"].stages) == {"train@b-1", "vote@b-1"} and units["b-1"].after == ("b",)
+    work = plan(stage_graph(repository, ["summary@b"]))
+    assert {unit.name for unit in work.units} == {"b", "b-0", "b-1"} and work.first == ("prepare@b",)
+
+
+def test_the_shipped_pipeline_splits_into_cells_and_gathering_stages():
+    work = plan(stage_graph(ROOT))
+    assert {name.partition("@")[0] for name in work.first} == {"prepare"}
+    assert {name.partition("@")[0] for name in work.gathering} == {"summarize", "figures", "claims"}
+    shared = [unit for unit in work.units if not unit.after]
+    assert {stage.partition("@")[0] for unit in shared for stage in unit.stages} == {"train_oracle"}
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_any_number_of_workers_leaves_what_one_machine_leaves(session, tmp_path, plain, ran, workers):
+    repository = toy(tmp_path)
+    assert replicate(repository, workers=workers, threads=1) == {}
+    assert outputs(repository) == plain
+    assert set(ran().values()) == {1} and len(ran()) == 2 + 2 + 8 + 3
+
+
+def test_a_killed_worker_s_cell_runs_again(session, tmp_path, plain, ran, journal):
+    repository = toy(tmp_path, datasets="[a]")
+    journal.with_name("kill vote@a-1").touch()
+    assert replicate(repository, workers=2, threads=1) == {}
+    assert differing(repository, plain) == {"dvc.lock"}
+    assert {stage for stage, times in ran().items() if times == 2} == {"train@a-1", "vote@a-1"}
+    assert max(ran().values()) == 2
+
+
+def test_a_failing_cell_is_named_and_the_others_end(session, tmp_path, plain, ran, journal):
+    repository = toy(tmp_path, seeds="[1]")
+    (order := journal.with_name("fail vote@b-1")).touch()
+    failed = replicate(repository, workers=2, threads=1)
+    assert list(failed) == ["b-1"] and "repro" in failed["b-1"]
+    assert (repository / "results/summary/a/digest").is_file() and not (repository / "results/summary/b").exists()
+    assert ran()["vote@b-1"] == 1
+    order.unlink()
+    assert replicate(repository, ["summary@b"], workers=2, threads=1) == {}
+    assert (repository / "results/summary/b/digest").is_file()
+    assert {stage for stage, times in ran().items() if times == 2} == {"vote@b-1"}  # its `train` was pushed
+
+
+def test_cells_are_skipped_when_what_they_share_fails(session, tmp_path, ran, journal):
+    repository = toy(tmp_path, datasets="[a]", seeds="[0]")
+    journal.with_name("fail oracle@a").touch()
+    failed = replicate(repository, workers=4, threads=1)
+    assert set(failed) == {"a", "a-0"} and "needs a" in failed["a-0"]
+    assert set(ran()) == {"prepare@a", "oracle@a"} and (repository / "art/prepare/a/digest").is_file()
+
+
+def test_a_committed_lock_of_another_machine_costs_no_second_run(session, tmp_path, ran, journal):
+    repository = toy(tmp_path, datasets="[a]", seeds="[0]")
+    journal.with_name("other bytes").touch()
+    dvc(repository, "repro", "--quiet")
+    commit(repository)
+    entries = locked(repository)
+    shutil.rmtree(repository / ".dvc" / "cache")
+    shutil.rmtree(repository / "art")
+    journal.write_text("")
+    assert replicate(repository, workers=2, threads=1) == {}
+    assert set(ran().values()) == {1}
+    assert locked(repository) == entries
+    journal.write_text("")
+    assert replicate(repository, workers=2, threads=1) == {}  # outputs need no commit
+    assert not ran()
+
+
+def test_outputs_that_were_pushed_without_the_run_cache_are_used(session, tmp_path, ran):
+    repository = toy(tmp_path, datasets="[a]", seeds="[0]")
+    dvc(repository, "repro", "--quiet")
+    dvc(repository, "push", "--quiet")
+    commit(repository)
+    before = outputs(repository)
+    shutil.rmtree(repository / ".dvc" / "cache")
+    shutil.rmtree(repository / "art")
+    assert replicate(repository, workers=1, threads=1) == {}
+    assert outputs(repository) == before and set(ran().values()) == {1}
+
+
+def test_the_slurm_script_of_the_docs_leaves_the_same(tmp_path, plain, ran, monkeypatch):
+    repository = toy(tmp_path, datasets="[a]")
+    script = next(
+        block for block in (ROOT / "docs" / "cluster.md").read_text().split("```") if block.strip().startswith("#!")
+    )
+    (tmp_path / "cells.sh").write_text(script.strip())
+    monkeypatch.setenv("REPOSITORY", str(repository))
+
+    def array(listed: str, stages: str, tasks: int) -> None:
+        for task in range(tasks):
+            settings = [f"LIST={listed}", f"RUN={stages}", f"SLURM_ARRAY_TASK_ID={task}"]
+            run(tmp_path, "env", *settings, "bash", "cells.sh")
+
+    dvc(repository, "repro", "--pull", "prepare")
+    dvc(repository, "push", "--run-cache", "prepare")
+    array("oracle", "oracle", 1)
+    array("train", "*", 2)
+    dvc(repository, "repro", "--pull")
+    assert differing(repository, plain) == {"dvc.lock"}
+    assert set(ran().values()) == {1}
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+@pytest.fixture
+def address(journal):
+    """Address of a running one-node cluster."""
+    pytest.importorskip("ray", reason="needs Ray: make .venv/installed-cluster")
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:
+        head = subprocess.Popen(
+            [Path(sys.executable).parent / "ray", "start", "--head", "--block", f"--port={port}", "--num-cpus=2",
+             "--include-dashboard=false", f"--temp-dir={folder}"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            deadline = time.monotonic() + 60
+            while head.poll() is None and socket.socket().connect_ex(("127.0.0.1", port)):
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+            yield f"127.0.0.1:{port}"
+        finally:
+            head.terminate()
+            head.wait(30)
+
+
+def test_a_running_cluster_is_used(tmp_path, plain, ran, address):
+    repository = toy(tmp_path, datasets="[a]")
+    script = (
+        "import sys; from pathlib import Path; from defuse.cluster import replicate;"
+        "sys.exit(bool(replicate(Path(sys.argv[1]), workers=2, threads=1)))"
+    )
+    environment = {**os.environ, "RAY_ADDRESS": address, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(repository)], env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert differing(repository, plain) == {"dvc.lock"}
+    assert set(ran().values()) == {1}
+
+
+def test_changes_that_workers_would_not_see_are_refused(tmp_path):
+    repository = toy(tmp_path)
+    (repository / "step.py").write_text("print('edited')\n")
+    with pytest.raises(ClusterError, match="uncommitted changes in step.py"):
+        replicate(repository, workers=1, threads=1)
+
+
+def test_a_commit_that_the_clone_lacks_is_refused(tmp_path):
+    repository = toy(tmp_path)
+    run(tmp_path, "git", "clone", "--quiet", "repository", "other")
+    (repository / "params.yaml").write_text("datasets: [a]\nseeds: [0]\n")
+    commit(repository)
+    with pytest.raises(ClusterError, match="other' lacks commit .*push it"):
+        replicate(repository, workers=1, threads=1, repository=str(tmp_path / "other"))
+
+
+def test_a_missing_or_unknown_remote_is_refused(tmp_path):
+    repository = toy(tmp_path)
+    with pytest.raises(ClusterError, match="remote 'stor': no such DVC remote; allowed: store"):
+        replicate(repository, workers=1, threads=1, remote="stor")
+    dvc(repository, "remote", "remove", "store")
+    commit(repository)
+    with pytest.raises(ClusterError, match="no DVC remote: dvc remote add"):
+        replicate(repository, workers=1, threads=1)
+
+
+def test_a_remote_without_a_run_cache_is_refused(tmp_path):
+    repository = toy(tmp_path)
+    dvc(repository, "remote", "add", "web", "https://example.org/store")
+    commit(repository)
+    with pytest.raises(ClusterError, match="'web' .* keeps no run cache"):
+        replicate(repository, workers=1, threads=1, remote="web")
+
+
+def test_an_unknown_target_is_refused_with_the_allowed_ones(tmp_path):
+    repository = toy(tmp_path)
+    with pytest.raises(ClusterError, match="target 'summary@c': no such stage; allowed: summary@a, summary@b$"):
+        replicate(repository, ["summary@c"], workers=1, threads=1)
+    with pytest.raises(ClusterError, match="target 'sumary': no such stage; allowed: claims, oracle, prepare"):
+        replicate(repository, ["sumary"], workers=1, threads=1)
+
+
+def test_the_command_line_says_what_is_wrong_without_a_traceback():
+    command = [sys.executable, "-m", "experiments.replicate_on_cluster"]
+    done = subprocess.run([*command, "figures@mnits"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1 and "figures@mnist" in done.stderr and "Traceback" not in done.stderr
+    assert "--repository" in run(ROOT, *command, "--help")
+
+
+def test_without_ray_the_message_says_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ClusterError, match=r"pip install 'defuse\[cluster\]'"):
+        replicate(toy(tmp_path), workers=1, threads=1)
