@@ -49,6 +49,10 @@ replicate-cluster: setup .venv/installed-cluster
 figures: setup
 	dvc repro --single-item --force figures
 
+# What it costs on this machine, as ratios; BENCH="search memory" runs those sections, --help lists them.
+bench: setup
+	python -m benchmarks $(BENCH)
+
 lint: setup
 	ruff check
 

@@ -10,13 +10,11 @@ import psutil
 import torch
 import typer
 
-from benchmarks import growth, search, training
+from benchmarks import growth, search, stages, training
 from defuse.params import load_params
-from defuse.report import markdown, with_results
-from defuse.storage import atomic_path, read_table
+from defuse.report import with_results
+from defuse.storage import atomic_path
 from defuse.training import Machine, set_up_machine
-
-STAGE_SECONDS = Path("artifacts/stage-seconds.csv")
 
 
 def machine_line(machine: Machine) -> str:
@@ -28,21 +26,6 @@ def machine_line(machine: Machine) -> str:
     memory, cores = psutil.virtual_memory().total / 2**30, joblib.cpu_count()
     return (f"Measured on: {name}, {cores} cores of {platform.machine()} ({able}), {memory:.0f} GiB; threads used: "
             f"{torch.get_num_threads()}; {str(machine.precision)[6:]}; torch {torch.__version__.split('+')[0]}.")
-
-
-def stage_shares() -> Iterator[str]:
-    """(f) Seconds and share of each stage, cell by cell, of the last `make replicate` on this machine."""
-    if not STAGE_SECONDS.exists():
-        yield f"No {STAGE_SECONDS}: `make replicate` writes it while it runs cells."
-        return
-    table = read_table(STAGE_SECONDS).dropna(subset="dataset")
-    order = list(dict.fromkeys(table.stage))
-    datasets = list(dict.fromkeys(table.dataset))
-    first = table.groupby(["stage", "dataset"]).seconds.first().unstack().reindex(order, columns=datasets)
-    rows = [[stage, *("–" if taken != taken else f"{taken:.0f} s ({taken / first[name].sum():.0%})"
-                      for name, taken in line.items())] for stage, line in first.iterrows()]  # fmt: skip
-    rows.append(["sum", *(f"{first[name].sum() / 60:.1f} min" for name in datasets)])
-    yield markdown(["stage, first seed", *datasets], rows)
 
 
 def command(
@@ -65,7 +48,7 @@ def command(
         "quality": ("Does the number format cost quality?", lambda: training.quality(settings, machine)),
         "sweep": ("The sweep over lambda", lambda: training.sweep(settings, machine)),
         "side-by-side": ("Trainings side by side", lambda: training.side_by_side(settings)),
-        "stages": ("Seconds of each stage", stage_shares),
+        "stages": ("Seconds of each stage", stages.stage_seconds),
     }  # fmt: skip
     if unknown := [name for name in sections or [] if name not in known]:
         raise SystemExit(f"benchmarks: section {unknown[0]!r}; allowed: {', '.join(known)}")

@@ -1,9 +1,11 @@
 """The benchmarks' reference finds what the search finds, and their arithmetic is right."""
 
 import numpy as np
+import pandas as pd
 import torch
 
 from benchmarks.search import bare_passes, one_at_a_time, same_mistakes, search
+from benchmarks.stages import estimate, longest_chain, shares
 from benchmarks.timing import exponent, in_turns, ratio
 from defuse.identification import prepare_seeds, search_network
 from defuse.training import predict
@@ -53,3 +55,14 @@ def test_the_ceiling_passes_every_code_once():
     network = Counting()
     bare_passes(network, torch.zeros((10, 3)), 4)
     assert network.count == 10
+
+
+def test_costs_of_more_seeds_and_jobs_by_hand():
+    graph = {"oracle@a": set(), "train@a-0": set(), "vote@a-0": {"oracle@a", "train@a-0"}, "claims": {"vote@a-0"}}
+    rows = [("oracle", "a", None, 7200.0), ("train", "a", 0, 1800.0), ("vote", "a", 0, 1800.0)]
+    table = pd.DataFrame(rows, columns=["stage", "dataset", "seed", "seconds"])
+    assert longest_chain(graph, {"oracle@a": 7200, "train@a-0": 1800, "vote@a-0": 1800}) == 9000
+    lines = estimate(table, graph).splitlines()
+    assert lines[2].startswith("| 1 | 3.0 h | 3.0 h | 2.5 h |")  # two jobs wait for the oracle and the vote
+    assert lines[4].startswith("| 5 | 7.0 h | 7.0 h | 3.5 h | 2.5 h |")
+    assert "| oracle | 7200 s (67%) |" in shares(table) and shares(table).endswith("| sum | 180.0 min |")
