@@ -10,7 +10,7 @@ JOBS ?= auto
 TARGETS ?=
 REQUIREMENTS = $(if $(filter own,$(TORCH)),.venv/requirements.txt,requirements.lock)
 
-.PHONY: setup demo replicate replicate-cluster test figures lint lock readme bench
+.PHONY: setup demo replicate replicate-cluster test verify figures lint lock readme bench
 .DEFAULT_GOAL := demo
 
 setup: .venv/installed
@@ -40,6 +40,10 @@ replicate: setup
 
 test: setup .venv/installed-cluster
 	python -m pytest
+
+# The bytes of all outputs and of DVC's cache against dvc.lock; VERIFY=--all wants the artifacts too.
+verify: setup
+	python -m experiments.verify $(VERIFY)
 
 # Cells side by side on Ray: make replicate-cluster CLUSTER="--workers 4 figures@mnist" (docs/cluster.md).
 replicate-cluster: setup .venv/installed-cluster
