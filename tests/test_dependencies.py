@@ -1,0 +1,63 @@
+"""docs/dependencies.md: a row for every dependency, and rows that are true."""
+
+import ast
+import re
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+NAMED, BROUGHT = (ROOT / "docs" / "dependencies.md").read_text().split("## Imported, installed by one of the above")
+PACKAGES = {module: names[0] for module, names in packages_distributions().items()}
+OURS = {"defuse", "experiments", "benchmarks", "tests"}
+
+
+def rows(text: str) -> dict[str, list[str]]:
+    """Cells of each row by the package in the first one."""
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:3] == "| `"]
+    return {cells[0].strip("`"): cells for cells in lines}
+
+
+def imported(file: Path) -> set[str]:
+    """Packages, as installed, that a file imports."""
+    modules = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            modules |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    tops = {module.partition(".")[0] for module in modules} - OURS - sys.stdlib_module_names
+    # ruamel is a namespace that several packages share.
+    return {PACKAGES.get(top, top) for top in tops - {"ruamel"}} | ({"ruamel.yaml"} if "ruamel" in tops else set())
+
+
+DECLARED = {re.match(r"[\w.-]+", entry)[0]
+            for entry in PROJECT["dependencies"] + sum(PROJECT["optional-dependencies"].values(), [])}  # fmt: skip
+FILES = [file for folder in sorted(OURS) for file in sorted((ROOT / folder).glob("*.py"))]
+
+
+def test_each_dependency_has_a_row_and_each_row_is_a_dependency():
+    assert set(rows(NAMED)) == DECLARED
+    assert all(all(cells) for cells in [*rows(NAMED).values(), *rows(BROUGHT).values()])
+
+
+@pytest.mark.parametrize("package", sorted({**rows(NAMED), **rows(BROUGHT)}))
+def test_the_files_that_a_row_names_use_the_package(package):
+    _, reason, files, *_ = {**rows(NAMED), **rows(BROUGHT)}[package]
+    for name in re.findall(r"`([^`]+)`", files):
+        file = ROOT / name
+        if reason.startswith("tool"):
+            assert file.is_file()
+        else:
+            assert package in imported(file)
+
+
+def test_whatever_is_imported_has_a_row():
+    used = set().union(*(imported(file) for file in FILES))
+    assert used <= set(rows(NAMED)) | set(rows(BROUGHT))
+    tools = {package for package, cells in rows(NAMED).items() if cells[1].startswith("tool")}
+    assert tools == DECLARED - used
