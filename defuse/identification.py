@@ -15,6 +15,7 @@ from defuse.training import Machine, predict, to_machine
 from defuse.vae import decode, encode
 
 COMPARED_DRAWS = 1024  # in both precisions, before a search
+CANDIDATES = 2  # times what is kept, so that the next nearest replaces what float32 gets right
 BATCHES_AT_ONCE = 16  # whose noise is drawn and whose mistakes are picked together
 # Codes in one pass where the params say `auto`: the fastest of 64 to 1,024 on the CPU; large enough to fill a GPU.
 SEARCH_BATCH = {"cpu": 256, "cuda": 8192}
@@ -61,8 +62,8 @@ class Mistakes:
         reconstruction_failure: bool (M,), the seed's plain reconstruction was already wrong.
         draws: int, codes that were decoded and classified in all.
         wrong_draws: int, those that were wrong at the search's precision, kept or not.
-        doubtful: int, those that were classified again in float32.
-        dropped: int, those of the doubtful that float32 got right.
+        doubtful: int, candidates that were classified again in float32.
+        dropped: int, those of the doubtful that float32 gets right.
     """
 
     seed_index: np.ndarray
@@ -185,9 +186,9 @@ def find_mistakes(
 ) -> Mistakes:
     """Perturb, decode and classify; keep at most `keep` mistakes per seed, those of smallest noise norm.
 
-    The draws are decoded and classified by `network`, at its precision. What would be kept and is doubtful is
-    decoded and classified again in float32, and stays only if it is wrong there too; `doubtful_gap` is measured
-    on a sample of the draws.
+    The draws are decoded and classified by `network`, at its precision. Twice as many as are kept are candidates. A
+    doubtful candidate is decoded and classified again in float32, and stays only if it is wrong there too;
+    `doubtful_gap` is measured on a sample of the draws.
 
     Args:
         network: from `search_network`.
@@ -219,16 +220,19 @@ def find_mistakes(
             prediction, gap = (part.reshape(norms.shape) for part in classes_and_gaps(logits))
             wrong = prediction != batch.label[:, None]
             wrong_draws += int(wrong.sum())
-            kept = nearest_wrong(wrong, norms, keep)
+            near = nearest_wrong(wrong, norms, CANDIDATES * keep)
             # Equal logits have no gap to compare (NaN), and are doubtful too.
-            parts.append((start + kept[0], prediction[kept], ~(gap[kept] > largest_doubt), norms[kept], codes[kept]))
+            parts.append((start + near[0], prediction[near], ~(gap[near] > largest_doubt), norms[near], codes[near]))
             progress.update(len(batch.label))
     position, prediction, doubtful, norm, code = (np.concatenate(column) for column in zip(*parts))
     prediction[doubtful] = decoded_predictions(vae, classifier, torch.from_numpy(code[doubtful]))
-    wrong = prediction != seeds.label[position]
-    found = seeds.take(position[wrong])
+    wrong = np.flatnonzero(prediction != seeds.label[position])
+    # Candidates of one seed follow each other, the nearest first.
+    place = np.arange(len(wrong)) - np.searchsorted(position[wrong], position[wrong])
+    kept = wrong[place < keep]
+    found = seeds.take(position[kept])
     return Mistakes(
-        found.index, found.label, prediction[wrong], norm[wrong], code[wrong],
+        found.index, found.label, prediction[kept], norm[kept], code[kept],
         found.reconstruction_prediction != found.label, draws=len(seeds.label) * draws, wrong_draws=wrong_draws,
-        doubtful=int(doubtful.sum()), dropped=int((~wrong).sum()),
+        doubtful=int(doubtful.sum()), dropped=len(position) - len(wrong),
     )  # fmt: skip

@@ -253,6 +253,25 @@ def test_mistakes_found_in_bfloat16_are_mistakes_in_float32_too(make_vae, make_c
     assert len(both) == len(found.label) >= 0.97 * len(exact.label)
 
 
+class Blurred(Search):
+    """A search network that sees the first pixel wrong by up to 0.02."""
+
+    def forward(self, codes):
+        return self.classifier(self.vae.decode(codes) + 0.02 * torch.sin(1000 * codes[:, None, None, :]))
+
+
+def test_the_next_nearest_mistake_replaces_what_float32_gets_right():
+    seeds, vae, classifier = scattered(300), Plane(), Threshold()
+    exact = search(seeds, NORMAL, draws=20, keep=2)
+    found = search(seeds, NORMAL, draws=20, keep=2, network=Blurred(vae, classifier), vae=vae, classifier=classifier)
+    assert ((found.codes[:, 0] > 0) != found.label).all() and (found.prediction != found.label).all()
+    assert found.doubtful > found.dropped > 10
+    assert np.bincount(found.seed_index).max() == 2
+    nearest = {(index, norm) for index, norm in zip(exact.seed_index, exact.noise_norm)}
+    same = sum((index, norm) in nearest for index, norm in zip(found.seed_index, found.noise_norm))
+    assert len(found.label) >= 0.98 * len(exact.label) and same >= 0.94 * len(exact.label)
+
+
 def test_classes_beyond_the_doubtful_gap_are_those_of_float32(make_vae, make_classifier):
     vae, classifier, network = rough(make_vae, make_classifier)
     codes = np.random.default_rng(0).normal(0, 2, (2000, 4)).astype(np.float32)
