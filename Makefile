@@ -5,7 +5,7 @@ TORCH ?= pinned
 PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PATH
 OWN_TORCH = awk '/^[a-z]/ {skip = /^(torch==|torchvision==|triton==|nvidia-|cuda-)/} !skip'
-# make replicate: JOBS=4 or auto, TARGETS="mnist svhn-0"; no target is everything.
+# make replicate: JOBS=4 or auto; there and in make replicate-cluster TARGETS="mnist svhn-0", without it everything.
 JOBS ?= auto
 TARGETS ?=
 REQUIREMENTS = $(if $(filter own,$(TORCH)),.venv/requirements.txt,requirements.lock)
@@ -45,9 +45,9 @@ test: setup .venv/installed-cluster
 verify: setup
 	python -m experiments.verify $(VERIFY)
 
-# Cells side by side on Ray: make replicate-cluster CLUSTER="--workers 4 figures@mnist" (docs/cluster.md).
+# Cells side by side on Ray: make replicate-cluster CLUSTER="--workers 4" TARGETS=mnist (docs/cluster.md).
 replicate-cluster: setup .venv/installed-cluster
-	python -m experiments.replicate_on_cluster $(CLUSTER)
+	python -m experiments.replicate_on_cluster $(CLUSTER) $(TARGETS)
 
 # Every figure again from results/ alone; needs no artifact and no training.
 figures: setup

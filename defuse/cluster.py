@@ -10,15 +10,20 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
-from dvc.utils.serialize import load_yaml, modify_yaml
+from dvc.utils.serialize import modify_yaml
 
 from defuse import worker
-from defuse.units import ClusterError, Unit, opened, plan, stage_graph, upstream
+from defuse.pipeline import opened, order_lock, stage_graph, with_dependents, with_needs
+from defuse.units import Unit, plan
 from defuse.worker import LOCK, Outcome, Source, put_lock, run_unit
 
 logger = logging.getLogger(__name__)
 
 RETRIES = 3  # times that a unit is run again after its worker died
+
+
+class ClusterError(Exception):
+    """A run on several machines that cannot start."""
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -77,12 +82,12 @@ def checked_source(root: Path, remote: str | None, repository: str | None) -> So
 def push_finished(root: Path, remote: str, stages: Collection[str]) -> set[str]:
     """Push the outputs of `stages` that are here; those whose outputs the remote then lacks, by `dvc.lock`."""
     with opened(root, remote) as repo:
-        chosen = [stage for stage in repo.index.stages if stage.addressing in stages]
+        chosen = [stage for stage in repo.index.stages if stage.name in stages]
         here = [stage for stage in chosen if all(out.hash_info for out in stage.outs) and stage.outs_cached()]
         if here:
-            repo.push([stage.addressing for stage in here], run_cache=True, remote=remote)
+            repo.push([stage.name for stage in here], run_cache=True, remote=remote)
         objects = {
-            stage.addressing: {out.hash_info.value for out in stage.outs if out.use_cache and out.hash_info}
+            stage.name: {out.hash_info.value for out in stage.outs if out.use_cache and out.hash_info}
             for stage in chosen
         }
         there = set(repo.cloud.get_remote_odb(remote).oids_exist(set().union(*objects.values())))
@@ -99,22 +104,14 @@ def pruned_lock(root: Path, stages: Collection[str]) -> bytes:
     return (root / LOCK).read_bytes() if kept else b""
 
 
-def order_lock(root: Path, names: Sequence[str]) -> None:
-    """Put the entries of `dvc.lock` into the order of `names`; new ones follow as DVC wrote them."""
-    with modify_yaml(root / LOCK) as content:
-        entries = content["stages"]
-        order = [name for name in names if name in entries] + [name for name in entries if name not in names]
-        content["stages"] = {name: entries[name] for name in order}
-
-
-def reproduce(root: Path, remote: str, targets: Sequence[str]) -> None:
-    """`dvc repro --pull` of `targets`, or of everything.
+def reproduce(root: Path, remote: str, stages: Sequence[str]) -> None:
+    """`dvc repro --pull` of the stages.
 
     Raises:
-        ClusterError: a stage failed.
+        PipelineError: a stage failed.
     """
     with opened(root, remote) as repo:
-        repo.reproduce(list(targets) or None, pull=True)
+        repo.reproduce(list(stages), pull=True)
 
 
 @contextlib.contextmanager
@@ -186,14 +183,14 @@ def run_units(
     return failed
 
 
-def replicate(
-    root: Path, targets: Sequence[str] = (), *, workers: int, threads: int, gpu: bool = False,
+def replicate_on_cluster(
+    root: Path, targets: list[str], *, workers: int, threads: int, gpu: bool = False,
     remote: str | None = None, repository: str | None = None,
 ) -> dict[str, str]:  # fmt: skip
-    """Run the cells that `targets` need (everything without targets) on Ray's workers, then gather here.
+    """Run the cells that the targets (`pipeline.TARGETS`) need on Ray's workers, then gather here.
 
     Args:
-        root: a git and DVC repository; ends with the `dvc.lock` and outputs that `dvc repro` would leave.
+        root: a git and DVC repository; ends with the `dvc.lock` and outputs that `replication.replicate` would leave.
         workers: units that run at once.
         threads: CPU threads of a unit.
         gpu: ask for one GPU per unit where the cluster has any.
@@ -204,17 +201,18 @@ def replicate(
         The reason of each unit that failed or was skipped. What needs none of them is done all the same.
 
     Raises:
-        ClusterError: the run cannot start, or a stage on the head failed.
+        ClusterError: the run cannot start.
+        PipelineError: a target that selects nothing, or a stage on the head that failed.
     """
     if workers < 1:
         raise ClusterError(f"workers: {workers}; allowed: 1 or more")
     root = root.resolve()
-    graph = stage_graph(root, targets)
+    everything = stage_graph(root)
+    graph = with_needs(everything, targets)
     work = plan(graph)
     source = checked_source(root, remote, repository)
     shared = {*work.first, *(stage for unit in work.units for stage in unit.stages)}
     committed = (root / LOCK).read_bytes() if (root / LOCK).is_file() else b""
-    before = list(load_yaml(root / LOCK)["stages"]) if committed else []
     with ray_session(workers, threads) as ray, contextlib.ExitStack() as interrupted:
         # Whoever interrupts the run before cells are gathered finds the lock as it was.
         interrupted.callback(put_lock, root, committed)
@@ -227,11 +225,10 @@ def replicate(
         interrupted.pop_all()
     put_lock(root, lock)
     lost = {stage for unit in work.units if unit.name in failed for stage in unit.stages}
-    reached = [name for name in graph if not lost & upstream(graph, [name])]
+    unreached = with_dependents(graph, lost)
     try:
-        if reached:
-            reproduce(root, source.remote, reached if lost else targets)
+        if reached := [stage for stage in graph if stage not in unreached]:
+            reproduce(root, source.remote, reached)
     finally:
-        if (root / LOCK).is_file():
-            order_lock(root, before)
+        order_lock(root, list(everything))
     return failed

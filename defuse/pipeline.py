@@ -1,5 +1,7 @@
 """The pipeline as DVC reads it: which stage needs which, which are up to date, and the order of `dvc.lock`."""
 
+from collections.abc import Iterator
+from contextlib import chdir, contextmanager
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -10,10 +12,27 @@ from dvc.utils.serialize import dumps_yaml, parse_yaml_for_update
 from defuse.storage import atomic_path
 
 Graph = dict[str, set[str]]  # stage -> stages that it needs, in dvc.yaml's order
+TARGETS = ("data sets (mnist), cells (mnist-0), stages (identify) or stages of a cell (identify@mnist-0), with all "
+           "that they need; default: everything")  # fmt: skip
 
 
 class PipelineError(Exception):
-    """A target that selects nothing, or a repository that DVC cannot read or that another DVC process works on."""
+    """A target that selects nothing, or what DVC finds wrong: with the repository, with a stage, or in its run."""
+
+
+@contextmanager
+def opened(root: Path, remote: str | None = None) -> Iterator[Repo]:
+    """DVC's repository at `root`, with `remote` as its default; it waits while another DVC process holds the lock.
+
+    Raises:
+        PipelineError: whatever DVC finds wrong inside of the block.
+    """
+    try:
+        # DVC looks up the names of stages from the working folder.
+        with chdir(root), Repo(remote=remote, _wait_for_lock=True) as repo:
+            yield repo
+    except DvcException as error:
+        raise PipelineError(f"DVC: {error}") from error
 
 
 def stage_and_cell(stage: str) -> tuple[str, str | None, int | None]:
@@ -35,12 +54,18 @@ def stage_graph(root: Path) -> Graph:
     Raises:
         PipelineError: DVC cannot read the repository.
     """
-    try:
-        with Repo(str(root)) as repo:
-            return {stage.name: {need.name for need in repo.index.graph.successors(stage)}
-                    for stage in repo.index.stages}  # fmt: skip
-    except DvcException as error:
-        raise PipelineError(f"DVC cannot read the pipeline: {error}") from error
+    with opened(root) as repo:
+        graph = repo.index.graph
+        return {stage.name: {need.name for need in graph.successors(stage)} for stage in repo.index.stages}
+
+
+def upstream(graph: Graph, stages: set[str]) -> set[str]:
+    """The stages, and every stage that one of them needs, directly or not."""
+    found = set(stages)
+    for stage in reversed(list(TopologicalSorter(graph).static_order())):
+        if stage in found:
+            found |= graph[stage]
+    return found
 
 
 def with_needs(graph: Graph, targets: list[str]) -> Graph:
@@ -55,10 +80,7 @@ def with_needs(graph: Graph, targets: list[str]) -> Graph:
             example = next((stage for stage in reversed(graph) if "@" in stage), None)
             raise PipelineError(f"target {target!r} selects no stage; allowed: {', '.join(allowed)}"
                                 + (f", or one stage of one of them, such as {example}" if example else ""))  # fmt: skip
-    wanted = {stage for stage in graph if not targets or selectors(stage) & set(targets)}
-    for stage in reversed(list(TopologicalSorter(graph).static_order())):
-        if stage in wanted:
-            wanted |= graph[stage]
+    wanted = upstream(graph, {stage for stage in graph if not targets or selectors(stage) & set(targets)})
     return {stage: needs for stage, needs in graph.items() if stage in wanted}
 
 
@@ -77,11 +99,8 @@ def not_up_to_date(root: Path, graph: Graph) -> Graph:
     Raises:
         PipelineError: another DVC process works on a stage, or `dvc.lock` is not readable.
     """
-    try:
-        with Repo(str(root), _wait_for_lock=True) as repo, repo.lock:
-            changed = {stage.name for stage in repo.index.stages if stage.name in graph and stage.status()}
-    except DvcException as error:
-        raise PipelineError(f"DVC cannot tell what is up to date: {error}") from error
+    with opened(root) as repo, repo.lock:
+        changed = {stage.name for stage in repo.index.stages if stage.name in graph and stage.status()}
     stages = with_dependents(graph, changed)
     return {stage: graph[stage] & stages for stage in graph if stage in stages}
 
@@ -97,8 +116,8 @@ def starting_order(graph: Graph) -> list[str]:
 
 def order_lock(root: Path, stages: list[str]) -> None:
     """Put the stages of `dvc.lock` into the given order, others after them; DVC writes a stage when it ends."""
-    path = root / "dvc.lock"
-    with Repo(str(root), _wait_for_lock=True) as repo, repo.lock:
+    path = root.resolve() / "dvc.lock"
+    with opened(root) as repo, repo.lock:
         if not path.exists():
             return
         text = path.read_text(encoding="utf-8")

@@ -1,8 +1,10 @@
 """What a replication shows while it runs and when it ends, and the seconds of stages that it records."""
 
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,11 +14,28 @@ from rich.live import Live
 from rich.table import Table
 
 from defuse.pipeline import Graph, stage_and_cell, with_dependents
-from defuse.replication import Attempts
 from defuse.storage import read_table, write_table
 
 LOG_LINES = 12
 CELL = ["dataset", "seed"]
+
+
+@dataclass
+class Attempt:
+    """One process of one stage.
+
+    `seconds` is its wall time, DVC's own start and hashing included. `result` is "running", "ran", "unchanged" (DVC
+    found nothing to do), "failed" or "interrupted".
+    """
+
+    process: subprocess.Popen
+    log: Path
+    start: float
+    seconds: float = 0.0
+    result: str = "running"
+
+
+Attempts = dict[str, Attempt]
 
 
 def of_result(attempts: Attempts, *results: str) -> list[str]:

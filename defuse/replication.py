@@ -8,16 +8,17 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 import joblib
 import psutil
 import torch
+from rich.console import Console
 
 from defuse.params import Compute
-from defuse.pipeline import Graph, starting_order
+from defuse.pipeline import Graph, not_up_to_date, order_lock, stage_graph, starting_order, with_needs
+from defuse.progress import Attempt, Attempts, record_seconds, say_closing, say_line, shown_attempts
 
 STAGE_BYTES = 3 * 2**30  # memory that a stage is taken to need
 POLL_SECONDS = 0.1
@@ -26,24 +27,6 @@ GRACE_SECONDS = 20  # between the interrupt of a stage and its end by force
 
 class ReplicationError(Exception):
     """A number of jobs that is not allowed, or a folder where another replication runs."""
-
-
-@dataclass
-class Attempt:
-    """One process of one stage.
-
-    `seconds` is its wall time, DVC's own start and hashing included. `result` is "running", "ran", "unchanged" (DVC
-    found nothing to do), "failed" or "interrupted".
-    """
-
-    process: subprocess.Popen
-    log: Path
-    start: float
-    seconds: float = 0.0
-    result: str = "running"
-
-
-Attempts = dict[str, Attempt]
 
 
 def auto_jobs(cores: int, threads: int, free_bytes: int, on_gpu: bool) -> int:
@@ -187,3 +170,27 @@ def run_stages(
         interrupt({stage: attempts[stage] for stage in running})
     show(attempts)
     return attempts
+
+
+def replicate(console: Console, root: Path, compute: Compute, targets: list[str], asked_jobs: str) -> int:
+    """Bring the targets (`pipeline.TARGETS`) up to date, several stages at once; the exit status.
+
+    Raises:
+        ReplicationError: a number of jobs that is not allowed, or a folder where another replication runs.
+        PipelineError: a target that selects nothing, or a repository that DVC cannot read.
+    """
+    jobs, sentence = jobs_at_once(asked_jobs, compute)
+    with only_replication(root):
+        everything = stage_graph(root)
+        asked = with_needs(everything, targets)
+        waiting = not_up_to_date(root, asked)
+        say_line(console, f"{len(asked)} stages, {len(asked) - len(waiting)} of them up to date. {sentence}")
+        start = time.monotonic()
+        with collected_signals() as received:
+            with shown_attempts(console, len(waiting)) as show:
+                attempts = run_stages(root, waiting, jobs, compute.threads, received, show)
+            order_lock(root, list(everything))
+            record_seconds(root / "artifacts" / "stage-seconds.csv", attempts)
+        if waiting:
+            say_closing(console, root, waiting, attempts, time.monotonic() - start)
+    return 128 + received[0] if received else int(any(attempt.result == "failed" for attempt in attempts.values()))

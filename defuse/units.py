@@ -1,23 +1,9 @@
-"""Units of work of the pipeline: the cells, and what the cells of one data set share; read from DVC's stage graph."""
+"""Units of work of the pipeline: the cells, and what the cells of one data set share; read from the stage graph."""
 
-import contextlib
-import re
-from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
-from pathlib import Path
 
-from dvc.exceptions import DvcException
-from dvc.repo import Repo
-from dvc.repo.reproduce import plan_repro
-
-STAGE_NAME = re.compile(r"(?P<stage>[^@]+)(?:@(?P<dataset>.+?)(?:-(?P<seed>\d+))?)?")
-
-Graph = dict[str, tuple[str, ...]]
-
-
-class ClusterError(RuntimeError):
-    """A replication on several machines that cannot start, or could not gather its results."""
+from defuse.pipeline import Graph, PipelineError, stage_and_cell, upstream
 
 
 @dataclass(frozen=True)
@@ -38,81 +24,28 @@ class Plan:
     gathering: tuple[str, ...]
 
 
-@contextlib.contextmanager
-def opened(root: Path, remote: str | None = None) -> Iterator[Repo]:
-    """The DVC repository at `root`, with `remote` as its default; targets are looked up from there.
-
-    Raises:
-        ClusterError: whatever DVC finds wrong inside of the block.
-    """
-    try:
-        with contextlib.chdir(root), Repo(str(root), remote=remote) as repo:
-            yield repo
-    except DvcException as error:
-        raise ClusterError(f"dvc: {error}") from error
-
-
-def stage_graph(root: Path, targets: Sequence[str] = ()) -> Graph:
-    """Every stage that `targets` need (all stages if there are none), with those it reads from, upstream first.
-
-    Raises:
-        ClusterError: a target that is no stage.
-    """
-    with opened(root) as repo:
-        stages = []
-        names = sorted(stage.addressing for stage in repo.index.stages)
-        for target in targets:
-            try:
-                stages += repo.stage.collect(target)
-            except (DvcException, KeyError):
-                group = target.partition("@")[0]
-                allowed = [name for name in names if name.partition("@")[0] == group]
-                allowed = allowed or sorted({name.partition("@")[0] for name in names})
-                raise ClusterError(f"target {target!r}: no such stage; allowed: {', '.join(allowed)}") from None
-        graph = repo.index.graph
-        order = plan_repro(graph, stages or list(repo.index.stages))
-        return {
-            stage.addressing: tuple(sorted(other.addressing for other in graph.successors(stage))) for stage in order
-        }
-
-
-def upstream(graph: Graph, stages: Collection[str]) -> set[str]:
-    """The stages and all that they need."""
-    found, waiting = set(), list(stages)
-    while waiting:
-        name = waiting.pop()
-        if name not in found:
-            found.add(name)
-            waiting += graph[name]
-    return found
-
-
 def plan(graph: Graph) -> Plan:
     """Split the stages by name: `stage@dataset-seed` is part of a cell; what cells need is shared; the rest gathers.
 
     Raises:
-        ClusterError: two units that need each other.
+        PipelineError: two units that need each other.
     """
-    parts = {name: STAGE_NAME.fullmatch(name).groupdict() for name in graph}
-    needed = upstream(graph, [name for name, part in parts.items() if part["seed"]])
-    first = tuple(
-        name for name in graph
-        if name in needed and not parts[name]["seed"] and not (graph[name] and parts[name]["dataset"])
-    )  # fmt: skip
+    cells = {stage: stage_and_cell(stage)[1:] for stage in graph}
+    needed = upstream(graph, {stage for stage, (_, seed) in cells.items() if seed is not None})
+    first = tuple(stage for stage, (dataset, seed) in cells.items()
+                  if stage in needed and seed is None and not (graph[stage] and dataset))  # fmt: skip
     members: dict[str, list[str]] = {}
-    for name in graph:
-        if name in needed and name not in first:
-            part = parts[name]
-            unit = part["dataset"] if part["seed"] is None else f"{part['dataset']}-{part['seed']}"
-            members.setdefault(unit, []).append(name)
+    for stage in graph:
+        if stage in needed and stage not in first:
+            members.setdefault(stage.partition("@")[2], []).append(stage)
     owner = {stage: unit for unit, stages in members.items() for stage in stages}
     after = {
-        unit: sorted({owner[name] for name in upstream(graph, stages) if name in owner} - {unit})
+        unit: sorted({owner[stage] for stage in upstream(graph, set(stages)) if stage in owner} - {unit})
         for unit, stages in members.items()
     }
     try:
         order = list(TopologicalSorter(after).static_order())
     except CycleError as error:
-        raise ClusterError(f"units that need each other: {', '.join(error.args[1])}") from None
+        raise PipelineError(f"units that need each other: {', '.join(error.args[1])}") from None
     units = tuple(Unit(unit, tuple(members[unit]), tuple(after[unit])) for unit in order)
-    return Plan(first, units, tuple(name for name in graph if name not in needed))
+    return Plan(first, units, tuple(stage for stage in graph if stage not in needed))

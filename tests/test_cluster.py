@@ -3,21 +3,18 @@
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
-from defuse.cluster import replicate
-from defuse.units import ClusterError, plan, stage_graph
-
-pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")  # DVC's use of pygtrie
+from defuse.cluster import ClusterError, pruned_lock, replicate_on_cluster
+from defuse.pipeline import PipelineError, order_lock, stage_graph, with_needs
+from defuse.units import plan
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -96,23 +93,6 @@ def dvc(folder: Path, *arguments: str) -> str:
     return run(folder, sys.executable, "-m", "dvc", *arguments)
 
 
-def toy(folder: Path, datasets: str = "[a, b]", seeds: str = "[0, 1]") -> Path:
-    """A committed pipeline with a local-folder remote beside it."""
-    repository = folder / "repository"
-    repository.mkdir(parents=True)
-    (repository / "dvc.yaml").write_text(PIPELINE)
-    (repository / "params.yaml").write_text(f"datasets: {datasets}\nseeds: {seeds}\n")
-    (repository / "step.py").write_text(STEP)
-    (repository / ".gitignore").write_text("/art/\n")
-    run(repository, "git", "init", "--quiet")
-    run(repository, "git", "config", "user.email", "toy@example.org")
-    run(repository, "git", "config", "user.name", "toy")
-    dvc(repository, "init", "--quiet")
-    dvc(repository, "remote", "add", "--quiet", "--default", "store", str(folder / "remote"))
-    commit(repository)
-    return repository
-
-
 def commit(repository: Path) -> None:
     run(repository, "git", "add", "--all")
     run(repository, "git", "commit", "--quiet", "--message", "toy")
@@ -122,11 +102,6 @@ def outputs(repository: Path) -> dict[str, bytes]:
     """`dvc.lock` and every file that a stage wrote."""
     files = [repository / "dvc.lock", *(repository / "art").rglob("*"), *(repository / "results").rglob("*")]
     return {str(path.relative_to(repository)): path.read_bytes() for path in files if path.is_file()}
-
-
-def differing(repository: Path, plain: dict[str, bytes]) -> set[str]:
-    """Files that `plain` lacks or has with other bytes."""
-    return {name for name, content in outputs(repository).items() if plain.get(name) != content}
 
 
 def locked(repository: Path) -> list[str]:
@@ -140,6 +115,37 @@ def environment(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path_factory.mktemp("site")))
     monkeypatch.setenv("DVC_NO_ANALYTICS", "1")
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory) -> Path:
+    """The pipeline, neither committed nor run."""
+    repository = tmp_path_factory.mktemp("empty") / "repository"
+    repository.mkdir()
+    (repository / "dvc.yaml").write_text(PIPELINE)
+    (repository / "step.py").write_text(STEP)
+    (repository / ".gitignore").write_text("/art/\n")
+    run(repository, "git", "init", "--quiet")
+    run(repository, "git", "config", "user.email", "toy@example.org")
+    run(repository, "git", "config", "user.name", "toy")
+    dvc(repository, "init", "--quiet")
+    return repository
+
+
+@pytest.fixture(scope="module")
+def toy(empty):
+    """A function that makes a committed pipeline in a folder, with a local-folder remote beside it."""
+
+    def make(folder: Path, datasets: str = "[a]", seeds: str = "[0, 1]") -> Path:
+        repository = shutil.copytree(empty, folder / "repository")
+        (repository / "params.yaml").write_text(f"datasets: {datasets}\nseeds: {seeds}\n")
+        (repository / ".dvc/config").write_text(
+            f"""[core]\n    remote = store\n['remote "store"']\n    url = {folder / "remote"}\n"""
+        )
+        commit(repository)
+        return repository
+
+    return make
 
 
 @pytest.fixture(scope="module")
@@ -179,24 +185,30 @@ def session(journal):
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory, journal) -> dict[str, bytes]:
-    """What `dvc repro` leaves on one machine."""
-    repository = toy(tmp_path_factory.mktemp("plain"))
+def plain(tmp_path_factory, toy, journal) -> dict[str, dict[str, bytes]]:
+    """What `dvc repro` leaves on one machine, of both data sets and of one of them alone."""
+    repository = toy(tmp_path_factory.mktemp("plain"), datasets="[a, b]")
     dvc(repository, "repro", "--quiet")
-    return outputs(repository)
+    order_lock(repository, list(stage_graph(repository)))  # DVC leaves the lock in the order in which stages ended
+    both = outputs(repository)
+    lock = pruned_lock(repository, {stage for stage in locked(repository) if "@b" in stage})
+    alone = {name: content for name, content in both.items() if Path(name).parts[2:3] != ("b",)}
+    return {"[a, b]": both, "[a]": {**alone, "dvc.lock": lock}}
 
 
-def test_units_come_from_the_stage_graph(tmp_path):
-    repository = toy(tmp_path)
-    work = plan(stage_graph(repository))
+def test_units_come_from_the_stage_graph(toy, tmp_path):
+    graph = stage_graph(toy(tmp_path, datasets="[a, b]"))
+    work = plan(graph)
     assert set(work.first) == {"prepare@a", "prepare@b"}
     assert set(work.gathering) == {"summary@a", "summary@b", "claims"}
     units = {unit.name: unit for unit in work.units}
     assert set(units) == {"a", "b", "a-0", "a-1", "b-0", "b-1"}
     assert units["a"].stages == ("oracle@a",) and units["a"].after == ()
     assert set(units["b-1"].stages) == {"train@b-1", "vote@b-1"} and units["b-1"].after == ("b",)
-    work = plan(stage_graph(repository, ["summary@b"]))
+    work = plan(with_needs(graph, ["summary@b"]))
     assert {unit.name for unit in work.units} == {"b", "b-0", "b-1"} and work.first == ("prepare@b",)
+    work = plan(with_needs(graph, ["a-1"]))
+    assert {unit.name for unit in work.units} == {"a", "a-1"} and work.gathering == ()
 
 
 def test_the_shipped_pipeline_splits_into_cells_and_gathering_stages():
@@ -207,75 +219,78 @@ def test_the_shipped_pipeline_splits_into_cells_and_gathering_stages():
     assert {stage.partition("@")[0] for unit in shared for stage in unit.stages} == {"train_oracle"}
 
 
-@pytest.mark.parametrize("workers", [1, 2, 4])
-def test_any_number_of_workers_leaves_what_one_machine_leaves(session, tmp_path, plain, ran, workers):
+@pytest.mark.parametrize(("workers", "datasets", "stages"), [(1, "[a]", 8), (2, "[a]", 8), (4, "[a, b]", 15)])
+def test_any_number_of_workers_leaves_what_one_machine_leaves(
+    session, toy, tmp_path, plain, ran, workers, datasets, stages
+):
+    repository = toy(tmp_path, datasets)
+    assert replicate_on_cluster(repository, [], workers=workers, threads=1) == {}
+    assert outputs(repository) == plain[datasets]
+    assert set(ran().values()) == {1} and len(ran()) == stages
+
+
+def test_a_killed_worker_s_cell_runs_again(session, toy, tmp_path, plain, ran, journal):
     repository = toy(tmp_path)
-    assert replicate(repository, workers=workers, threads=1) == {}
-    assert outputs(repository) == plain
-    assert set(ran().values()) == {1} and len(ran()) == 2 + 2 + 8 + 3
-
-
-def test_a_killed_worker_s_cell_runs_again(session, tmp_path, plain, ran, journal):
-    repository = toy(tmp_path, datasets="[a]")
     journal.with_name("kill vote@a-1").touch()
-    assert replicate(repository, workers=2, threads=1) == {}
-    assert differing(repository, plain) == {"dvc.lock"}
+    assert replicate_on_cluster(repository, [], workers=2, threads=1) == {}
+    assert outputs(repository) == plain["[a]"]
     assert {stage for stage, times in ran().items() if times == 2} == {"train@a-1", "vote@a-1"}
     assert max(ran().values()) == 2
 
 
-def test_a_failing_cell_is_named_and_the_others_end(session, tmp_path, plain, ran, journal):
-    repository = toy(tmp_path, seeds="[1]")
+def test_a_failing_cell_is_named_and_the_others_end(session, toy, tmp_path, ran, journal):
+    repository = toy(tmp_path, datasets="[a, b]", seeds="[1]")
     (order := journal.with_name("fail vote@b-1")).touch()
-    failed = replicate(repository, workers=2, threads=1)
+    failed = replicate_on_cluster(repository, [], workers=2, threads=1)
     assert list(failed) == ["b-1"] and "repro" in failed["b-1"]
     assert (repository / "results/summary/a/digest").is_file() and not (repository / "results/summary/b").exists()
     assert ran()["vote@b-1"] == 1
     order.unlink()
-    assert replicate(repository, ["summary@b"], workers=2, threads=1) == {}
+    assert replicate_on_cluster(repository, ["b"], workers=2, threads=1) == {}
     assert (repository / "results/summary/b/digest").is_file()
     assert {stage for stage, times in ran().items() if times == 2} == {"vote@b-1"}  # its `train` was pushed
+    assert locked(repository) == list(stage_graph(repository))
 
 
-def test_cells_are_skipped_when_what_they_share_fails(session, tmp_path, ran, journal):
-    repository = toy(tmp_path, datasets="[a]", seeds="[0]")
+def test_cells_are_skipped_when_what_they_share_fails(session, toy, tmp_path, ran, journal):
+    repository = toy(tmp_path, seeds="[0]")
     journal.with_name("fail oracle@a").touch()
-    failed = replicate(repository, workers=4, threads=1)
+    failed = replicate_on_cluster(repository, [], workers=4, threads=1)
     assert set(failed) == {"a", "a-0"} and "needs a" in failed["a-0"]
     assert set(ran()) == {"prepare@a", "oracle@a"} and (repository / "art/prepare/a/digest").is_file()
 
 
-def test_a_committed_lock_of_another_machine_costs_no_second_run(session, tmp_path, ran, journal):
-    repository = toy(tmp_path, datasets="[a]", seeds="[0]")
+def test_a_committed_lock_of_another_machine_costs_no_second_run(session, toy, tmp_path, ran, journal):
+    repository = toy(tmp_path, seeds="[0]")
     journal.with_name("other bytes").touch()
     dvc(repository, "repro", "--quiet")
     commit(repository)
-    entries = locked(repository)
     shutil.rmtree(repository / ".dvc" / "cache")
     shutil.rmtree(repository / "art")
     journal.write_text("")
-    assert replicate(repository, workers=2, threads=1) == {}
+    assert replicate_on_cluster(repository, [], workers=2, threads=1) == {}
     assert set(ran().values()) == {1}
-    assert locked(repository) == entries
+    assert locked(repository) == list(stage_graph(repository))
     journal.write_text("")
-    assert replicate(repository, workers=2, threads=1) == {}  # outputs need no commit
+    assert replicate_on_cluster(repository, [], workers=2, threads=1) == {}  # outputs need no commit
     assert not ran()
 
 
-def test_outputs_that_were_pushed_without_the_run_cache_are_used(session, tmp_path, ran):
-    repository = toy(tmp_path, datasets="[a]", seeds="[0]")
+def test_outputs_that_were_pushed_without_the_run_cache_are_used(session, toy, tmp_path, ran):
+    repository = toy(tmp_path, seeds="[0]")
     dvc(repository, "repro", "--quiet")
     dvc(repository, "push", "--quiet")
+    order_lock(repository, list(stage_graph(repository)))  # DVC leaves the lock in the order in which stages ended
     commit(repository)
     before = outputs(repository)
     shutil.rmtree(repository / ".dvc" / "cache")
     shutil.rmtree(repository / "art")
-    assert replicate(repository, workers=1, threads=1) == {}
+    assert replicate_on_cluster(repository, [], workers=1, threads=1) == {}
     assert outputs(repository) == before and set(ran().values()) == {1}
 
 
-def test_the_slurm_script_of_the_docs_leaves_the_same(tmp_path, plain, ran, monkeypatch):
-    repository = toy(tmp_path, datasets="[a]")
+def test_the_slurm_script_of_the_docs_leaves_the_same(toy, tmp_path, plain, ran, monkeypatch):
+    repository = toy(tmp_path)
     script = next(
         block for block in (ROOT / "docs" / "cluster.md").read_text().split("```") if block.strip().startswith("#!")
     )
@@ -292,103 +307,76 @@ def test_the_slurm_script_of_the_docs_leaves_the_same(tmp_path, plain, ran, monk
     array("oracle", "oracle", 1)
     array("train", "*", 2)
     dvc(repository, "repro", "--pull")
-    assert differing(repository, plain) == {"dvc.lock"}
+    order_lock(repository, list(stage_graph(repository)))  # DVC leaves the lock in the order in which stages ended
+    assert outputs(repository) == plain["[a]"]
     assert set(ran().values()) == {1}
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-@pytest.fixture
-def address(journal):
-    """Address of a running one-node cluster."""
-    pytest.importorskip("ray", reason="needs Ray: make .venv/installed-cluster")
-    port = free_port()
-    with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:
-        head = subprocess.Popen(
-            [Path(sys.executable).parent / "ray", "start", "--head", "--block", f"--port={port}", "--num-cpus=2",
-             "--include-dashboard=false", f"--temp-dir={folder}"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        try:
-            deadline = time.monotonic() + 60
-            while head.poll() is None and socket.socket().connect_ex(("127.0.0.1", port)):
-                assert time.monotonic() < deadline
-                time.sleep(0.2)
-            yield f"127.0.0.1:{port}"
-        finally:
-            head.terminate()
-            head.wait(30)
-
-
-def test_a_running_cluster_is_used(tmp_path, plain, ran, address):
-    repository = toy(tmp_path, datasets="[a]")
+def test_a_running_cluster_runs_the_cell_that_is_asked_for(session, toy, tmp_path, plain, ran):
+    repository = toy(tmp_path)
     script = (
-        "import sys; from pathlib import Path; from defuse.cluster import replicate;"
-        "sys.exit(bool(replicate(Path(sys.argv[1]), workers=2, threads=1)))"
+        "import sys; from pathlib import Path; from defuse.cluster import replicate_on_cluster;"
+        "sys.exit(bool(replicate_on_cluster(Path(sys.argv[1]), ['a-0'], workers=2, threads=1)))"
     )
+    address = session.get_runtime_context().gcs_address
     environment = {**os.environ, "RAY_ADDRESS": address, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-c", script, str(repository)], env=environment, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert differing(repository, plain) == {"dvc.lock"}
-    assert set(ran().values()) == {1}
+    stages = ["prepare@a", "oracle@a", "train@a-0", "vote@a-0"]
+    assert ran() == dict.fromkeys(stages, 1) and locked(repository) == stages
+    made = {name: content for name, content in outputs(repository).items() if name != "dvc.lock"}
+    assert len(made) == 4 and made.items() <= plain["[a]"].items()
 
 
-def test_changes_that_workers_would_not_see_are_refused(tmp_path):
+def test_changes_that_workers_would_not_see_are_refused(toy, tmp_path):
     repository = toy(tmp_path)
     (repository / "step.py").write_text("print('edited')\n")
     with pytest.raises(ClusterError, match="uncommitted changes in step.py"):
-        replicate(repository, workers=1, threads=1)
+        replicate_on_cluster(repository, [], workers=1, threads=1)
 
 
-def test_a_commit_that_the_clone_lacks_is_refused(tmp_path):
+def test_a_commit_that_the_clone_lacks_is_refused(toy, tmp_path):
     repository = toy(tmp_path)
     run(tmp_path, "git", "clone", "--quiet", "repository", "other")
     (repository / "params.yaml").write_text("datasets: [a]\nseeds: [0]\n")
     commit(repository)
     with pytest.raises(ClusterError, match="other' lacks commit .*push it"):
-        replicate(repository, workers=1, threads=1, repository=str(tmp_path / "other"))
+        replicate_on_cluster(repository, [], workers=1, threads=1, repository=str(tmp_path / "other"))
 
 
-def test_a_missing_or_unknown_remote_is_refused(tmp_path):
+def test_a_missing_or_unknown_remote_is_refused(toy, tmp_path):
     repository = toy(tmp_path)
     with pytest.raises(ClusterError, match="remote 'stor': no such DVC remote; allowed: store"):
-        replicate(repository, workers=1, threads=1, remote="stor")
+        replicate_on_cluster(repository, [], workers=1, threads=1, remote="stor")
     dvc(repository, "remote", "remove", "store")
     commit(repository)
     with pytest.raises(ClusterError, match="no DVC remote: dvc remote add"):
-        replicate(repository, workers=1, threads=1)
+        replicate_on_cluster(repository, [], workers=1, threads=1)
 
 
-def test_a_remote_without_a_run_cache_is_refused(tmp_path):
+def test_a_remote_without_a_run_cache_is_refused(toy, tmp_path):
     repository = toy(tmp_path)
     dvc(repository, "remote", "add", "web", "https://example.org/store")
     commit(repository)
     with pytest.raises(ClusterError, match="'web' .* keeps no run cache"):
-        replicate(repository, workers=1, threads=1, remote="web")
+        replicate_on_cluster(repository, [], workers=1, threads=1, remote="web")
 
 
-def test_an_unknown_target_is_refused_with_the_allowed_ones(tmp_path):
-    repository = toy(tmp_path)
-    with pytest.raises(ClusterError, match="target 'summary@c': no such stage; allowed: summary@a, summary@b$"):
-        replicate(repository, ["summary@c"], workers=1, threads=1)
-    with pytest.raises(ClusterError, match="target 'sumary': no such stage; allowed: claims, oracle, prepare"):
-        replicate(repository, ["sumary"], workers=1, threads=1)
+def test_an_unknown_target_is_refused_with_the_allowed_ones(toy, tmp_path):
+    with pytest.raises(PipelineError, match="target 'summary@c' selects no stage; allowed: a, a-0, a-1, claims, "):
+        replicate_on_cluster(toy(tmp_path), ["summary@c"], workers=1, threads=1)
 
 
 def test_the_command_line_says_what_is_wrong_without_a_traceback():
     command = [sys.executable, "-m", "experiments.replicate_on_cluster"]
     done = subprocess.run([*command, "figures@mnits"], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 1 and "figures@mnist" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 1 and "'figures@mnits' selects no stage" in done.stderr and "Traceback" not in done.stderr
     assert "--repository" in run(ROOT, *command, "--help")
 
 
-def test_without_ray_the_message_says_how_to_get_it(tmp_path, monkeypatch):
+def test_without_ray_the_message_says_how_to_get_it(toy, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ClusterError, match=r"pip install 'defuse\[cluster\]'"):
-        replicate(toy(tmp_path), workers=1, threads=1)
+        replicate_on_cluster(toy(tmp_path), [], workers=1, threads=1)

@@ -19,9 +19,9 @@ from ruamel.yaml import YAML
 
 from defuse.params import load_params
 from defuse.pipeline import order_lock, selectors, stage_and_cell, stage_graph, starting_order, with_needs
-from defuse.progress import running_table
-from defuse.replication import Attempt, auto_jobs, jobs_at_once, only_replication
-from experiments import replicate
+from defuse.progress import Attempt, running_table
+from defuse.replication import auto_jobs, jobs_at_once, only_replication, replicate
+from experiments.replicate import command
 
 ROOT = Path(__file__).resolve().parent.parent
 PIPELINE = """
@@ -122,7 +122,8 @@ def replicated(folder: Path, jobs: str, *targets: str, terminal: bool = False) -
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         console = Console(file=printed, force_terminal=terminal, width=100)
-        return replicate.replicate(console, load_params(Path("params.yaml")), list(targets), jobs), printed.getvalue()
+        compute = load_params(Path("params.yaml")).compute
+        return replicate(console, Path(), compute, list(targets), jobs), printed.getvalue()
 
 
 def events(folder: Path) -> list[list[str]]:
@@ -164,6 +165,7 @@ def finished(tmp_path_factory, fresh) -> dict[str, Path]:
             (folders[jobs] / "meet").write_text("train@digits-0 train@digits-1")
         if jobs == "repro":
             run(folders[jobs], "dvc", "repro")
+            order_lock(folders[jobs], STAGES)  # DVC leaves the lock in the order in which stages ended
         else:
             status, text = replicated(folders[jobs], jobs)
             assert status == 0, text
@@ -172,8 +174,8 @@ def finished(tmp_path_factory, fresh) -> dict[str, Path]:
 
 def test_any_number_of_jobs_gives_the_same_bytes(finished):
     one, two, four, repro = finished.values()
-    assert (one / "dvc.lock").read_bytes() == (two / "dvc.lock").read_bytes() == (four / "dvc.lock").read_bytes()
-    assert lock(one) == lock(repro) and list(lock(one)["stages"]) == STAGES
+    assert len({(folder / "dvc.lock").read_bytes() for folder in finished.values()}) == 1
+    assert list(lock(one)["stages"]) == STAGES
     assert outputs(one) == outputs(two) == outputs(four) == outputs(repro)
 
 
@@ -276,27 +278,27 @@ def test_an_interrupted_run_leaves_no_process_and_the_next_goes_on(finished, tmp
 def test_a_second_replication_is_refused(finished, monkeypatch):
     monkeypatch.chdir(finished["1"])
     with only_replication(Path()), pytest.raises(SystemExit, match=f"already, as process {os.getpid()}"):
-        replicate.command()
+        command()
 
 
 @pytest.mark.parametrize("jobs", ["0", "many", "-1", "1.5", "", "²"])
 def test_a_bad_number_of_jobs_is_named(fresh, monkeypatch, jobs):
     monkeypatch.chdir(fresh)
     with pytest.raises(SystemExit, match=f"jobs '{jobs}' is not allowed; allowed: auto, or a whole number from 1"):
-        replicate.command(jobs=jobs)
+        command(jobs=jobs)
 
 
 def test_an_unknown_target_is_named_with_those_allowed(fresh, monkeypatch):
     monkeypatch.chdir(fresh)
     with pytest.raises(SystemExit, match="target 'train@svhn-0' selects no stage; allowed: claims, digits, digits-0, "):
-        replicate.command(["mnist", "train@svhn-0"])
+        command(["mnist", "train@svhn-0"])
 
 
 def test_a_folder_that_dvc_cannot_read_is_named(tmp_path, monkeypatch):
     shutil.copy(ROOT / "params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit, match="DVC cannot read the pipeline: you are not inside of a DVC repository"):
-        replicate.command()
+    with pytest.raises(SystemExit, match="DVC: you are not inside of a DVC repository"):
+        command()
 
 
 @pytest.mark.parametrize(
