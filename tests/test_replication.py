@@ -113,6 +113,7 @@ def fresh(tmp_path_factory, environment, shipped_tree) -> Path:
     (folder / ".gitignore").write_text("/artifacts/\n")
     run(folder, "git", "init", "--quiet")
     run(folder, "dvc", "init", "--quiet")
+    (folder / ".dvc/config").write_text("[core]\n    check_update = false\n")
     return folder
 
 
