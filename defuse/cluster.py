@@ -14,6 +14,7 @@ from dvc.utils.serialize import modify_yaml
 
 from defuse import worker
 from defuse.pipeline import opened, order_lock, stage_graph, with_dependents, with_needs
+from defuse.replication import only_replication
 from defuse.units import Unit, plan
 from defuse.worker import LOCK, Outcome, Source, put_lock, run_unit
 
@@ -203,6 +204,7 @@ def replicate_on_cluster(
     Raises:
         ClusterError: the run cannot start.
         PipelineError: a target that selects nothing, or a stage on the head that failed.
+        ReplicationError: another replication runs in this folder.
     """
     if workers < 1:
         raise ClusterError(f"workers: {workers}; allowed: 1 or more")
@@ -212,23 +214,24 @@ def replicate_on_cluster(
     work = plan(graph)
     source = checked_source(root, remote, repository)
     shared = {*work.first, *(stage for unit in work.units for stage in unit.stages)}
-    committed = (root / LOCK).read_bytes() if (root / LOCK).is_file() else b""
-    with ray_session(workers, threads) as ray, contextlib.ExitStack() as interrupted:
-        # Whoever interrupts the run before cells are gathered finds the lock as it was.
-        interrupted.callback(put_lock, root, committed)
-        lock = pruned_lock(root, push_finished(root, source.remote, shared))
+    with only_replication(root):
+        committed = (root / LOCK).read_bytes() if (root / LOCK).is_file() else b""
+        with ray_session(workers, threads) as ray, contextlib.ExitStack() as interrupted:
+            # Whoever interrupts the run before cells are gathered finds the lock as it was.
+            interrupted.callback(put_lock, root, committed)
+            lock = pruned_lock(root, push_finished(root, source.remote, shared))
+            put_lock(root, lock)
+            if work.first:
+                reproduce(root, source.remote, work.first)
+                push_finished(root, source.remote, work.first)
+            failed = run_units(ray, work.units, replace(source, lock=lock), workers=workers, threads=threads, gpu=gpu)
+            interrupted.pop_all()
         put_lock(root, lock)
-        if work.first:
-            reproduce(root, source.remote, work.first)
-            push_finished(root, source.remote, work.first)
-        failed = run_units(ray, work.units, replace(source, lock=lock), workers=workers, threads=threads, gpu=gpu)
-        interrupted.pop_all()
-    put_lock(root, lock)
-    lost = {stage for unit in work.units if unit.name in failed for stage in unit.stages}
-    unreached = with_dependents(graph, lost)
-    try:
-        if reached := [stage for stage in graph if stage not in unreached]:
-            reproduce(root, source.remote, reached)
-    finally:
-        order_lock(root, list(everything))
+        lost = {stage for unit in work.units if unit.name in failed for stage in unit.stages}
+        unreached = with_dependents(graph, lost)
+        try:
+            if reached := [stage for stage in graph if stage not in unreached]:
+                reproduce(root, source.remote, reached)
+        finally:
+            order_lock(root, list(everything))
     return failed

@@ -13,7 +13,7 @@ import typer
 from defuse.cluster import ClusterError, replicate_on_cluster
 from defuse.params import ParamsError, load_params
 from defuse.pipeline import TARGETS, PipelineError
-from defuse.replication import jobs_at_once
+from defuse.replication import ReplicationError, jobs_at_once
 from experiments.cell import PARAMS
 
 WORKERS = "cells that run at once; default: as many as this machine's cores and memory allow"
@@ -35,7 +35,7 @@ def command(
             Path(), targets or [], workers=workers or jobs_at_once("auto", compute)[0], threads=compute.threads,
             gpu=compute.device != "cpu", remote=remote, repository=repository,
         )  # fmt: skip
-    except (ClusterError, ParamsError, PipelineError) as error:
+    except (ClusterError, ParamsError, PipelineError, ReplicationError) as error:
         raise SystemExit(f"replicate_on_cluster: {error}") from None
     if failed:
         raise SystemExit("\n".join(["not replicated:", *(f"  {unit}: {why}" for unit, why in failed.items())]))

@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 
 from defuse.cluster import ClusterError, pruned_lock, replicate_on_cluster
 from defuse.pipeline import PipelineError, order_lock, stage_graph, with_needs
+from defuse.replication import ReplicationError, only_replication
 from defuse.units import plan
 from experiments.replicate_on_cluster import command
 
@@ -375,6 +376,14 @@ def test_a_remote_without_a_run_cache_is_refused(toy, tmp_path):
 def test_an_unknown_target_is_refused_with_the_allowed_ones(toy, tmp_path):
     with pytest.raises(PipelineError, match="target 'summary@c' selects no stage; allowed: a, a-0, a-1, claims, "):
         replicate_on_cluster(toy(tmp_path), ["summary@c"], workers=1, threads=1)
+
+
+def test_two_replications_in_one_folder_are_refused(toy, tmp_path):
+    repository = toy(tmp_path)
+    before = outputs(repository)
+    with only_replication(repository), pytest.raises(ReplicationError, match="runs in this folder already"):
+        replicate_on_cluster(repository, [], workers=1, threads=1)
+    assert outputs(repository) == before
 
 
 def test_the_command_line_says_what_is_wrong_without_a_traceback(monkeypatch):
