@@ -12,7 +12,7 @@ import typer
 
 from benchmarks import growth, search, stages, training
 from defuse.params import load_params
-from defuse.report import with_results
+from defuse.report import BEGIN, END, with_results
 from defuse.storage import atomic_path
 from defuse.training import Machine, set_up_machine
 
@@ -28,10 +28,23 @@ def machine_line(machine: Machine) -> str:
             f"{torch.get_num_threads()}; {str(machine.precision)[6:]}; torch {torch.__version__.split('+')[0]}.")
 
 
+def with_sections(page: str, machine: str, measured: dict[str, str]) -> str:
+    """The page with what was measured between its markers; sections that were not run this time stay.
+
+    Args:
+        machine: the line above the sections.
+        measured: text of each section by its title.
+    """
+    earlier = page.partition(BEGIN)[2].partition(END)[0].split("\n### ")[1:]
+    kept = dict(section.strip().split("\n", 1) for section in earlier)
+    texts = {**{title: text.strip() for title, text in kept.items()}, **measured}
+    return with_results(page, "\n\n".join([machine, *(f"### {title}\n\n{text}" for title, text in texts.items())]))
+
+
 def command(
     sections: Annotated[list[str] | None, typer.Argument(help="sections to run; default: all")] = None,
     threads: Annotated[int | None, typer.Option(help="default: compute.threads")] = None,
-    write: Annotated[Path | None, typer.Option(help="page whose results block is replaced by the tables")] = None,
+    write: Annotated[Path | None, typer.Option(help="page that gets the sections between its markers")] = None,
 ) -> None:
     settings = load_params(Path("params.yaml"))
     threads = threads or settings.compute.threads
@@ -52,18 +65,19 @@ def command(
     }  # fmt: skip
     if unknown := [name for name in sections or [] if name not in known]:
         raise SystemExit(f"benchmarks: section {unknown[0]!r}; allowed: {', '.join(known)}")
-    parts = [machine_line(machine)]
-    print(parts[0])
+    print(machine_line(machine))
+    measured = {}
     for name in sections or known:
         title, work = known[name]
-        parts.append(f"### {title}")
         print(f"\n### {title}\n", flush=True)
+        parts = []
         for part in work():
             print(part, end="\n\n", flush=True)
             parts.append(part)
+        measured[title] = "\n\n".join(parts)
     if write is not None:
         with atomic_path(write) as temporary:
-            temporary.write_text(with_results(write.read_text(), "\n\n".join(parts)))
+            temporary.write_text(with_sections(write.read_text(), machine_line(machine), measured))
 
 
 if __name__ == "__main__":

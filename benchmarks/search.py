@@ -21,8 +21,8 @@ from defuse.report import markdown
 from defuse.training import Machine, to_machine
 
 NOISE = Noise(distribution="normal", concentration=None, centred=None, scale=0.3)
-DRAWS, KEEP, ROUNDS = 30, 3, 3
-SEEDS, SEEDS_ONE_AT_A_TIME = {"mnist": 4000, "gtsrb": 1000}, 20
+DRAWS, KEEP, ROUNDS = 30, 3, 2
+SEEDS, SEEDS_ONE_AT_A_TIME = {"mnist": 4000, "gtsrb": 2000}, 20
 BATCHES = (64, 128, 256, 512, 1024)
 MEMORY_SEEDS = (1_000, 10_000, 60_000)
 KEY = np.array([1, 2], np.uint64)
@@ -94,15 +94,15 @@ def against_reference_and_ceiling(settings: Settings, machine: Machine) -> Itera
         few = found.seeds.take(np.flatnonzero(found.seeds.correct)[:SEEDS_ONE_AT_A_TIME])
         ours = search_network(vae, classifier, machine)
         plain = search_network(vae, classifier, exact)
-        count, quarter = len(seeds.label) * DRAWS, len(seeds.label) // 4
+        count, fewer = len(seeds.label) * DRAWS, len(seeds.label) // 8
         codes = torch.randn((count, vae.latent_dim), generator=torch.Generator().manual_seed(0))
         network, given, batch_size, words = ceiling(found, machine, codes)
         times = in_turns(
             ROUNDS, partial(one_at_a_time, vae, classifier, few, DRAWS, KEEP),
-            partial(search, plain, vae, classifier, seeds.take(slice(quarter))),
+            partial(search, plain, vae, classifier, seeds.take(slice(fewer))),
             partial(search, ours, vae, classifier, seeds),
             partial(bare_passes, network, given, batch_size),
-        ) / np.array([len(few.label) * DRAWS, quarter * DRAWS, count, count])  # fmt: skip
+        ) / np.array([len(few.label) * DRAWS, fewer * DRAWS, count, count])  # fmt: skip
         reference = one_at_a_time(vae, classifier, seeds.take(slice(200)), 10, KEEP)
         first = seeds.take(slice(200))
         rates = [f"{1 / np.median(column):,.0f}" for column in times.T]

@@ -4,10 +4,12 @@ import numpy as np
 import pandas as pd
 import torch
 
+from benchmarks.__main__ import with_sections
 from benchmarks.search import bare_passes, one_at_a_time, same_mistakes, search
 from benchmarks.stages import estimate, longest_chain, shares
 from benchmarks.timing import exponent, in_turns, ratio
 from defuse.identification import prepare_seeds, search_network
+from defuse.report import BEGIN, END
 from defuse.training import predict
 
 
@@ -55,6 +57,14 @@ def test_the_ceiling_passes_every_code_once():
     network = Counting()
     bare_passes(network, torch.zeros((10, 3)), 4)
     assert network.count == 10
+
+
+def test_a_page_keeps_the_sections_that_were_not_measured_again():
+    page = with_sections(f"above\n{BEGIN}\n{END}\nbelow", "on this", {"First": "1", "Second": "old\n\n| a |"})
+    again = with_sections(page, "on that", {"Second": "new"})
+    assert again.startswith("above\n") and again.endswith("below")
+    assert "on that" in again and "on this" not in again and "### First\n\n1" in again
+    assert "### Second\n\nnew" in again and "old" not in again and again.count("###") == 2
 
 
 def test_costs_of_more_seeds_and_jobs_by_hand():
