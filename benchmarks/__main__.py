@@ -1,4 +1,4 @@
-"""Measure what the package costs on this machine, as ratios. Sections run one after the other, about ten minutes."""
+"""Measure what the package costs on this machine, as ratios. Sections run one after the other, about twenty minutes."""
 
 import platform
 from collections.abc import Callable, Iterator
