@@ -14,7 +14,7 @@ from torch import nn
 from benchmarks.subjects import SIZES, Subject, loaded, subject
 from benchmarks.timing import in_turns, ratio, seconds
 from defuse.identification import Mistakes, Seeds, draw_noise, find_mistakes, search_network
-from defuse.networks import VAE, decode_and_classify
+from defuse.networks import VAE
 from defuse.params import Noise, Settings
 from defuse.randomness import item_generator
 from defuse.report import markdown
@@ -90,7 +90,7 @@ def against_reference_and_ceiling(settings: Settings, machine: Machine) -> Itera
         found = subject(settings, size, machine)
         vae, classifier = found.vae, found.classifier
         # The digits over and over; by its own number each copy has its own noise.
-        seeds = replace(found.seeds.take(np.arange(SEEDS[size]) % len(found.labels)), index=np.arange(SEEDS[size]))
+        seeds = replace(found.seeds.take(np.arange(SEEDS[size]) % len(found.seeds.label)), index=np.arange(SEEDS[size]))
         few = found.seeds.take(np.flatnonzero(found.seeds.correct)[:SEEDS_ONE_AT_A_TIME])
         ours = search_network(vae, classifier, machine)
         plain = search_network(vae, classifier, exact)
@@ -103,8 +103,8 @@ def against_reference_and_ceiling(settings: Settings, machine: Machine) -> Itera
             partial(search, ours, vae, classifier, seeds),
             partial(bare_passes, network, given, batch_size),
         ) / np.array([len(few.label) * DRAWS, fewer * DRAWS, count, count])  # fmt: skip
-        reference = one_at_a_time(vae, classifier, seeds.take(slice(200)), 10, KEEP)
         first = seeds.take(slice(200))
+        reference = one_at_a_time(vae, classifier, first, 10, KEEP)
         rates = [f"{1 / np.median(column):,.0f}" for column in times.T]
         speeds.append([f"{size}-sized", *rates, ratio(times[:, 0], times[:, 2]), ratio(times[:, 3], times[:, 2]),
                        words])
@@ -125,11 +125,10 @@ def decoders(settings: Settings, machine: Machine) -> Iterator[str]:
     rows = []
     for size in SIZES:
         classifier, vae, _ = loaded(settings, size, machine, 1)
-        whole = decode_and_classify(vae, classifier)
-        transposed = nn.Sequential(vae.decoder, nn.Sigmoid(), classifier)
-        variants = [to_machine(network.to(machine.precision), machine) for network in (transposed, whole)]
-        compiled = to_machine(decode_and_classify(vae, classifier).to(machine.precision), machine)
+        subpixel, compiled = (search_network(vae, classifier, machine) for _ in range(2))
         compiled.compile()
+        transposed = nn.Sequential(vae.decoder, nn.Sigmoid(), classifier).to(machine.precision)
+        variants = [to_machine(transposed, machine), subpixel]
         codes = torch.randn((256, vae.latent_dim)).to(machine.device, machine.precision)
         translation = seconds(partial(bare_passes, compiled, codes, 256))
         times = in_turns(15, *(partial(bare_passes, network, codes, 256) for network in (*variants, compiled)))

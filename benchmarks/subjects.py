@@ -20,13 +20,10 @@ EPOCHS = {"classifier": 8, "vae": 20}
 
 @dataclass(frozen=True)
 class Subject:
-    """A classifier and a VAE of one data set's size, with the digits in its shape."""
+    """A classifier and a VAE of one data set's size, and the digits as seed images."""
 
-    size: str
     classifier: nn.Module
     vae: VAE
-    images: Tensor
-    labels: Tensor
     seeds: Seeds
 
 
@@ -61,11 +58,11 @@ def subject(settings: Settings, size: str, machine: Machine) -> Subject:
                      torch_generator(0, "benchmarks", size), f"classifier of {size}'s size")  # fmt: skip
     chosen = settings.train_vae[size].model_copy(update={"epochs": EPOCHS["vae"], "warmup_steps": 0})
     train_vae(vae, images, test[0], chosen, machine, torch_generator(0, "benchmarks", size), f"VAE of {size}'s size")
-    return Subject(size, classifier, vae, images, labels, prepare_seeds(vae, classifier, images, labels))
+    return Subject(classifier, vae, prepare_seeds(vae, classifier, images, labels))
 
 
 def loaded(settings: Settings, size: str, machine: Machine, seeds: int) -> tuple[nn.Module, VAE, Seeds]:
-    """Untrained networks and `seeds` random codes, labelled as the classifier sees them: for time and memory alone."""
+    """Untrained networks and `seeds` random codes of class 0: for time and memory alone."""
     classifier, vae = (to_machine(network.eval(), machine) for network in untrained(settings, size))
     generator = np.random.default_rng(0)
     mean = generator.standard_normal((seeds, vae.latent_dim)).astype(np.float32)

@@ -15,12 +15,12 @@ from scipy import stats
 from torch import nn
 from torch.nn import functional
 
-from benchmarks.subjects import digits, loaded, untrained
+from benchmarks.subjects import SIZES, digits, loaded, untrained
 from benchmarks.timing import in_turns, ratio, seconds
 from defuse.augmentation import augment
 from defuse.correction import classified_right, correct, cross_entropies, draw_batches
 from defuse.networks import build_classifier
-from defuse.params import Augmentation, Correct, Settings
+from defuse.params import Correct, Settings
 from defuse.randomness import torch_generator
 from defuse.report import markdown
 from defuse.training import Machine, accuracy, make_optimizer, to_machine, train_classifier
@@ -105,8 +105,8 @@ def formats(settings: Settings, machine: Machine) -> Iterator[str]:
 def augmentation_share(settings: Settings, machine: Machine) -> Iterator[str]:
     """Augmentation of a batch against a training step of the network that it feeds."""
     rows = []
-    for size in ("mnist", "gtsrb"):
-        chosen: Augmentation = settings.train_oracle[size].augmentation
+    for size in SIZES:
+        chosen = settings.train_oracle[size].augmentation
         images = torch.rand((BATCH, 1 if size == "mnist" else 3, 32, 32)).to(machine.device)
         network = build_classifier(**settings.train_oracle[size].networks[0].model_dump(),
                                    channels=images.shape[1], classes=10)  # fmt: skip
@@ -172,7 +172,7 @@ def bare_steps(classifier: nn.Module, data: Data, batches: torch.Tensor, chosen:
 def sweep(settings: Settings, machine: Machine) -> Iterator[str]:
     """All of some lambda arms, evaluation included, against their bare training steps."""
     rows = []
-    for size in ("mnist", "gtsrb"):
+    for size in SIZES:
         classifier, vae, _ = loaded(settings, size, machine, 1)
         images, labels, *_ = digits(vae.decoder[-1].out_channels)
         many = torch.arange(EVALUATION_IMAGES) % len(images)

@@ -19,6 +19,7 @@ from rich.console import Console
 from defuse.params import Compute
 from defuse.pipeline import Graph, not_up_to_date, order_lock, stage_graph, starting_order, with_needs
 from defuse.progress import Attempt, Attempts, record_seconds, say_closing, say_line, shown_attempts
+from defuse.worker import pinned_threads
 
 STAGE_BYTES = 3 * 2**30  # memory that a stage is taken to need
 POLL_SECONDS = 0.1
@@ -95,8 +96,7 @@ def start_stage(root: Path, stage: str, threads: int) -> Attempt:
     """Start a stage in a process group of its own, its output in `artifacts/logs/STAGE.log`."""
     # Without --single-item DVC also locks the outputs of the stages before it, which other cells are reading.
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", stage]
-    pinned = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
-    environment = {**os.environ, **pinned, "OMP_WAIT_POLICY": "PASSIVE"}
+    environment = {**os.environ, **pinned_threads(threads)}
     log = root / "artifacts" / "logs" / f"{stage}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "wb") as output:

@@ -62,6 +62,12 @@ def seconds_per_stage(log: Sequence[tuple[float, str]], end: float) -> dict[str,
     }  # fmt: skip
 
 
+def pinned_threads(threads: int) -> dict[str, str]:
+    """Environment of a process that takes so many CPU threads, and whose idle ones sleep instead of spinning."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    return {**dict.fromkeys(names, str(threads)), "OMP_WAIT_POLICY": "PASSIVE"}
+
+
 def run_unit(unit: str, stages: Sequence[str], source: Source, threads: int) -> Outcome:
     """Clone, restore what the unit needs from the run cache, run its stages on `threads` CPU threads, push."""
     start, log, ran = time.perf_counter(), [], {}
@@ -69,8 +75,7 @@ def run_unit(unit: str, stages: Sequence[str], source: Source, threads: int) -> 
         clone = Path(folder) / "clone"
         environment = {
             **os.environ,
-            **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads)),
-            "OMP_WAIT_POLICY": "PASSIVE",
+            **pinned_threads(threads),
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
             "DVC_SITE_CACHE_DIR": str(Path(folder) / "site"),
             "DVC_NO_ANALYTICS": "1",
