@@ -41,13 +41,13 @@ def fine_tune(
     tuned = copy.deepcopy(classifier).eval()
     optimizer = make_optimizer(tuned, settings)
 
-    def loss_of(step: Tensor) -> Tensor:
+    def loss_of(_: Tensor, step: int) -> Tensor:
         with machine.autocast():
-            return loss_of_step(tuned, int(step))
+            return loss_of_step(tuned, step)
 
     with steps_bar(description, steps) as progress:
         # Large lambdas may destroy the network: that is a result of the sweep, not an error.
-        run_steps(tuned, torch.arange(steps), loss_of, optimizer, None, progress, stop_when_diverged=False)
+        run_steps(torch.arange(steps), loss_of, optimizer, None, progress, stop_when_diverged=False)
     return tuned
 
 

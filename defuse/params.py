@@ -35,6 +35,7 @@ class Params(BaseModel):
 class Compute(Params):
     device: Literal["auto", "cpu", "cuda"]
     threads: Count
+    deterministic: bool
     precision: Literal["auto", "float32", "bfloat16"]
     memory_format: Literal["auto", "channels_last", "contiguous"]
     compile: Literal["auto", "always", "never"]

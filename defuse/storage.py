@@ -3,12 +3,13 @@
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -20,16 +21,32 @@ class StorageError(Exception):
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Temporary path beside `path`; renamed to it when the block ends well, removed when it raises."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Temporary path beside `path`; renamed to it when the block ends well, removed when it raises.
+
+    Raises:
+        StorageError: the disk is full, the folder is read-only, or the like; an older file stays as it was.
+    """
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(path)
         yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove temporary files of `path` whose process is gone: it was killed."""
+    for leftover in path.parent.glob(f".{path.stem}.*{path.suffix}"):
+        process = leftover.name.removeprefix(f".{path.stem}.").removesuffix(path.suffix)
+        if process.isdigit() and not psutil.pid_exists(int(process)):
+            leftover.unlink(missing_ok=True)
 
 
 def save_arrays(path: Path, **arrays: np.ndarray) -> None:
@@ -54,10 +71,17 @@ def load_arrays(path: Path, *names: str) -> dict[str, np.ndarray]:
 
 
 def save_weights(path: Path, weights: dict[str, Tensor], network: dict[str, Any]) -> None:
-    """Write a network's weights as safetensors, with the description that rebuilds it in the header."""
+    """Write tensors as safetensors, with a description (of the network, or of a training's state) in the header.
+
+    Raises:
+        StorageError: the file cannot be written; an older one stays as it was.
+    """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={"network": json.dumps(network, sort_keys=True)})
+        try:
+            save_file(tensors, temporary, metadata={"network": json.dumps(network, sort_keys=True)})
+        except SafetensorError as error:  # it wraps the system's own error
+            raise StorageError(f"{path}: cannot be written: {error}") from error
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -1,9 +1,11 @@
 """The one training loop, and evaluation. Images are float32 (N, C, 32, 32) in [0, 1], labels int64 (N,)."""
 
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from threadpoolctl import threadpool_limits
@@ -13,6 +15,7 @@ from tqdm import tqdm
 
 from defuse import params
 from defuse.augmentation import augment
+from defuse.checkpoints import Checkpoint, restore_checkpoint, save_checkpoint
 from defuse.networks import VAE
 
 # Images in one pass without gradients: the fastest of 64 to 1,024 on the CPU; large enough to fill a GPU.
@@ -56,7 +59,7 @@ def computes_bfloat16(device: torch.device) -> bool:
 
 
 def set_up_machine(settings: params.Compute) -> Machine:
-    """Choose the device and what it is good at, pin the threads, and ask for deterministic algorithms.
+    """Choose the device and what it is good at, pin the threads; ask for deterministic algorithms where wanted.
 
     Raises:
         params.ParamsError: `device: cuda` where torch sees no CUDA device.
@@ -66,7 +69,12 @@ def set_up_machine(settings: params.Compute) -> Machine:
         raise params.ParamsError("compute.device: 'cuda' is not available here; allowed: auto, cpu")
     torch.set_num_threads(settings.threads)
     threadpool_limits(settings.threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    # An operation without a deterministic form warns, and runs (docs/design.md says what then may differ).
+    torch.use_deterministic_algorithms(settings.deterministic, warn_only=True)
+    torch.backends.cudnn.benchmark = not settings.deterministic
+    torch.backends.cudnn.allow_tf32 = False  # or a GPU's float32 convolutions keep ten bits
+    if settings.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it at its first call
     device = torch.device("cuda" if available and settings.device != "cpu" else "cpu")
     precision = settings.precision
     if precision == "auto":
@@ -114,23 +122,23 @@ def epoch_batches(items: int, batch_size: int, generator: torch.Generator) -> It
 
 
 def run_steps(
-    network: nn.Module,
     batches: Iterable[Tensor],
-    loss_of: Callable[[Tensor], Tensor],
+    loss_of: Callable[[Tensor, int], Tensor],
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler | None,
     progress: tqdm,
+    steps_before: int = 0,
     stop_when_diverged: bool = True,
 ) -> float:
     """One optimiser step for each batch; the training loop of classifier, VAE, oracles and correction.
 
     Args:
-        network: the network in the mode (training or evaluation) that the caller chose.
         batches: index batches, int64 (B,).
-        loss_of: scalar loss of an index batch.
-        optimizer: over the network's weights.
+        loss_of: scalar loss of an index batch in step number i, counted from 0 over the whole training.
+        optimizer: over the weights of the network, in the mode (training or evaluation) that the caller chose.
         schedule: stepped after each batch, or None.
         progress: bar to advance by one per step.
+        steps_before: steps of the training that earlier calls made.
         stop_when_diverged: raise on a loss that is not finite; a sweep over extreme lambdas goes on instead.
 
     Returns:
@@ -141,7 +149,7 @@ def run_steps(
     """
     total, count = torch.zeros(()), 0
     for batch in batches:
-        loss = loss_of(batch)
+        loss = loss_of(batch, steps_before + count)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -156,13 +164,13 @@ def run_steps(
     # Once a loss is not finite, the sum stays so.
     mean = float(total) / max(count, 1)
     if stop_when_diverged and not math.isfinite(mean):
-        raise DivergedError(f"loss is {mean} after {progress.n} steps; lower learning_rate")
+        raise DivergedError(f"loss is {mean} after {steps_before + count} steps; lower learning_rate")
     return mean
 
 
-def steps_bar(description: str, steps: int) -> tqdm:
-    """Progress bar over optimiser steps; quiet where the output is no terminal."""
-    return tqdm(total=steps, desc=description, unit="step", disable=None, leave=False)
+def steps_bar(description: str, steps: int, done: int = 0) -> tqdm:
+    """Progress bar over optimiser steps, of which some may be done; quiet where the output is no terminal."""
+    return tqdm(total=steps, initial=done, desc=description, unit="step", disable=None, leave=False)
 
 
 @torch.inference_mode()
@@ -187,6 +195,52 @@ def accuracy(classifier: nn.Module, images: Tensor, labels: Tensor) -> float:
     return float((predict(classifier, images).argmax(1) == labels).float().mean())
 
 
+def run_epochs(
+    network: nn.Module,
+    items: int,
+    loss_of: Callable[[Tensor, int], Tensor],
+    measure: Callable[[], dict[str, Any]],
+    settings: params.Training,
+    generator: torch.Generator,
+    description: str,
+    checkpoint: Checkpoint | None,
+) -> list[dict[str, Any]]:
+    """Train a network for `settings.epochs` epochs, in place, going on where a checkpoint of this training ends.
+
+    Args:
+        network: on its machine.
+        items: training images.
+        loss_of: scalar loss of an index batch in step number i, counted from 0.
+        measure: called after each epoch, with the network in evaluation mode, for further columns of the curve.
+        settings: optimisation and epochs.
+        generator: of batch order, and of all that `loss_of` and `measure` draw.
+        description: shown by the progress bar.
+        checkpoint: written after each epoch; None to keep none.
+
+    Returns:
+        One row per epoch: epoch, training_loss, and what `measure` gives.
+
+    Raises:
+        DivergedError: the loss is no finite number.
+    """
+    optimizer = make_optimizer(network, settings)
+    schedule = make_schedule(optimizer, settings, items)
+    curve = restore_checkpoint(checkpoint, network, optimizer, schedule, generator) if checkpoint else []
+    per_epoch = max(1, items // settings.batch_size)
+    with steps_bar(description, settings.epochs * per_epoch, len(curve) * per_epoch) as progress:
+        for epoch in range(len(curve) + 1, settings.epochs + 1):
+            progress.set_description(f"{description} epoch {epoch}/{settings.epochs}")
+            network.train()
+            batches = epoch_batches(items, settings.batch_size, generator)
+            loss = run_steps(batches, loss_of, optimizer, schedule, progress, (epoch - 1) * per_epoch)
+            network.eval()
+            curve.append({"epoch": epoch, "training_loss": loss, **measure()})
+            if checkpoint:
+                save_checkpoint(checkpoint, network, optimizer, schedule, generator, curve)
+    network.eval()
+    return curve
+
+
 def train_classifier(
     classifier: nn.Module,
     images: Tensor,
@@ -198,7 +252,8 @@ def train_classifier(
     description: str,
     label_smoothing: float = 0.0,
     blend_fraction: float = 0.0,
-) -> list[dict[str, float]]:
+    checkpoint: Checkpoint | None = None,
+) -> list[dict[str, Any]]:
     """Train a classifier, in place.
 
     A share `blend_fraction` of each batch is blended half by half with other images of the batch and labelled
@@ -214,6 +269,7 @@ def train_classifier(
         description: shown by the progress bar.
         label_smoothing: share of the target spread over all classes.
         blend_fraction: share of each batch that is blended.
+        checkpoint: of this training; None to keep none.
 
     Returns:
         One row per epoch: epoch, training_loss (nats per image), validation_accuracy.
@@ -222,12 +278,10 @@ def train_classifier(
         DivergedError: the loss is no finite number.
     """
     classifier[0].fit(images)
-    to_machine(classifier, machine).train()
+    to_machine(classifier, machine)
     images, labels = images.to(machine.device), labels.to(machine.device)
-    optimizer = make_optimizer(classifier, settings)
-    schedule = make_schedule(optimizer, settings, len(images))
 
-    def loss_of(batch: Tensor) -> Tensor:
+    def loss_of(batch: Tensor, step: int) -> Tensor:
         batch = batch.to(machine.device)
         inputs, targets = augment(images[batch], settings.augmentation, generator), labels[batch]
         blended = int(blend_fraction * len(batch))
@@ -243,14 +297,7 @@ def train_classifier(
                   for target in ([targets, other] if blended else [targets])]
         return sum(losses) / len(losses)
 
-    curve = []
-    with steps_bar(description, settings.epochs * max(1, len(images) // settings.batch_size)) as progress:
-        for epoch in range(1, settings.epochs + 1):
-            progress.set_description(f"{description} epoch {epoch}/{settings.epochs}")
-            batches = epoch_batches(len(images), settings.batch_size, generator)
-            loss = run_steps(classifier, batches, loss_of, optimizer, schedule, progress)
-            curve.append({
-                "epoch": epoch, "training_loss": loss, "validation_accuracy": accuracy(classifier, *validation)
-            })  # fmt: skip
-    classifier.eval()
-    return curve
+    def measure() -> dict[str, Any]:
+        return {"validation_accuracy": accuracy(classifier, *validation)}
+
+    return run_epochs(classifier, len(images), loss_of, measure, settings, generator, description, checkpoint)

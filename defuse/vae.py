@@ -1,23 +1,16 @@
 """Training the variational autoencoder (paper section on the VAE; Kingma and Welling 2014)."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from defuse import params
+from defuse.checkpoints import Checkpoint
 from defuse.networks import VAE
-from defuse.training import (
-    EVALUATION_BATCH,
-    Machine,
-    epoch_batches,
-    make_optimizer,
-    make_schedule,
-    run_steps,
-    steps_bar,
-    to_machine,
-)
+from defuse.training import EVALUATION_BATCH, Machine, run_epochs, to_machine
 
 MINIMUM_LOG_SCALE = math.log(1 / 255)
 
@@ -105,7 +98,8 @@ def train_vae(
     machine: Machine,
     generator: torch.Generator,
     description: str,
-) -> list[dict[str, object]]:
+    checkpoint: Checkpoint | None = None,
+) -> list[dict[str, Any]]:
     """Minimise reconstruction loss + beta * KL, in place; beta rises linearly over `warmup_steps` steps.
 
     Args:
@@ -116,6 +110,7 @@ def train_vae(
         machine: device and precision.
         generator: of batch order and posterior samples.
         description: shown by the progress bar.
+        checkpoint: of this training; None to keep none.
 
     Returns:
         One row per epoch: epoch, training_loss, and what `measure` gives on the validation images.
@@ -123,31 +118,20 @@ def train_vae(
     Raises:
         DivergedError: the loss is no finite number.
     """
-    to_machine(vae, machine).train()
+    to_machine(vae, machine)
     images = images.to(machine.device)
-    optimizer = make_optimizer(vae, settings)
-    schedule = make_schedule(optimizer, settings, len(images))
-    curve = []
-    with steps_bar(description, settings.epochs * max(1, len(images) // settings.batch_size)) as progress:
-        steps_done = 0
 
-        def loss_of(batch: Tensor) -> Tensor:
-            nonlocal steps_done
-            steps_done += 1
-            beta = settings.beta * min(1.0, steps_done / max(settings.warmup_steps, 1))
-            targets = images[batch.to(machine.device)]
-            with machine.autocast():
-                mean, log_variance = vae.encode(targets)
-                noise = torch.randn(mean.shape, generator=generator).to(machine.device)
-                logits = vae.decode_logits(mean + noise * torch.exp(0.5 * log_variance))
-            losses = reconstruction_loss(logits, targets, settings.likelihood, vae.scale)
-            return (losses + beta * kl_per_dimension(mean, log_variance).sum(1)).mean()
+    def loss_of(batch: Tensor, step: int) -> Tensor:
+        beta = settings.beta * min(1.0, (step + 1) / max(settings.warmup_steps, 1))
+        targets = images[batch.to(machine.device)]
+        with machine.autocast():
+            mean, log_variance = vae.encode(targets)
+            noise = torch.randn(mean.shape, generator=generator).to(machine.device)
+            logits = vae.decode_logits(mean + noise * torch.exp(0.5 * log_variance))
+        losses = reconstruction_loss(logits, targets, settings.likelihood, vae.scale)
+        return (losses + beta * kl_per_dimension(mean, log_variance).sum(1)).mean()
 
-        for epoch in range(1, settings.epochs + 1):
-            progress.set_description(f"{description} epoch {epoch}/{settings.epochs}")
-            batches = epoch_batches(len(images), settings.batch_size, generator)
-            loss = run_steps(vae.train(), batches, loss_of, optimizer, schedule, progress)
-            row = measure(vae.eval(), validation, settings.likelihood, generator)
-            curve.append({"epoch": epoch, "training_loss": loss, **row})
-    vae.eval()
-    return curve
+    def measure_validation() -> dict[str, Any]:
+        return measure(vae, validation, settings.likelihood, generator)
+
+    return run_epochs(vae, len(images), loss_of, measure_validation, settings, generator, description, checkpoint)

@@ -1,6 +1,7 @@
 """What every stage's entry point shares: its command line, its paths, and its closing log line."""
 
 import logging
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -25,6 +26,12 @@ def cell_folder(stage: str, dataset: str, seed: int) -> Path:
     return ARTIFACTS / stage / dataset / str(seed)
 
 
+def checkpoint_folder(stage: str, dataset: str, seed: int | None = None) -> Path:
+    """Folder of a stage's checkpoints; outside its outputs, which DVC removes before it runs."""
+    folder = ARTIFACTS / "checkpoints" / stage / dataset
+    return folder if seed is None else folder / str(seed)
+
+
 def checked_params(stage: str, dataset: str | None, seed: int | None) -> Settings:
     """`params.yaml`, checked whole; `dataset` and `seed`, where the stage has them, checked against it.
 
@@ -47,6 +54,8 @@ def run(stage: str, work: Callable[..., str], dataset: str | None = None, seed: 
     try:
         settings = checked_params(stage, dataset, seed)
         closing = work(settings, *(part for part in (dataset, seed) if part is not None))
+        if dataset is not None:
+            shutil.rmtree(checkpoint_folder(stage, dataset, seed), ignore_errors=True)
     except Exception as error:
         if type(error).__module__.partition(".")[0] != "defuse":
             raise

@@ -2,13 +2,14 @@
 
 import pandas as pd
 
+from defuse.checkpoints import Checkpoint, fingerprint
 from defuse.data import CLASSES, load_split
 from defuse.networks import build_classifier, save_network
 from defuse.params import Settings
 from defuse.randomness import seeded_torch, torch_generator
 from defuse.storage import write_json, write_table
 from defuse.training import accuracy, set_up_machine, train_classifier
-from experiments.cell import cell_command, cell_folder, data_file
+from experiments.cell import cell_command, cell_folder, checkpoint_folder, checkpoint_folder, data_file
 
 
 def train(settings: Settings, dataset: str, seed: int) -> str:
@@ -18,9 +19,12 @@ def train(settings: Settings, dataset: str, seed: int) -> str:
     network = {**chosen.network.model_dump(), "channels": data["train"][0].shape[1], "classes": CLASSES[dataset]}
     with seeded_torch(seed, stage, dataset, "weights"):
         classifier = build_classifier(**network)
+    checkpoint = Checkpoint(checkpoint_folder(stage, dataset, seed) / "classifier.safetensors",
+                            fingerprint(data_file(dataset), compute=settings.compute, train_classifier=chosen))
     curve = train_classifier(
         classifier, *data["train"], data["validation"], chosen, machine,
         torch_generator(seed, stage, dataset, "batches"), f"classifier {dataset} {seed}", chosen.label_smoothing,
+        checkpoint=checkpoint,
     )  # fmt: skip
     measures = {f"{split}_accuracy": accuracy(classifier, *part) for split, part in data.items()}
     folder = cell_folder(stage, dataset, seed)

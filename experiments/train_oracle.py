@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from defuse.checkpoints import Checkpoint, fingerprint
 from defuse.data import CLASSES, load_split
 from defuse.networks import build_classifier, save_network
 from defuse.oracles import ABSTAIN, blends, calibrate_threshold, majority, vote
@@ -10,7 +11,7 @@ from defuse.params import Settings
 from defuse.randomness import seeded_torch, torch_generator
 from defuse.storage import write_json, write_table
 from defuse.training import predict, set_up_machine, train_classifier
-from experiments.cell import ARTIFACTS, data_file, dataset_command
+from experiments.cell import ARTIFACTS, checkpoint_folder, data_file, dataset_command
 
 
 def train(settings: Settings, dataset: str) -> str:
@@ -18,6 +19,7 @@ def train(settings: Settings, dataset: str) -> str:
     machine = set_up_machine(settings.compute)
     data = {split: load_split(data_file(dataset), split) for split in ("train", "validation", "test")}
     blended = blends(*data["validation"], torch_generator(0, stage, dataset, "blends"))
+    belongs_to = fingerprint(data_file(dataset), compute=settings.compute, train_oracle=chosen)
     folder = ARTIFACTS / stage / dataset
     rows, test_votes, blend_votes = [], [], []
     for index, network in enumerate(chosen.networks):
@@ -28,6 +30,7 @@ def train(settings: Settings, dataset: str) -> str:
             oracle, *data["train"], data["validation"], chosen, machine,
             torch_generator(0, stage, dataset, "batches", str(index)), f"oracle {index} {dataset}",
             blend_fraction=chosen.blend_fraction,
+            checkpoint=Checkpoint(checkpoint_folder(stage, dataset) / f"oracle_{index}.safetensors", belongs_to),
         )  # fmt: skip
         save_network(folder / f"oracle_{index}.safetensors", oracle, **built)
         logits = {split: predict(oracle, data[split][0]) for split in ("validation", "test")}

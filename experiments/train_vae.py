@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from defuse.checkpoints import Checkpoint, fingerprint
 from defuse.data import load_split
 from defuse.networks import VAE, save_network
 from defuse.params import Settings
@@ -9,7 +10,7 @@ from defuse.randomness import seeded_torch, torch_generator
 from defuse.storage import write_json, write_table
 from defuse.training import set_up_machine
 from defuse.vae import train_vae
-from experiments.cell import cell_command, cell_folder, data_file
+from experiments.cell import cell_command, cell_folder, checkpoint_folder, data_file
 
 
 def train(settings: Settings, dataset: str, seed: int) -> str:
@@ -22,7 +23,9 @@ def train(settings: Settings, dataset: str, seed: int) -> str:
     with seeded_torch(seed, stage, dataset, "weights"):
         vae = VAE(**network)
     generator = torch_generator(seed, stage, dataset, "batches")
-    curve = train_vae(vae, images, validation, chosen, machine, generator, f"VAE {dataset} {seed}")
+    checkpoint = Checkpoint(checkpoint_folder(stage, dataset, seed) / "vae.safetensors",
+                            fingerprint(data_file(dataset), compute=settings.compute, train_vae=chosen))
+    curve = train_vae(vae, images, validation, chosen, machine, generator, f"VAE {dataset} {seed}", checkpoint)
     divergences = pd.DataFrame([
         {"epoch": row["epoch"], "dimension": dimension, "kl": kl}
         for row in curve for dimension, kl in enumerate(row["kl_per_dimension"])

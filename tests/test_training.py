@@ -1,6 +1,7 @@
 """The training loop, augmentation and evaluation."""
 
 import math
+import os
 
 import pytest
 import torch
@@ -93,7 +94,7 @@ def test_same_seed_gives_the_same_bytes(make_classifier, machine):
 
 def test_huge_learning_rate_is_reported(make_classifier, machine):
     settings = training_settings(learning_rate=1e30, schedule="constant")
-    with pytest.raises(DivergedError, match="lower learning_rate"):
+    with pytest.raises(DivergedError, match=r"loss is \S+ after [1-9]\d* steps; lower learning_rate"):
         train_classifier(make_classifier(), *halves(48, 1), halves(6, 2), settings, machine, generator(), "toy")
 
 
@@ -102,11 +103,11 @@ def test_a_sweep_may_go_on_after_divergence(make_classifier):
     optimizer = torch.optim.SGD(classifier.parameters(), 0.1)
     steps = iter([2.0, float("inf"), 1.0])
 
-    def loss_of(_):
+    def loss_of(_, step):
         return next(steps) * sum(weight.sum() for weight in classifier.parameters())
 
     with steps_bar("toy", 3) as progress:
-        loss = run_steps(classifier, [torch.tensor([0])] * 3, loss_of, optimizer, None, progress, False)
+        loss = run_steps([torch.tensor([0])] * 3, loss_of, optimizer, None, progress, stop_when_diverged=False)
     assert not math.isfinite(loss) and next(steps, "spent") == "spent"
 
 
@@ -114,10 +115,17 @@ def test_run_steps_gives_the_mean_loss_and_steps_once_per_batch():
     network = one_weight()
     optimizer = torch.optim.SGD(network.parameters(), 0.5)
     batches = [torch.tensor([1.0]), torch.tensor([3.0]), torch.tensor([5.0])]
+    seen = []
+
+    def loss_of(batch, step):
+        seen.append(step)
+        return network[0] + batch.sum()
+
     with steps_bar("toy", 3) as progress:
-        loss = run_steps(network, batches, lambda batch: network[0] + batch.sum(), optimizer, None, progress)
+        loss = run_steps(batches, loss_of, optimizer, None, progress, steps_before=7)
     # The gradient is 1: the weight is 0, -0.5, -1 before the steps.
     assert loss == pytest.approx((1 + 2.5 + 4) / 3) and float(network[0].detach()) == -1.5
+    assert seen == [7, 8, 9]
 
 
 class Record(nn.Module):
@@ -337,7 +345,7 @@ def test_accuracy_is_the_share_of_right_predictions(make_classifier, images):
 
 
 def compute(**changes):
-    return params.Compute(**{"device": "cpu", "threads": 1, "precision": "auto", "memory_format": "auto",
+    return params.Compute(**{"device": "cpu", "threads": 1, "deterministic": True, "precision": "auto", "memory_format": "auto",
                              "compile": "auto", **changes})  # fmt: skip
 
 
@@ -380,6 +388,19 @@ def test_machine_follows_the_settings(monkeypatch, device, cuda, chosen):
     found = set_up_machine(compute(device=device, threads=3, precision="bfloat16"))
     assert found == Machine(torch.device(chosen), torch.bfloat16, torch.channels_last, compiled=False)
     assert sorted(calls) == [("blas", 3), ("deterministic", True), ("torch", 3)]
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_deterministic_algorithms_are_asked_for(monkeypatch, deterministic):
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    try:
+        set_up_machine(compute(deterministic=deterministic))
+        assert torch.are_deterministic_algorithms_enabled() == deterministic
+        assert torch.backends.cudnn.benchmark == (not deterministic)
+        assert ("CUBLAS_WORKSPACE_CONFIG" in os.environ) == deterministic
+    finally:
+        torch.use_deterministic_algorithms(False)
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
