@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from defuse.results import provenance, result_path
-from defuse.storage import load_arrays, read_table
+from defuse.storage import atomic_path, load_arrays, read_table
 
 TEST, REGIONS, BASELINE = "#0072B2", "#E69F00", "#009E73"
 CAUSE_COLOURS = {
@@ -43,8 +43,8 @@ def finish(figure: Figure, tables: Path, title: str) -> Figure:
 
 def save(figure: Figure, path: Path) -> None:
     """Write a PNG whose bytes depend on the drawing alone."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, metadata={"Software": None})
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, metadata={"Software": None})
     pyplot.close(figure)
 
 

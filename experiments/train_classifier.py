@@ -9,7 +9,7 @@ from defuse.params import Settings
 from defuse.randomness import seeded_torch, torch_generator
 from defuse.storage import write_json, write_table
 from defuse.training import accuracy, set_up_machine, train_classifier
-from experiments.cell import cell_command, cell_folder, checkpoint_folder, checkpoint_folder, data_file
+from experiments.cell import cell_command, cell_folder, checkpoint_folder, data_file
 
 
 def train(settings: Settings, dataset: str, seed: int) -> str:

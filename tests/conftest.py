@@ -2,7 +2,10 @@
 
 import copy
 import json
+import os
 import random
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +25,15 @@ from defuse.networks import VAE, build_classifier  # noqa: E402
 from defuse.params import Augmentation  # noqa: E402
 from defuse.randomness import seeded_torch  # noqa: E402
 from defuse.training import Machine  # noqa: E402
+
+CUT_DOWN = {
+    ("train_classifier", "epochs"): 4, ("train_vae", "epochs"): 12, ("train_oracle", "epochs"): 6,
+    ("identify", "max_seed_images"): 300, ("identify", "draws"): 6, ("distill", "components"): 6,
+    ("distill", "test_samples"): 40, ("annotate", "annotated_mistakes"): 80, ("annotate", "minimum_agreement"): 0.0,
+    ("annotate", "maximum_abstention"): 1.0, ("annotate", "minimum_failures"): 0.0,
+    ("correct", "lambdas"): [0.0, 0.1], ("correct", "steps"): 10, ("finetune_baseline", "steps"): 5,
+    ("ablate_noise", "seed_images"): 40, ("summarize", "tsne_codes"): 60,
+}  # fmt: skip
 
 torch.set_num_threads(1)
 hypothesis_settings.register_profile("defuse", deadline=None, max_examples=40, derandomize=True, database=None)
@@ -115,3 +127,43 @@ def make_vae() -> Callable[..., VAE]:
             return VAE(**network)
 
     return make
+
+
+def run(folder: Path, *command: str) -> str:
+    """Run a command of the environment in `folder`; its output, or a failure that shows it."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1"}
+    environment.pop("DEFUSE_DATA_DIR", None)
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, f"{command}:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+    return done.stdout
+
+
+def edit(folder: Path, changes: dict[tuple[str, ...], object]) -> None:
+    """Change values of `params.yaml`, comments kept."""
+    yaml = YAML()
+    content = yaml.load(folder / "params.yaml")
+    for (*path, last), value in changes.items():
+        tree = content
+        for key in path:
+            tree = tree[key]
+        tree[last] = value
+    yaml.dump(content, folder / "params.yaml")
+
+
+def cut_down_clone(folder: Path) -> Path:
+    """A clone whose params are cut down, without artifacts and without the digits' results."""
+    run(ROOT, "git", "clone", "--quiet", "--no-hardlinks", ".", str(folder))
+    networks = YAML(typ="safe").load(folder / "params.yaml")["train_oracle"]["digits"]["networks"][:3]
+    changes = {(stage, "digits", key): value for (stage, key), value in CUT_DOWN.items()}
+    edit(folder, {**changes, ("train_oracle", "digits", "networks"): networks, ("datasets",): ["digits"]})
+    shutil.rmtree(folder / "results" / "digits")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cut-down clone after one `dvc repro` of the digits."""
+    folder = cut_down_clone(tmp_path_factory.mktemp("clone") / "defuse")
+    run(folder, "dvc", "repro", "figures@digits")
+    return folder

@@ -50,7 +50,8 @@ def train(images, make_classifier, make_vae):
         generator = torch.Generator().manual_seed(1)
         if kind == "vae":
             network = make_vae(batch_norm=True)
-            curve = train_vae(network, images, images[:6], vae_settings(**changes), machine, generator, "toy", checkpoint)
+            curve = train_vae(network, images, images[:6], vae_settings(**changes), machine, generator, "toy",
+                              checkpoint)  # fmt: skip
         else:
             network = make_classifier(architecture="vgg")
             curve = train_classifier(network, images, labels, (images[:6], labels[:6]), classifier_settings(**changes),
@@ -113,7 +114,7 @@ def test_a_checkpoint_of_other_params_is_refused_and_said_so(tmp_path, caplog, m
     train("vae", machine, Checkpoint(path, before))
     after = {"code": "a", "train_vae.epochs": 5, "train_vae.beta": 1.0}
     train("vae", machine, Checkpoint(path, after))
-    assert f"checkpoint {path} refused, the training starts anew: it was made with other train_vae.epochs" in caplog.text
+    assert f"{path} refused, the training starts anew: it was made with other train_vae.epochs" in caplog.text
     assert load_weights(path)[1]["fingerprint"] == after
 
 

@@ -1,7 +1,6 @@
 """The whole DVC pipeline on a cut-down digits run, in a temporary clone."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -9,53 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from ruamel.yaml import YAML
-
-ROOT = Path(__file__).resolve().parent.parent
-CUT_DOWN = {
-    ("train_classifier", "epochs"): 4, ("train_vae", "epochs"): 12, ("train_oracle", "epochs"): 6,
-    ("identify", "max_seed_images"): 300, ("identify", "draws"): 6, ("distill", "components"): 6,
-    ("distill", "test_samples"): 40, ("annotate", "annotated_mistakes"): 80, ("annotate", "minimum_agreement"): 0.0,
-    ("annotate", "maximum_abstention"): 1.0, ("annotate", "minimum_failures"): 0.0,
-    ("correct", "lambdas"): [0.0, 0.1], ("correct", "steps"): 10, ("finetune_baseline", "steps"): 5,
-    ("ablate_noise", "seed_images"): 40, ("summarize", "tsne_codes"): 60,
-}  # fmt: skip
-
-
-def run(folder: Path, *command: str) -> str:
-    """Run a command of the environment in `folder`; its output, or a failure that shows it."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1"}
-    environment.pop("DEFUSE_DATA_DIR", None)
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, f"{command}:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
-    return done.stdout
-
-
-def edit(folder: Path, changes: dict[tuple[str, ...], object]) -> None:
-    """Change values of `params.yaml`, comments kept."""
-    yaml = YAML()
-    content = yaml.load(folder / "params.yaml")
-    for (*path, last), value in changes.items():
-        tree = content
-        for key in path:
-            tree = tree[key]
-        tree[last] = value
-    yaml.dump(content, folder / "params.yaml")
-
-
-@pytest.fixture(scope="module")
-def clone(tmp_path_factory) -> Path:
-    """A clone without artifacts, cut down, after one `dvc repro` of the digits."""
-    folder = tmp_path_factory.mktemp("clone") / "defuse"
-    run(ROOT, "git", "clone", "--quiet", "--no-hardlinks", ".", str(folder))
-    networks = YAML(typ="safe").load(folder / "params.yaml")["train_oracle"]["digits"]["networks"][:3]
-    changes = {(stage, "digits", key): value for (stage, key), value in CUT_DOWN.items()}
-    edit(folder, {**changes, ("train_oracle", "digits", "networks"): networks, ("datasets",): ["digits"]})
-    shutil.rmtree(folder / "results" / "digits")
-    run(folder, "dvc", "repro", "figures@digits")
-    return folder
-
+from conftest import ROOT, edit, run
 
 def changed_params(folder: Path) -> set[str]:
     """Stages of the digits that `dvc status` names for changed params."""

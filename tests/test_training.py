@@ -345,8 +345,8 @@ def test_accuracy_is_the_share_of_right_predictions(make_classifier, images):
 
 
 def compute(**changes):
-    return params.Compute(**{"device": "cpu", "threads": 1, "deterministic": True, "precision": "auto", "memory_format": "auto",
-                             "compile": "auto", **changes})  # fmt: skip
+    return params.Compute(**{"device": "cpu", "threads": 1, "deterministic": True, "precision": "auto",
+                             "memory_format": "auto", "compile": "auto", **changes})  # fmt: skip
 
 
 @pytest.mark.parametrize(("capabilities", "precision"), [

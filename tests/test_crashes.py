@@ -1,0 +1,113 @@
+"""Every stage of the digits killed at random moments: the next `dvc repro` ends as if nothing had happened."""
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import cut_down_clone, run
+from ruamel.yaml import YAML
+
+KILLS_PER_STAGE = 2
+TRAININGS = ("train_vae", "train_oracle")  # those that last long enough to be met after a checkpoint
+START_SECONDS = 4.0  # of DVC, Python and torch, before and after a stage's own work
+
+
+def start(folder: Path, *command: str) -> subprocess.Popen[str]:
+    """A command in a process group of its own, output to a file in the folder's parent."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {name: value for name, value in os.environ.items() if name != "DEFUSE_DATA_DIR"}
+    with open(folder.parent / "killed.log", "a") as log:
+        return subprocess.Popen(command, cwd=folder, env={**environment, "PATH": path, "DVC_NO_ANALYTICS": "1"},
+                                stdout=log, stderr=subprocess.STDOUT, start_new_session=True)  # fmt: skip
+
+
+def kill(process: subprocess.Popen[str]) -> bool:
+    """Kill DVC, its shell and the stage at once; whether they were still running."""
+    running = process.poll() is None
+    if running:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    return running
+
+
+def killed_after_a_checkpoint(folder: Path, stage: str) -> bool:
+    """Start a training anew and kill it as soon as it has a checkpoint; whether that was in time."""
+    process = start(folder, "dvc", "repro", "--single-item", "--force", stage)
+    checkpoints = folder / "artifacts" / "checkpoints"
+    while process.poll() is None and not list(checkpoints.glob("**/[!.]*.safetensors")):
+        time.sleep(0.005)
+    return kill(process)
+
+
+def recorded(folder: Path) -> dict[str, dict[str, str]]:
+    """The md5 of each output of each stage of the digits, by `dvc.lock`."""
+    stages = YAML(typ="safe").load(folder / "dvc.lock")["stages"]
+    return {stage: {out["path"]: out["md5"] for out in content["outs"]}
+            for stage, content in stages.items() if "digits" in stage}  # fmt: skip
+
+
+def stages_in_order(folder: Path) -> list[str]:
+    """The digits' stages, each after those that it needs."""
+    from defuse.pipeline import stage_graph, starting_order, with_needs
+
+    return starting_order(with_needs(stage_graph(folder), ["figures@digits"]))
+
+
+@pytest.fixture(scope="module")
+def disturbed(clone, tmp_path_factory):
+    """A second clone, whose stages were each killed several times and then run; kills, and what the runs said."""
+    folder = cut_down_clone(tmp_path_factory.mktemp("disturbed") / "defuse")
+    generator, kills, said = random.Random(10), {}, {}
+    for stage in stages_in_order(folder):
+        kills[stage] = 0
+        limit, name = START_SECONDS, stage.partition("@")[0]
+        for _ in range(KILLS_PER_STAGE):
+            process = start(folder, "dvc", "repro", "--single-item", "--force", stage)
+            time.sleep(generator.uniform(0, limit))
+            kills[stage] += kill(process)
+        checkpointed = name in TRAININGS and killed_after_a_checkpoint(folder, stage)
+        kills[stage] += checkpointed
+        said[stage] = run(folder, "dvc", "repro", "--single-item", stage)
+        assert not checkpointed or "continues after epoch" in said[stage]
+    return folder, kills, said
+
+
+def test_killed_stages_end_with_the_bytes_of_an_undisturbed_run(clone, disturbed, capsys):
+    folder, kills, said = disturbed
+    assert recorded(folder) == recorded(clone)
+    assert run(folder, "dvc", "status", "figures@digits").strip().endswith("up to date.")
+    landed = sum(kills.values())
+    with capsys.disabled():
+        print(f"\nkills survived / tried: {landed} / {landed}, over {len(kills)} stages")
+    assert landed >= 20 and all(kills.values())
+
+
+def test_what_is_recorded_is_what_lies_on_the_disk(disturbed):
+    assert "as recorded" in run(disturbed[0], sys.executable, "-m", "experiments.verify")
+
+
+def test_a_kill_leaves_nothing_behind(disturbed):
+    folder = disturbed[0]
+    assert not list(folder.glob("artifacts/checkpoints/**/*.safetensors"))
+    assert not [path for top in ("artifacts", "results") for path in (folder / top).glob("**/.*")]
+    assert json.loads((folder / "results/digits/metrics.json").read_text())["data"].startswith("Digits")
+
+
+def test_a_killed_replication_goes_on(clone, disturbed):
+    folder, generator = disturbed[0], random.Random(11)
+    said = ""
+    for _ in range(2):
+        run(folder, "rm", "-rf", "artifacts", "results/digits", "dvc.lock", ".dvc/cache")
+        process = start(folder, sys.executable, "-m", "experiments.replicate", "figures@digits", "--jobs", "2")
+        time.sleep(generator.uniform(8, 25))
+        assert kill(process)
+    said = run(folder, sys.executable, "-m", "experiments.replicate", "figures@digits", "--jobs", "2")
+    assert re.search("stages", said)
+    assert recorded(folder) == recorded(clone)
