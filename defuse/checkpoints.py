@@ -1,6 +1,7 @@
 """Checkpoints: where a training goes on after a kill, with the same result as if it had never stopped."""
 
 import hashlib
+import json
 import logging
 import sys
 from dataclasses import dataclass
@@ -78,7 +79,8 @@ def save_checkpoint(
     tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
     tensors |= optimizer_tensors(optimizer) | {"generator": generator.get_state()}
     save_weights(checkpoint.path, tensors, {
-        "fingerprint": checkpoint.fingerprint, "curve": curve,
+        "fingerprint": checkpoint.fingerprint,
+        "curve": json.dumps(curve),  # as a text: the header sorts keys, and their order is that of the table's columns
         "groups": optimizer.state_dict()["param_groups"],
         "schedule": None if schedule is None else schedule.state_dict(),
     })  # fmt: skip
@@ -125,6 +127,6 @@ def restore_checkpoint(
     if schedule is not None:
         schedule.load_state_dict(state["schedule"])
     generator.set_state(tensors["generator"])
-    curve = state["curve"]
+    curve = json.loads(state["curve"])
     log.info("continues after epoch %d, from %s", len(curve), checkpoint.path)
     return curve

@@ -57,7 +57,8 @@ def train(images, make_classifier, make_vae):
             curve = train_classifier(network, images, labels, (images[:6], labels[:6]), classifier_settings(**changes),
                                      machine, generator, "toy", 0.1, 0.4, checkpoint)  # fmt: skip
         weights = {name: tensor.numpy().tobytes() for name, tensor in network.state_dict().items()}
-        return weights, curve, generator.get_state().tolist()
+        # With the order of the columns, which is that of the stage's table.
+        return weights, [list(row.items()) for row in curve], generator.get_state().tolist()
 
     return run
 

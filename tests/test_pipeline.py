@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT, edit, run
 
+
 def changed_params(folder: Path) -> set[str]:
     """Stages of the digits that `dvc status` names for changed params."""
     status = json.loads(run(folder, "dvc", "status", "--json"))
