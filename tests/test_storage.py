@@ -1,7 +1,12 @@
 """Files: atomic, free of pickles, the same bytes for the same content."""
 
+import errno
 import json
+import os
 import pickle
+import shlex
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -222,3 +227,71 @@ def test_binary_files_are_a_storage_error(tmp_path, reader, name):
     (tmp_path / name).write_bytes(b"\xff\xfe\x00")
     with pytest.raises(StorageError, match=name):
         reader(tmp_path / name)
+
+
+FILL = """
+import os, sys
+from pathlib import Path
+import numpy as np, pandas as pd, torch
+from defuse.storage import StorageError, save_arrays, save_weights, write_json, write_table
+
+folder, noise = Path(sys.argv[1]), np.random.default_rng(0).random(100_000)
+writers = {
+    "data.npz": lambda path, size: save_arrays(path, x=noise[:size]),
+    "data.csv": lambda path, size: write_table(path, pd.DataFrame({"x": noise[:size]})),
+    "data.json": lambda path, size: write_json(path, {"x": noise[:size].tolist()}),
+    "data.safetensors": lambda path, size: save_weights(path, {"x": torch.from_numpy(noise[:size].copy())}, {}),
+}
+for name, write in writers.items():
+    write(folder / name, 10)
+earlier = {name: (folder / name).read_bytes() for name in writers}
+for size in (100_000, 20):
+    for name, write in writers.items():
+        try:
+            write(folder / name, size)
+        except StorageError as error:
+            print(error)
+    assert earlier == {path.name: path.read_bytes() for path in folder.iterdir()}, os.listdir(folder)
+    os.system(f"mount -o remount,ro {folder}")
+"""
+
+
+def test_a_full_disk_and_a_read_only_folder_are_named_and_leave_the_earlier_files_whole(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = f"mount -t tmpfs -o size=64k tmpfs {disk} && exec "
+    if subprocess.run(["unshare", "-rm", "sh", "-c", f"{mounted} true"], capture_output=True).returncode:
+        pytest.skip("this system lets no test mount a disk of its own")
+    command = mounted + shlex.join([sys.executable, "-c", FILL, str(disk)])
+    done = subprocess.run(["unshare", "-rm", "sh", "-c", command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for message in ("No space left on device", "Read-only file system"):
+        for name in WRITERS:
+            starts = f"{disk / name}: cannot be written: "
+            assert [line for line in done.stdout.splitlines() if line.startswith(starts) and message in line], done
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_an_error_of_the_system_is_told_with_the_file(tmp_path, monkeypatch, name):
+    path = tmp_path / name
+    WRITERS[name](path, 0)
+    earlier = path.read_bytes()
+
+    def replace(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.replace", replace)
+    with pytest.raises(StorageError, match=f"{name}: cannot be written: No space left on device"):
+        WRITERS[name](path, 1)
+    assert path.read_bytes() == earlier and list(tmp_path.iterdir()) == [path]
+
+
+def test_temporary_files_of_a_killed_process_are_removed_and_others_left(tmp_path):
+    killed = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    alive = os.getppid()
+    for process in (killed.stdout.strip(), alive):
+        (tmp_path / f".data.{process}.csv").write_text("half")
+    (tmp_path / f".data.{killed.stdout.strip()}.npz").write_text("of another file")
+    write_table(tmp_path / "data.csv", pd.DataFrame({"x": [1]}))
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"data.csv", f".data.{alive}.csv", f".data.{killed.stdout.strip()}.npz"}
