@@ -207,7 +207,6 @@ class AblateNoise(Params):
 
 
 class Summarize(Params):
-    bootstrap_resamples: Annotated[int, Field(ge=100)]
     tsne_codes: Annotated[int, Field(ge=10)]
     tsne_perplexity: Positive
     shown_regions: Count

@@ -99,24 +99,25 @@ def accepted_region_measures(regions: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["seed", "stage", "measure", "value"])
 
 
-def mean_interval(values: np.ndarray, resamples: int, random_state: int) -> tuple[float, float, float]:
-    """Mean and 95 % percentile bootstrap interval; the interval is NaN with fewer than two values."""
+def mean_interval(values: np.ndarray) -> tuple[float, float, float]:
+    """Mean of the values that are not NaN, with low and high of Student's 95 % interval.
+
+    The interval is NaN with fewer than two values. It is not cut to the possible values of a measure, such as 0 to 1.
+    """
     values = values[~np.isnan(values)]
     if len(values) == 0:
         return float("nan"), float("nan"), float("nan")
     if len(values) == 1:
         return float(values[0]), float("nan"), float("nan")
-    interval = stats.bootstrap(
-        (values,), np.mean, n_resamples=resamples, method="percentile", rng=np.random.default_rng(random_state)
-    ).confidence_interval
-    return float(values.mean()), float(interval.low), float(interval.high)
+    mean, half = float(values.mean()), float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
+    return mean, mean - half, mean + half
 
 
-def over_seeds(table: pd.DataFrame, keys: list[str], value: str, resamples: int, random_state: int) -> pd.DataFrame:
-    """Mean, 95 % bootstrap interval and number of seeds of `value` for each combination of `keys`."""
+def over_seeds(table: pd.DataFrame, keys: list[str], value: str) -> pd.DataFrame:
+    """Mean, 95 % interval (`mean_interval`) and number of seeds of `value` for each combination of `keys`."""
     rows = []
     for key, group in table.groupby(keys, sort=False, dropna=False):
-        mean, low, high = mean_interval(group[value].to_numpy(float), resamples, random_state)
+        mean, low, high = mean_interval(group[value].to_numpy(float))
         seeds = int(group[value].notna().sum())
         rows.append({**dict(zip(keys, key)), "mean": mean, "low": low, "high": high, "seeds": seeds})
     return pd.DataFrame(rows, columns=[*keys, "mean", "low", "high", "seeds"])

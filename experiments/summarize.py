@@ -55,8 +55,7 @@ def summarize(settings: Settings, dataset: str) -> str:
         table_measures(gathered["noise"], "noise", "noise"), table_measures(gathered["causes"], "cause", "cause"),
         accepted_region_measures(gathered["regions"]),
     ], ignore_index=True)  # fmt: skip
-    resamples, random_state = chosen.bootstrap_resamples, integer_seed(0, stage, dataset, "bootstrap")
-    means = over_seeds(measures, ["stage", "measure"], "value", resamples, random_state)
+    means = over_seeds(measures, ["stage", "measure"], "value")
     for name, table in {**gathered, "measures": measures, "means": means}.items():
         write_table(result_path(tables, f"{name}.csv"), table)
     write_table(result_path(tables, "oracles.csv"), read_table(ARTIFACTS / "train_oracle" / dataset / "oracles.csv"))
