@@ -99,14 +99,12 @@ def holds(condition: Condition, mean: float, low: float, high: float) -> bool | 
 
 
 def verdict(decisions: list[bool | None]) -> str:
-    """All hold: reproduced; all fail: not reproduced; no value or all open: cannot be told; else partly."""
-    if all(decision is None for decision in decisions):
-        return OPEN
+    """All hold: reproduced; some hold: partly; none holds and some fail: not reproduced; all open: cannot be told."""
     if all(decisions):
         return REPRODUCED
-    if all(decision is False for decision in decisions):
-        return NOT_REPRODUCED
-    return PARTLY
+    if any(decisions):
+        return PARTLY
+    return NOT_REPRODUCED if False in decisions else OPEN
 
 
 def load_means(tables: Path, seeds: list[int]) -> pd.DataFrame:

@@ -55,7 +55,8 @@ def test_one_seed_stands_for_its_interval_and_no_value_decides_nothing():
     ("decisions", "expected"),
     [
         ([True, True], "reproduced"), ([False, False], "not reproduced"), ([True, False], "partly"),
-        ([True, None], "partly"), ([None, None], "cannot be told"),
+        ([True, None], "partly"), ([False, None], "not reproduced"), ([None, None], "cannot be told"),
+        ([True, False, None], "partly"), ([False, None, None], "not reproduced"),
     ],
 )  # fmt: skip
 def test_verdicts(decisions, expected):
@@ -76,6 +77,11 @@ def test_made_tables_give_each_verdict(tmp_path):
     assert found["bugs with a name"] == "partly"
     assert found["small perturbation"] == "cannot be told"  # not measured
     assert found["purity and coverage"] == "measured"
+
+
+def test_a_claim_of_which_no_condition_holds_is_not_partly_reproduced(tmp_path):
+    values = {"annotate.mean_agreement": (0.4, 0.3, 0.5), "annotate.mean_purity": (0.8, 0.7, 0.9)}  # fails; open
+    assert verdicts(judge(BOUNDS, tables_with(tmp_path, values), SEEDS))["bugs with a name"] == "not reproduced"
 
 
 def test_too_few_seeds_give_an_indication_and_no_verdict(tmp_path):
