@@ -59,6 +59,7 @@ bench: setup
 
 lint: setup
 	ruff check
+	mypy
 
 # README's result tables from results/.
 readme: setup

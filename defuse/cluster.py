@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from dvc.utils.serialize import modify_yaml
 
@@ -132,7 +133,7 @@ def ray_session(workers: int, threads: int) -> Iterator[ModuleType]:
         raise ClusterError(f"Ray is not installed: {wanted}") from None
     with contextlib.ExitStack() as stack:
         address = os.environ.get("RAY_ADDRESS")
-        own = {} if address else {"num_cpus": workers * threads, "include_dashboard": False}
+        own: dict[str, Any] = {} if address else {"num_cpus": workers * threads, "include_dashboard": False}
         if not ray.is_initialized():
             try:
                 ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
@@ -153,7 +154,9 @@ def run_units(
     ray.cloudpickle.register_pickle_by_value(worker)
     gpus = 1 if gpu and ray.cluster_resources().get("GPU") else 0
     task = ray.remote(run_unit).options(num_cpus=threads, num_gpus=gpus, max_retries=RETRIES)
-    waiting, running, done, failed = list(units), {}, set(), {}
+    waiting, done = list(units), set[str]()
+    running: dict[Any, Unit] = {}
+    failed: dict[str, str] = {}
     while waiting or running:
         for unit in list(waiting):
             missing = [name for name in unit.after if name in failed]

@@ -81,7 +81,8 @@ def read_mirror(path: Path) -> Source:
         raise DataError(f"{path}: arrays missing: {', '.join(missing)}; it holds {', '.join(arrays)}")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     provenance = {"source": "mirror", "sha256": digest, "bytes": path.stat().st_size}
-    return Source(*(arrays[name] for name in names), arrays.get("group_train"), provenance)
+    x_train, y_train, x_test, y_test = (arrays[name] for name in names)
+    return Source(x_train, y_train, x_test, y_test, arrays.get("group_train"), provenance)
 
 
 def read_torchvision(dataset: str, folder: Path) -> Source:

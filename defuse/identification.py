@@ -114,9 +114,11 @@ def draw_noise(
     """
     shape = (draws, len(deviation))
     if noise.distribution == "beta":
+        assert noise.concentration is not None
         drawn = generator.beta(noise.concentration, noise.concentration, shape)
         drawn -= 0.5 if noise.centred else 0.0
     else:
+        assert noise.scale is not None
         drawn = noise.scale * generator.standard_normal(shape)
         if noise.distribution == "posterior":
             drawn *= deviation

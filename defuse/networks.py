@@ -145,6 +145,7 @@ class VAE(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
+                assert module.bias is not None
                 nn.init.zeros_(module.bias)
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -173,6 +174,7 @@ class SubpixelConvolution(nn.Module):
 
     def __init__(self, transposed: nn.ConvTranspose2d):
         super().__init__()
+        assert transposed.bias is not None
         inputs, self.outputs = transposed.weight.shape[:2]
         # Row of the kernel that output row 0 and 1 of a pixel see in the rows above, at and below it; 4: none.
         row = torch.tensor([[3, 1, 4], [4, 2, 0]])

@@ -1,6 +1,7 @@
 """Models of `params.yaml`: they check every value before any work and hold no default of their own."""
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -277,7 +278,7 @@ def allowed_keys(model: type[BaseModel], path: tuple[str | int, ...]) -> list[st
     return []
 
 
-def describe(error: dict[str, Any], path: Path) -> str:
+def describe(error: Mapping[str, Any], path: Path) -> str:
     """One line for one error of pydantic's: file, key path, bad value, what is allowed."""
     where = ".".join(str(part) for part in error["loc"] if part != "[key]") or "the whole file"
     if error["type"] == "extra_forbidden":

@@ -45,7 +45,7 @@ def stage_and_cell(stage: str) -> tuple[str, str | None, int | None]:
 def selectors(stage: str) -> set[str]:
     """What selects a stage: its own name, its name without the cell, its data set, its cell."""
     name, _, item = stage.partition("@")
-    return {stage, name, item, stage_and_cell(stage)[1]} - {"", None}
+    return {stage, name, item, stage_and_cell(stage)[1] or ""} - {""}
 
 
 def stage_graph(root: Path) -> Graph:

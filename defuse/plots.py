@@ -10,6 +10,7 @@ import seaborn
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from defuse.results import provenance, result_path
 from defuse.storage import atomic_path, load_arrays, read_table
@@ -72,10 +73,10 @@ def identified_mistakes(tables: Path) -> Figure:
         return empty(tables, title, "The search found no mistake.")
     columns = 4
     rows = -(-count // columns)
-    figure = pyplot.figure(figsize=(9.5, 0.6 + 1.15 * rows), layout="constrained")
-    figure.get_layout_engine().set(rect=(0, 0.04, 1, 0.93))
-    blocks = figure.subfigures(rows, columns, wspace=0.05)
-    for position, block in enumerate(np.atleast_2d(blocks).reshape(rows, columns).flat):
+    layout = ConstrainedLayoutEngine(rect=(0, 0.04, 1, 0.93))
+    figure = pyplot.figure(figsize=(9.5, 0.6 + 1.15 * rows), layout=layout)
+    blocks = figure.subfigures(rows, columns, squeeze=False, wspace=0.05)
+    for position, block in enumerate(blocks.flat):
         if position >= count:
             continue
         cause = str(data["cause"][position])
@@ -154,11 +155,12 @@ def tsne(tables: Path) -> Figure:
     """t-SNE of the latent space: training codes and codes of mistakes, three of them decoded (post, figure 3)."""
     data = load_arrays(result_path(tables, "tsne.npz"))
     figure, axes = pyplot.subplots(figsize=(6.6, 5.2))
-    axes.scatter(*data["training"].T, s=5, color="#7FB7DB", linewidth=0, label="training images")
-    axes.scatter(*data["mistakes"].T, s=4, color="black", linewidth=0, label="identified mistakes")
+    training, mistakes = data["training"], data["mistakes"]
+    axes.scatter(training[:, 0], training[:, 1], s=5, color="#7FB7DB", linewidth=0, label="training images")
+    axes.scatter(mistakes[:, 0], mistakes[:, 1], s=4, color="black", linewidth=0, label="identified mistakes")
     for position, shown in enumerate(data["shown"]):
-        point = data["mistakes"][shown]
-        axes.scatter(*point, s=30, color="red", zorder=3)
+        point = mistakes[shown]
+        axes.scatter(point[0], point[1], s=30, color="red", zorder=3)
         inset = axes.inset_axes((1.03, 0.68 - 0.33 * position, 0.26, 0.27))
         show_image(inset, data["images"][position])
         inset.set_title(f"{data['label'][position]} taken for {data['prediction'][position]}", fontsize=7, color="red")

@@ -56,9 +56,9 @@ def running_table(attempts: Attempts, total: int) -> Table:
     done = len(of_result(attempts, "ran", "unchanged"))
     table = Table.grid(padding=(0, 2))
     for stage in of_result(attempts, "running"):
-        name, *cell = stage_and_cell(stage)
+        name, dataset, seed = stage_and_cell(stage)
         elapsed = timedelta(seconds=int(time.monotonic() - attempts[stage].start))
-        table.add_row(cell_title(*cell), name, str(elapsed))
+        table.add_row(cell_title(dataset, seed), name, str(elapsed))
     table.add_row(f"{done} of {total} done", f"{len(failed)} failed" if failed else "", ", ".join(failed))
     return table
 

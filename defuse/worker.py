@@ -48,6 +48,7 @@ def logged(command: Sequence[str], folder: Path, environment: dict[str, str], lo
         command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, errors="replace",
     ) as process:  # fmt: skip
+        assert process.stdout is not None
         log.extend((time.perf_counter(), line.rstrip()) for line in process.stdout)
     return f"{' '.join(command)} ended with {process.returncode}" if process.returncode else ""
 
@@ -70,7 +71,9 @@ def pinned_threads(threads: int) -> dict[str, str]:
 
 def run_unit(unit: str, stages: Sequence[str], source: Source, threads: int) -> Outcome:
     """Clone, restore what the unit needs from the run cache, run its stages on `threads` CPU threads, push."""
-    start, log, ran = time.perf_counter(), [], {}
+    start = time.perf_counter()
+    log: list[tuple[float, str]] = []
+    ran: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="defuse-") as folder:
         clone = Path(folder) / "clone"
         environment = {
