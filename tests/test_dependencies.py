@@ -1,4 +1,4 @@
-"""docs/dependencies.md: a row for every dependency, and rows that are true."""
+"""What is imported is declared, and docs/dependencies.md has a true row for each dependency."""
 
 import ast
 import re
@@ -11,7 +11,6 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-NAMED, BROUGHT = (ROOT / "docs" / "dependencies.md").read_text().split("## Imported, installed by one of the above")
 PACKAGES = {module: names[0] for module, names in packages_distributions().items()}
 OURS = {"defuse", "experiments", "benchmarks", "tests"}
 
@@ -35,19 +34,20 @@ def imported(file: Path) -> set[str]:
     return {PACKAGES.get(top, top) for top in tops - {"ruamel"}} | ({"ruamel.yaml"} if "ruamel" in tops else set())
 
 
+ROWS = rows((ROOT / "docs" / "dependencies.md").read_text())
 DECLARED = {re.match(r"[\w.-]+", entry)[0]
             for entry in PROJECT["dependencies"] + sum(PROJECT["optional-dependencies"].values(), [])}  # fmt: skip
 FILES = [file for folder in sorted(OURS) for file in sorted((ROOT / folder).glob("*.py"))]
 
 
 def test_each_dependency_has_a_row_and_each_row_is_a_dependency():
-    assert set(rows(NAMED)) == DECLARED
-    assert all(all(cells) for cells in [*rows(NAMED).values(), *rows(BROUGHT).values()])
+    assert set(ROWS) == DECLARED
+    assert all(all(cells) for cells in ROWS.values())
 
 
-@pytest.mark.parametrize("package", sorted({**rows(NAMED), **rows(BROUGHT)}))
+@pytest.mark.parametrize("package", sorted(ROWS))
 def test_the_files_that_a_row_names_use_the_package(package):
-    _, reason, files, *_ = {**rows(NAMED), **rows(BROUGHT)}[package]
+    _, reason, files, *_ = ROWS[package]
     for name in re.findall(r"`([^`]+)`", files):
         file = ROOT / name
         if reason.startswith("tool"):
@@ -56,8 +56,7 @@ def test_the_files_that_a_row_names_use_the_package(package):
             assert package in imported(file)
 
 
-def test_whatever_is_imported_has_a_row():
+def test_whatever_is_imported_is_declared():
     used = set().union(*(imported(file) for file in FILES))
-    assert used <= set(rows(NAMED)) | set(rows(BROUGHT))
-    tools = {package for package, cells in rows(NAMED).items() if cells[1].startswith("tool")}
-    assert tools == DECLARED - used
+    assert used <= DECLARED
+    assert {package for package, cells in ROWS.items() if cells[1].startswith("tool")} == DECLARED - used
