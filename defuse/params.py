@@ -3,9 +3,9 @@
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, ValidationInfo, field_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -21,6 +21,15 @@ def auto_or_count(value: Any) -> Any:
     if value == "auto" or (type(value) is int and value >= 1):
         return value
     raise ValueError("Input should be 'auto' or a whole number of at least 1")
+
+
+# In the words of a file's reader where pydantic's are a programmer's.
+PHRASES = {
+    "tuple_type": "Input should be a list", "too_short": "Input should hold at least {min_length} item(s)",
+    "dict_type": "Input should be a mapping of keys to values",
+    "model_type": "Input should be a mapping of keys to values",
+    "bool_type": "Input should be true or false",
+}  # fmt: skip
 
 
 class ParamsError(Exception):
@@ -63,11 +72,13 @@ class Optimizer(Params):
     weight_decay: NonNegative
     batch_size: Count
 
-    @model_validator(mode="after")
-    def momentum_belongs_to_sgd(self) -> "Optimizer":
-        if (self.optimizer == "sgd") != (self.momentum is not None):
-            raise ValueError(f"momentum is {self.momentum}; allowed: a number with sgd, null with adam")
-        return self
+    @field_validator("momentum")
+    @classmethod
+    def belongs_to_sgd(cls, momentum: float | None, info: ValidationInfo) -> float | None:
+        optimizer = info.data.get("optimizer")
+        if optimizer and (momentum is None) != (optimizer == "adam"):
+            raise ValueError(f"Input should be {'a number' if momentum is None else 'null'} with {optimizer}")
+        return momentum
 
 
 class Optimisation(Optimizer):
@@ -84,13 +95,15 @@ class Network(Params):
     width: Count | None
     stem: Literal["imagenet", "pooled_3x3", "cifar"] | None
 
-    @model_validator(mode="after")
-    def stem_or_width(self) -> "Network":
-        if (self.architecture == "resnet18") != (self.stem is not None):
-            raise ValueError("stem is given for resnet18 and null for every other architecture")
-        if (self.architecture == "resnet18") != (self.width is None):
-            raise ValueError("width is null for resnet18 and a whole number for every other architecture")
-        return self
+    @field_validator("width", "stem")
+    @classmethod
+    def fits_the_architecture(cls, value: int | str | None, info: ValidationInfo) -> int | str | None:
+        architecture = info.data.get("architecture")
+        null_for_resnet = info.field_name == "width"
+        if architecture and (value is None) != ((architecture == "resnet18") == null_for_resnet):
+            allowed = "a whole number of at least 1" if null_for_resnet else "'imagenet', 'pooled_3x3' or 'cifar'"
+            raise ValueError(f"Input should be {allowed if value is None else 'null'} with {architecture}")
+        return value
 
 
 class TrainClassifier(Training):
@@ -121,14 +134,14 @@ class Noise(Params):
     centred: bool | None
     scale: Positive | None
 
-    @model_validator(mode="after")
-    def fits_the_distribution(self) -> "Noise":
-        is_beta = self.distribution == "beta"
-        if is_beta and (self.concentration is None or self.centred is None or self.scale is not None):
-            raise ValueError("beta noise takes concentration and centred, and scale is null")
-        if not is_beta and (self.scale is None or self.concentration is not None or self.centred is not None):
-            raise ValueError(f"{self.distribution} noise takes scale; concentration and centred are null")
-        return self
+    @field_validator("concentration", "centred", "scale")
+    @classmethod
+    def fits_the_distribution(cls, value: float | bool | None, info: ValidationInfo) -> float | bool | None:
+        distribution = info.data.get("distribution")
+        if distribution and (value is None) != ((distribution == "beta") == (info.field_name == "scale")):
+            allowed = "true or false" if info.field_name == "centred" else "a number above 0"
+            raise ValueError(f"Input should be {allowed if value is None else 'null'} with {distribution} noise")
+        return value
 
 
 class Identify(Params):
@@ -139,11 +152,12 @@ class Identify(Params):
     keep: Count
     batch_size: Annotated[int | Literal["auto"], PlainValidator(auto_or_count)]
 
-    @model_validator(mode="after")
-    def keep_at_most_draws(self) -> "Identify":
-        if self.keep > self.draws:
-            raise ValueError(f"keep ({self.keep}) must not exceed draws ({self.draws})")
-        return self
+    @field_validator("keep")
+    @classmethod
+    def at_most_draws(cls, keep: int, info: ValidationInfo) -> int:
+        if keep > info.data.get("draws", keep):
+            raise ValueError(f"Input should be at most draws ({info.data['draws']})")
+        return keep
 
 
 class Distill(Params):
@@ -159,11 +173,12 @@ class Distill(Params):
     validation_samples: Count
     test_samples: Count
 
-    @model_validator(mode="after")
-    def components_at_most_codes(self) -> "Distill":
-        if self.components > self.fit_codes:
-            raise ValueError(f"components ({self.components}) must not exceed fit_codes ({self.fit_codes})")
-        return self
+    @field_validator("components")
+    @classmethod
+    def at_most_fit_codes(cls, components: int, info: ValidationInfo) -> int:
+        if components > info.data.get("fit_codes", components):
+            raise ValueError(f"Input should be at most fit_codes ({info.data['fit_codes']})")
+        return components
 
 
 class Annotate(Params):
@@ -183,11 +198,12 @@ class FineTuning(Optimisation):
 class Correct(FineTuning):
     lambdas: tuple[NonNegative, ...] = Field(strict=False, min_length=2)
 
-    @model_validator(mode="after")
-    def lambdas_start_at_the_control(self) -> "Correct":
-        if self.lambdas[0] != 0 or list(self.lambdas) != sorted(set(self.lambdas)):
-            raise ValueError("lambdas must start with 0 (the control without regions) and increase")
-        return self
+    @field_validator("lambdas")
+    @classmethod
+    def start_at_the_control(cls, lambdas: tuple[float, ...]) -> tuple[float, ...]:
+        if lambdas[0] != 0 or list(lambdas) != sorted(set(lambdas)):
+            raise ValueError("Input should start with 0 (the control without regions) and increase")
+        return lambdas
 
 
 class FinetuneBaseline(Optimizer):
@@ -243,54 +259,69 @@ class Settings(Params):
     summarize: dict[DatasetName, Summarize]
     claims: Claims
 
-    @model_validator(mode="after")
-    def whole(self) -> "Settings":
-        problems = []
-        for name in ("datasets", "seeds"):
-            values = getattr(self, name)
-            if len(set(values)) != len(values):
-                problems.append(f"{name} holds a value twice: {list(values)}")
-        for stage in type(self).model_fields:
-            tree = getattr(self, stage)
-            if isinstance(tree, dict):
-                missing = [name for name in self.datasets if name not in tree]
-                problems += [f"{stage}.{name} is missing, and datasets names {name}" for name in missing]
-        for name, tree in self.prepare.items():
-            if (name == "digits") != (tree.test_fraction is not None):
-                problems.append(f"prepare.{name}.test_fraction is a number for digits and null for others")
-        if problems:
-            raise ValueError("; ".join(problems))
-        return self
+    @field_validator("datasets", "seeds")
+    @classmethod
+    def holds_no_value_twice(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        if len(set(values)) != len(values):
+            raise ValueError("Input should hold no value twice")
+        return values
+
+    @field_validator("*")
+    @classmethod
+    def has_every_data_set(cls, tree: Any, info: ValidationInfo) -> Any:
+        missing = [name for name in info.data.get("datasets", ()) if isinstance(tree, dict) and name not in tree]
+        if missing:
+            raise ValueError(f"{', '.join(missing)} is missing, and datasets names it")
+        return tree
+
+    @field_validator("prepare")
+    @classmethod
+    def splits_the_digits_alone(cls, tree: dict[DatasetName, Prepare]) -> dict[DatasetName, Prepare]:
+        wrong = [name for name, part in tree.items() if (name == "digits") != (part.test_fraction is not None)]
+        if wrong:
+            held = ", ".join(f"{name}.test_fraction is {tree[name].test_fraction}" for name in wrong)
+            raise ValueError(f"{held}; allowed: a number for digits, null for others")
+        return tree
 
 
-def allowed_keys(model: type[BaseModel], path: tuple[str | int, ...]) -> list[str]:
-    """Keys allowed where `path` ends, found by walking the models down."""
-    annotation: Any = model
+def annotation_at(path: tuple[str | int, ...]) -> Any:
+    """Type annotation of what `path` leads to, found by walking the models down; None for an unknown path."""
+    found: Any = Settings
     for key in path:
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            field = annotation.model_fields.get(str(key))
-            annotation = field.annotation if field else None
+        if isinstance(found, type) and issubclass(found, BaseModel):
+            field = found.model_fields.get(str(key))
+            found = field.annotation if field else None
         else:
-            annotation = next((part for part in reversed(getattr(annotation, "__args__", ()))
-                               if isinstance(part, type) and issubclass(part, BaseModel)), None)
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return list(annotation.model_fields)
-    return []
+            parts = get_args(found)  # of dict[key, value] or tuple[item, ...]
+            found = (parts[1] if get_origin(found) is dict else parts[0]) if parts else None
+    return found
+
+
+def unknown_key(where: str, key: str, allowed: list[str]) -> str:
+    """Message about a key that is none of `allowed`, with the nearest of them."""
+    close = difflib.get_close_matches(key, allowed, 1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    return f"{where}: unknown key{hint} (allowed: {', '.join(allowed)})"
 
 
 def describe(error: Mapping[str, Any], path: Path) -> str:
     """One line for one error of pydantic's: file, key path, bad value, what is allowed."""
-    where = ".".join(str(part) for part in error["loc"] if part != "[key]") or "the whole file"
-    if error["type"] == "extra_forbidden":
-        allowed = allowed_keys(Settings, error["loc"][:-1])
-        close = difflib.get_close_matches(str(error["loc"][-1]), allowed, 1)
-        hint = f"; did you mean {close[0]}?" if close else ""
-        return f"{path}: {where}: unknown key{hint} (allowed: {', '.join(allowed)})"
-    if error["type"] == "missing":
-        return f"{path}: {where}: this key is missing"
-    message = error["msg"].removeprefix("Value error, ")
-    shown = "" if isinstance(error["input"], dict | list) else f"{error['input']!r} is not allowed: "
-    return f"{path}: {where}: {shown}{message}"
+    location, kind, value = error["loc"], error["type"], error["input"]
+    where = f"{path}: {'.'.join(str(part) for part in location if part != '[key]') or 'the whole file'}"
+    if kind == "extra_forbidden":
+        parent = annotation_at(location[:-1])
+        return unknown_key(where, str(location[-1]), list(parent.model_fields))
+    if kind == "missing":
+        return f"{where}: this key is missing"
+    if kind == "literal_error" and location[-1] == "[key]":
+        return unknown_key(where, str(value), list(get_args(DatasetName)))
+    message = PHRASES.get(kind, error["msg"]).format(**error.get("ctx", {})).removeprefix("Value error, ")
+    if type(None) in get_args(annotation_at(location)) and kind != "value_error":
+        message += " or null"
+    if kind == "value_error" and isinstance(value, dict):
+        return f"{where}: {message}"
+    shown = "null" if value is None else repr(value)
+    return f"{where}: {shown} is not allowed: {message}"
 
 
 def load_params(path: Path) -> Settings:
@@ -309,4 +340,7 @@ def load_params(path: Path) -> Settings:
     try:
         return Settings.model_validate(content)
     except ValidationError as error:
-        raise ParamsError("\n".join(describe(item, path) for item in error.errors())) from None
+        # pydantic counts only a list's good items: one that is long enough has a line for its bad item already.
+        problems = [item for item in error.errors()
+                    if item["type"] != "too_short" or len(item["input"]) < item["ctx"]["min_length"]]  # fmt: skip
+        raise ParamsError("\n".join(describe(item, path) for item in problems)) from None
