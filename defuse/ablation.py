@@ -26,7 +26,8 @@ def noise_row(
     """What one noise does, over `draws` perturbations of each seed image.
 
     Args:
-        seeds: images right raw and reconstructed, so that every difference comes from the noise.
+        seeds: images right raw and reconstructed, so that every difference comes from the noise; without any,
+            the measures are NaN.
         key: uint64 (2,) of the noise streams.
 
     Returns:
@@ -44,18 +45,19 @@ def noise_row(
     named = majority(cast_votes(oracles, thresholds, images))
     label = np.repeat(seeds.label, draws)
     wrong, given = prediction != label, named != ABSTAIN
-    mistake = wrong & (named == label)
+    mistake, everything = wrong & (named == label), np.ones(len(label), bool)
     low, high = wilson_interval(int(wrong.sum()), len(wrong))
 
     def share(part: np.ndarray, whole: np.ndarray) -> float:
         return float(part[whole].mean()) if whole.any() else float("nan")
 
     return {
-        "draws": len(label), "noise_norm": float(norms.mean()), "wrong": float(wrong.mean()),
+        "draws": len(label), "noise_norm": float(norms.mean()) if len(label) else float("nan"),
+        "wrong": share(wrong, everything),
         "wrong_low": low, "wrong_high": high, "classifier_mistake": share(mistake, wrong),
         "label_changed": share(named == prediction, wrong),
         "third_label": share(given & (named != prediction) & (named != label), wrong),
-        "not_recognisable": share(~given, wrong), "recognisable": float(given.mean()),
+        "not_recognisable": share(~given, wrong), "recognisable": share(given, everything),
         "label_kept": share(named == label, given),
-        "seeds_with_classifier_mistake": float(mistake.reshape(-1, draws).any(1).mean()),
+        "seeds_with_classifier_mistake": share(mistake.reshape(-1, draws).any(1), everything[::draws]),
     }  # fmt: skip

@@ -48,8 +48,8 @@ def to_side(images: np.ndarray) -> np.ndarray:
     if (height, width) == (28, 28):
         return np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)))
     resized = [
-        np.asarray(Image.fromarray(image.squeeze()).resize((SIDE, SIDE), Image.Resampling.BILINEAR))
-        for image in images
+        np.asarray(Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+        for image in (images[..., 0] if images.shape[3] == 1 else images)
     ]
     return np.stack(resized).reshape(len(images), SIDE, SIDE, images.shape[3])
 
@@ -134,7 +134,7 @@ def check_source(source: Source, dataset: str) -> None:
     classes = CLASSES[dataset]
     for name in ("train", "test"):
         images, labels = getattr(source, f"x_{name}"), getattr(source, f"y_{name}")
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3) or 0 in images.shape[1:]:
             raise DataError(
                 f"{dataset}: x_{name} is {images.dtype} {images.shape}; allowed: uint8 (N, H, W, 1 or 3)"
             )
@@ -150,6 +150,8 @@ def check_source(source: Source, dataset: str) -> None:
         raise DataError(f"{dataset}: x_train and x_test differ in channels")
     if source.group_train is not None and source.group_train.shape != source.y_train.shape:
         raise DataError(f"{dataset}: group_train is {source.group_train.shape}; allowed: {source.y_train.shape}")
+    if source.group_train is not None and not np.issubdtype(source.group_train.dtype, np.integer):
+        raise DataError(f"{dataset}: group_train is {source.group_train.dtype}; allowed: int64")
 
 
 def split_validation(source: Source, fraction: float, random_state: int) -> np.ndarray:
@@ -212,9 +214,20 @@ def prepare_arrays(source: Source, validation: np.ndarray) -> dict[str, np.ndarr
 def load_split(path: Path, split: str) -> tuple[Tensor, Tensor]:
     """Images float32 (N, C, 32, 32) in [0, 1] and labels int64 (N,) of `train`, `validation` or `test`.
 
+    Args:
+        path: written by the stage prepare, in a folder named by the data set.
+
     Raises:
         StorageError: the file is missing or damaged.
+        DataError: its arrays are not what `prepare_arrays` gives, or a label is beyond the data set's classes.
     """
-    arrays = load_arrays(path, f"x_{split}", f"y_{split}")
-    images = torch.from_numpy(arrays[f"x_{split}"]).permute(0, 3, 1, 2).contiguous()
-    return images.float().div_(255), torch.from_numpy(arrays[f"y_{split}"])
+    images, labels = load_arrays(path, f"x_{split}", f"y_{split}").values()
+    if images.dtype != np.uint8 or images.shape[1:] not in ((SIDE, SIDE, 1), (SIDE, SIDE, 3)) or len(images) == 0:
+        raise DataError(f"{path}: x_{split} is {images.dtype} {images.shape}; allowed: uint8 (N, 32, 32, 1 or 3)")
+    if labels.dtype != np.int64 or labels.shape != (len(images),):
+        raise DataError(f"{path}: y_{split} is {labels.dtype} {labels.shape}; allowed: int64 ({len(images)},)")
+    highest = CLASSES.get(path.parent.name, int(labels.max()) + 1) - 1
+    if labels.min() < 0 or labels.max() > highest:
+        raise DataError(f"{path}: y_{split} holds {labels.min()} to {labels.max()}; allowed: 0 to {highest}")
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+    return pixels.float().div_(255), torch.from_numpy(labels)

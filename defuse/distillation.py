@@ -10,6 +10,10 @@ from sklearn.mixture import BayesianGaussianMixture
 from defuse import params
 
 
+class DistillationError(Exception):
+    """Codes that no mixture can be fitted to, or regions that cannot be sampled."""
+
+
 @dataclass(frozen=True)
 class Regions:
     """Mixture components heavy enough to be regions, the heaviest first.
@@ -46,6 +50,9 @@ def fit_regions(codes: np.ndarray, settings: params.Distill, random_state: int) 
         codes: float32 (M, latent_dim) of the mistakes.
         settings: truncation, prior, iterations, cut-off, and how many codes the fit draws.
         random_state: of the draw and of the fit's initialisation.
+
+    Raises:
+        DistillationError: the codes lie too far apart for covariances in float64.
     """
     count, latent_dim = codes.shape
     fitted = np.zeros(count, bool)
@@ -65,7 +72,13 @@ def fit_regions(codes: np.ndarray, settings: params.Distill, random_state: int) 
     with warnings.catch_warnings():
         # Recorded in `converged` and shown; a warning on top would be noise.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        mixture.fit(codes[fitted].astype(np.float64))
+        try:
+            mixture.fit(codes[fitted].astype(np.float64))
+        except ValueError as error:
+            raise DistillationError(
+                f"no mixture can be fitted to {len(codes)} codes from {codes.min():g} to {codes.max():g} ({error}); "
+                "allowed: codes nearer to each other, which a lower scale of the noise in identify gives"
+            ) from error
     order = np.argsort(-mixture.weights_, kind="stable")
     kept = order[mixture.weights_[order] > settings.minimum_weight]
     region_of = np.full(len(order), -1)
@@ -77,10 +90,18 @@ def fit_regions(codes: np.ndarray, settings: params.Distill, random_state: int) 
 
 
 def sample_regions(regions: Regions, samples: int, tau: float, generator: np.random.Generator) -> np.ndarray:
-    """Codes float32 (R, samples, latent_dim) drawn from N(mean, tau * covariance) of each region."""
+    """Codes float32 (R, samples, latent_dim) drawn from N(mean, tau * covariance) of each region.
+
+    Raises:
+        DistillationError: a drawn code is beyond float32.
+    """
     drawn = [
         generator.multivariate_normal(mean, tau * covariance, samples, method="cholesky")
         for mean, covariance in zip(regions.mean, regions.covariance)
     ]
     shape = (len(regions), samples, regions.mean.shape[1])
-    return np.array(drawn, dtype=np.float32).reshape(shape)
+    with np.errstate(over="ignore"):  # said below
+        codes = np.array(drawn, dtype=np.float32).reshape(shape)
+    if not np.isfinite(codes).all():
+        raise DistillationError(f"tau is {tau:g} and draws codes beyond float32; allowed: a lower one")
+    return codes

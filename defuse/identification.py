@@ -21,6 +21,10 @@ BATCHES_AT_ONCE = 16  # whose noise is drawn and whose mistakes are picked toget
 SEARCH_BATCH = {"cpu": 256, "cuda": 8192}
 
 
+class SearchError(Exception):
+    """A search whose results would mean nothing."""
+
+
 @dataclass(frozen=True)
 class Seeds:
     """Seed images in latent space, and what the classifier says before any noise.
@@ -129,11 +133,18 @@ def perturb(seeds: Seeds, noise: params.Noise, draws: int, key: np.ndarray) -> t
     """Perturbed codes float32 (N, draws, latent_dim) and noise norms float32 (N, draws).
 
     Each seed image draws from its own counter-based stream, so the batch it falls into changes nothing.
+
+    Raises:
+        SearchError: the noise is beyond float32.
     """
     drawn = np.empty((len(seeds.index), draws, seeds.mean.shape[1]), np.float32)
-    for position, (index, deviation) in enumerate(zip(seeds.index, seeds.deviation)):
-        drawn[position] = draw_noise(noise, draws, deviation, item_generator(key, int(index)))
-    return seeds.mean[:, None] + drawn, np.linalg.norm(drawn, axis=2)
+    with np.errstate(over="ignore"):  # said below
+        for position, (index, deviation) in enumerate(zip(seeds.index, seeds.deviation)):
+            drawn[position] = draw_noise(noise, draws, deviation, item_generator(key, int(index)))
+        norms = np.linalg.norm(drawn, axis=2)
+    if not np.isfinite(norms).all():
+        raise SearchError(f"scale of the noise is {noise.scale:g} and leads beyond float32; allowed: a lower one")
+    return seeds.mean[:, None] + drawn, norms
 
 
 @torch.inference_mode()
@@ -146,8 +157,8 @@ def search_logits(network: nn.Module, codes: np.ndarray, batch_size: int) -> Ten
 
 def classes_and_gaps(logits: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Highest class, int64 (N,), and its lead over the next one as a share of the logits' range, float32 (N,)."""
-    highest = logits.topk(2, dim=1)
-    gap = (highest.values[:, 0] - highest.values[:, 1]) / (logits.max(1).values - logits.min(1).values)
+    highest = logits.topk(min(2, logits.shape[1]), dim=1)
+    gap = (highest.values[:, 0] - highest.values[:, -1]) / (logits.max(1).values - logits.min(1).values)
     return highest.indices[:, 0].cpu().numpy(), gap.cpu().numpy()
 
 
@@ -203,6 +214,9 @@ def find_mistakes(
             draws are wrong only where two logits are equal up to rounding.
         key: uint64 (2,) of the noise streams.
         description: shown by the progress bar.
+
+    Raises:
+        SearchError: the noise leads so far away that numbers overflow.
     """
     device = next(network.parameters()).device
     codes_at_once = SEARCH_BATCH[device.type] if batch_size == "auto" else batch_size
@@ -210,6 +224,8 @@ def find_mistakes(
     sample = seeds.take(np.linspace(0, len(seeds.label) - 1, min(len(seeds.label), COMPARED_DRAWS)).astype(int))
     codes = perturb(sample, noise, 1, key)[0][:, 0]
     exact = predict(classifier, decode(vae, torch.from_numpy(codes)))
+    if not exact.isfinite().all():
+        raise SearchError(f"logits of codes with noise hold NaN or infinity ({noise}); allowed: a lower scale")
     largest_doubt = doubtful_gap(search_logits(network, codes, codes_at_once).cpu(), exact)
 
     nothing, wrong_draws = np.zeros(0, np.int64), 0

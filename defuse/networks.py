@@ -203,17 +203,41 @@ def save_network(path: Path, network: nn.Module, **description: Any) -> None:
     save_weights(path, network.state_dict(), description)
 
 
-def load_network(path: Path, build: Any) -> Any:
+def misfit(network: nn.Module, weights: dict[str, Tensor]) -> str | None:
+    """The first thing by which `weights` are not this network's, or no numbers; None where they are."""
+    expected = network.state_dict()
+    for name in [*expected, *weights]:
+        if name not in weights or name not in expected:
+            return f"{name} is {'missing' if name in expected else 'unknown'}"
+        held, needed = weights[name], expected[name]
+        if (held.shape, held.dtype) != (needed.shape, needed.dtype):
+            return f"{name} is {held.dtype} {tuple(held.shape)}; allowed: {needed.dtype} {tuple(needed.shape)}"
+        if not held.isfinite().all():
+            return f"{name} holds NaN or infinity; allowed: finite numbers"
+    return None
+
+
+def load_network(path: Path, build: Any, **expected: Any) -> Any:
     """Rebuild a network with `build` (`build_classifier` or `VAE`), on the CPU, in evaluation mode.
 
+    Args:
+        expected: arguments of `build` that the file's network must have, for example `channels=1`.
+
     Raises:
-        StorageError: missing or damaged file, or weights that do not fit the network.
+        StorageError: missing or damaged file, weights that do not fit the network or are not finite, or another
+            network than expected.
     """
     weights, description = load_weights(path)
     try:
         with torch.random.fork_rng():  # the initial weights are replaced, their draws must leave no trace
             network = build(**description)
-        network.load_state_dict(weights)
     except (TypeError, ValueError, RuntimeError) as error:
         raise StorageError(f"{path}: weights of another network ({error})") from error
+    for name, value in expected.items():
+        if description[name] != value:
+            raise StorageError(f"{path}: weights of another network ({name} is {description[name]}; allowed: {value})")
+    problem = misfit(network, weights)
+    if problem:
+        raise StorageError(f"{path}: weights of another network ({problem})")
+    network.load_state_dict(weights)
     return network.eval()

@@ -13,6 +13,7 @@ DatasetName = Literal["digits", "mnist", "svhn", "gtsrb"]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
+LearningRate = Annotated[float, Field(gt=0, le=1e38)]  # torch fails where float32 ends
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -69,7 +70,7 @@ class Augmentation(Params):
 class Optimizer(Params):
     optimizer: Literal["sgd", "adam"]
     momentum: Annotated[float, Field(ge=0, lt=1)] | None
-    weight_decay: NonNegative
+    weight_decay: Annotated[float, Field(ge=0, le=1e38)]
     batch_size: Count
 
     @field_validator("momentum")
@@ -82,7 +83,7 @@ class Optimizer(Params):
 
 
 class Optimisation(Optimizer):
-    learning_rate: Positive
+    learning_rate: LearningRate
 
 
 class Training(Optimisation):
@@ -207,7 +208,7 @@ class Correct(FineTuning):
 
 
 class FinetuneBaseline(Optimizer):
-    learning_rates: tuple[Positive, ...] = Field(strict=False, min_length=1)
+    learning_rates: tuple[LearningRate, ...] = Field(strict=False, min_length=1)
     steps: Count
     maximum_accuracy_drop: Share
 
@@ -344,3 +345,29 @@ def load_params(path: Path) -> Settings:
         problems = [item for item in error.errors()
                     if item["type"] != "too_short" or len(item["input"]) < item["ctx"]["min_length"]]  # fmt: skip
         raise ParamsError("\n".join(describe(item, path) for item in problems)) from None
+
+
+# What decides how much memory a stage takes; {} stands for the data set.
+MEMORY = {
+    "train_classifier": ("train_classifier.{}.batch_size",), "train_vae": ("train_vae.{}.batch_size",),
+    "train_oracle": ("train_oracle.{}.batch_size",), "identify": ("identify.{}.batch_size", "identify.{}.keep"),
+    "ablate_noise": ("ablate_noise.{}.draws", "ablate_noise.{}.seed_images"),
+    "distill": ("distill.{}.fit_codes", "distill.{}.components"),
+    "annotate": ("distill.{}.test_samples", "annotate.{}.annotated_mistakes"),
+    "correct": ("correct.{}.batch_size", "distill.{}.correction_samples"),
+    "finetune_baseline": ("finetune_baseline.{}.batch_size", "annotate.{}.annotated_mistakes"),
+    "novelty": ("novelty.{}.samples", "distill.{}.test_samples"), "summarize": ("summarize.{}.tsne_codes",),
+}  # fmt: skip
+
+
+def memory_message(settings: Settings, stage: str, dataset: str | None) -> str:
+    """What to lower in `params.yaml`, and its value now, after `stage` ran out of memory."""
+    held = []
+    for key in (name.format(dataset) for name in MEMORY.get(stage, ())):
+        value: Any = settings
+        for part in key.split("."):
+            value = value[part] if isinstance(value, dict) else getattr(value, part)
+        held.append(f"{key} (now {value})")
+    if not held:
+        return "out of memory; no parameter lowers what this stage takes"
+    return f"out of memory; lower {' or '.join(held)} in params.yaml, or run fewer stages at once"

@@ -63,11 +63,34 @@ def load_arrays(path: Path, *names: str) -> dict[str, np.ndarray]:
     """
     try:
         with np.load(path, allow_pickle=False) as file:
+            missing = [name for name in names if name not in file.files]
+            if missing:
+                raise StorageError(f"{path}: arrays missing: {', '.join(missing)}; it holds {', '.join(file.files)}")
             return {name: file[name] for name in names or file.files}
     except FileNotFoundError:
         raise StorageError(f"{path}: no such file") from None
+    except (StorageError, MemoryError):
+        raise
     except Exception as error:
-        raise StorageError(f"{path}: not a readable .npz of plain arrays ({error})") from error
+        # NumPy's own words would tell how to load a pickle all the same.
+        reason = "it holds pickled Python objects, which are never loaded" if "pickle" in str(error) else error
+        raise StorageError(f"{path}: not a readable .npz of plain arrays ({reason})") from error
+
+
+def load_rows(path: Path, *names: str) -> dict[str, np.ndarray]:
+    """Read the named arrays of an `.npz`, or all of them: one row of each belongs together.
+
+    Raises:
+        StorageError: as `load_arrays`; the arrays differ in length, or hold NaN or infinity.
+    """
+    arrays = load_arrays(path, *names)
+    if len({array.shape[:1] for array in arrays.values()}) > 1:
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+        raise StorageError(f"{path}: its arrays differ in length: {shapes}")
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise StorageError(f"{path}: {name} holds NaN or infinity; allowed: finite numbers")
+    return arrays
 
 
 def save_weights(path: Path, weights: dict[str, Tensor], network: dict[str, Any]) -> None:
@@ -125,7 +148,9 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         return json.loads(path.read_text())
-    except (FileNotFoundError, ValueError) as error:
+    except FileNotFoundError:
+        raise StorageError(f"{path}: no such file") from None
+    except ValueError as error:
         raise StorageError(f"{path}: no readable JSON ({error})") from error
 
 
@@ -135,13 +160,19 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
         table.to_csv(temporary, index=False, float_format="%.8g", lineterminator="\n")
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """Read a CSV table.
+def read_table(path: Path, *columns: str) -> pd.DataFrame:
+    """Read a CSV table that has at least the named columns.
 
     Raises:
-        StorageError: the file is missing or no table.
+        StorageError: the file is missing, no table, or lacks a column.
     """
     try:
-        return pd.read_csv(path)
-    except (FileNotFoundError, ValueError) as error:
+        table = pd.read_csv(path)
+    except FileNotFoundError:
+        raise StorageError(f"{path}: no such file") from None
+    except ValueError as error:
         raise StorageError(f"{path}: no readable table ({error})") from error
+    missing = [name for name in columns if name not in table]
+    if missing:
+        raise StorageError(f"{path}: columns missing: {', '.join(missing)}; it has {', '.join(table)}")
+    return table

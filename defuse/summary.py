@@ -127,11 +127,12 @@ def order_regions(regions: pd.DataFrame, count: int) -> np.ndarray:
     """Numbers of the regions to show: the accepted ones first, then by their share of the mistakes."""
     accepted = regions.verdict == "accepted"
     ordered = regions.assign(rejected=~accepted).sort_values(["rejected", "share_of_mistakes"], ascending=[True, False])
-    return ordered.region.to_numpy()[:count]
+    return ordered.region.to_numpy(np.int64)[:count]  # of an empty column pandas makes objects
 
 
 def embed_codes(codes: np.ndarray, perplexity: float, random_state: int) -> np.ndarray:
     """t-SNE coordinates float32 (N, 2) of latent codes float32 (N, latent_dim)."""
     perplexity = min(perplexity, max((len(codes) - 1) / 3, 1.0))
-    embedding = TSNE(perplexity=perplexity, init="pca", random_state=random_state, n_jobs=1)
+    init = "pca" if codes.shape[1] > 1 else "random"  # one dimension has no second component
+    embedding = TSNE(perplexity=perplexity, init=init, random_state=random_state, n_jobs=1)
     return embedding.fit_transform(codes).astype(np.float32)

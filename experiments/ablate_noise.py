@@ -30,6 +30,8 @@ def ablate(settings: Settings, dataset: str, seed: int) -> str:
     ]
     table = pd.DataFrame(rows)
     write_table(cell_folder(stage, dataset, seed) / "noise.csv", table)
+    if len(seeds.label) == 0:
+        return "no training image is right both raw and reconstructed: there is nothing to perturb"
     return f"wrong draws from {table.wrong.min():.1%} to {table.wrong.max():.1%} over {len(table)} noises"
 
 

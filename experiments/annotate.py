@@ -21,7 +21,7 @@ from defuse.storage import load_arrays, save_arrays, write_json, write_table
 from defuse.training import predict
 from defuse.vae import decode, encode
 from experiments.cell import cell_command, cell_folder, data_file
-from experiments.trained import load_oracles, load_trained
+from experiments.trained import load_codes, load_oracles, load_trained
 
 COLUMNS = ["region", "weight", "label", "agreement", "abstention", "failures", "verdict", "prediction", "mistakes",
            "share_of_mistakes", "failure_rate", "failure_low", "failure_high", "oracle_failure_rate",
@@ -40,7 +40,8 @@ def annotate(settings: Settings, dataset: str, seed: int) -> str:
         votes = slip(votes, chosen.slip_rate, classes, numpy_generator(seed, stage, dataset, "slips", purpose))
         return votes, predict(classifier, images).argmax(1).numpy()
 
-    mistakes = load_arrays(cell_folder("identify", dataset, seed) / "mistakes.npz")
+    mistakes = load_codes(cell_folder("identify", dataset, seed) / "mistakes.npz", vae,
+                          "codes", "label", "prediction", "reconstruction_failure")  # fmt: skip
     total = len(mistakes["label"])
     generator = numpy_generator(seed, stage, dataset, "mistakes")
     drawn = np.sort(generator.choice(total, min(chosen.annotated_mistakes, total), replace=False))
@@ -50,7 +51,8 @@ def annotate(settings: Settings, dataset: str, seed: int) -> str:
     causes = causes_of_mistakes(named, *facts)
 
     distilled = cell_folder("distill", dataset, seed)
-    regions, samples = load_arrays(distilled / "regions.npz"), load_arrays(distilled / "samples.npz")
+    regions = load_arrays(distilled / "regions.npz", "weight", "mistake", "assignment")
+    samples = load_codes(distilled / "samples.npz", vae, "shown", "test")
     seed_labels = mistakes["label"][regions["mistake"]]
     rows, acceptance, shown = [], [], []
     for region, weight in enumerate(regions["weight"]):
@@ -84,7 +86,9 @@ def annotate(settings: Settings, dataset: str, seed: int) -> str:
         "mistake_kappa": agreement_kappa(mistake_votes, classes),
         "seed_label_agreement": table.seed_label_agreement.mean(),
         "oracle_reconstruction_recognised": recognised.mean(),
-        "oracle_reconstruction_agreement": (reconstructed == labels.numpy())[recognised].mean(),
+        "oracle_reconstruction_agreement": (
+            (reconstructed == labels.numpy())[recognised].mean() if recognised.any() else np.nan
+        ),
     })  # fmt: skip
     return (f"{int(verdicts.get(ACCEPTED, 0))} of {len(table)} regions accepted; of {len(causes):,} mistakes "
             f"{(causes == 'classifier mistake').sum():,} are the classifier's, "

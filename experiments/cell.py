@@ -9,7 +9,7 @@ from pathlib import Path
 
 import typer
 
-from defuse.params import ParamsError, Settings, load_params
+from defuse.params import ParamsError, Settings, load_params, memory_message
 
 ARTIFACTS = Path("artifacts")
 RESULTS = Path("results")
@@ -46,6 +46,13 @@ def checked_params(stage: str, dataset: str | None, seed: int | None) -> Setting
     return settings
 
 
+def ran_out_of_memory(error: Exception) -> bool:
+    """Whether Python or NumPy (MemoryError) or torch (RuntimeError, told by its words alone) had no memory left."""
+    words = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
+    said = isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+    return said or isinstance(error, MemoryError)
+
+
 def run(stage: str, work: Callable[..., str], dataset: str | None = None, seed: int | None = None) -> None:
     """Run a stage's work, log its closing line and time; known errors end it with their message alone."""
     logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stdout)
@@ -57,6 +64,8 @@ def run(stage: str, work: Callable[..., str], dataset: str | None = None, seed: 
         if dataset is not None:
             shutil.rmtree(checkpoint_folder(stage, dataset, seed), ignore_errors=True)
     except Exception as error:
+        if ran_out_of_memory(error):
+            raise SystemExit(f"{name}: {memory_message(settings, stage, dataset)}") from None
         if type(error).__module__.partition(".")[0] != "defuse":
             raise
         raise SystemExit(f"{name}: {error}") from None

@@ -6,14 +6,14 @@ from threadpoolctl import threadpool_limits
 from defuse.distillation import fit_regions, sample_regions
 from defuse.params import Settings
 from defuse.randomness import integer_seed, numpy_generator
-from defuse.storage import load_arrays, save_arrays, write_json
+from defuse.storage import load_rows, save_arrays, write_json
 from experiments.cell import cell_command, cell_folder
 
 
 def distill(settings: Settings, dataset: str, seed: int) -> str:
     chosen, stage = settings.distill[dataset], "distill"
     threadpool_limits(settings.compute.threads)
-    mistakes = load_arrays(cell_folder("identify", dataset, seed) / "mistakes.npz")
+    mistakes = load_rows(cell_folder("identify", dataset, seed) / "mistakes.npz", "codes", "reconstruction_failure")
     used = ~mistakes["reconstruction_failure"] | chosen.include_reconstruction_failures
     codes = mistakes["codes"][used]
     regions = fit_regions(codes, chosen, integer_seed(seed, stage, dataset, "mixture"))

@@ -6,7 +6,8 @@ from tqdm import tqdm
 
 from defuse.notebooks import run_notebook
 from defuse.params import Settings
-from defuse.results import provenance
+from defuse.results import provenance, result_path
+from defuse.storage import read_table
 from experiments.cell import RESULTS, dataset_command
 
 
@@ -19,7 +20,8 @@ def draw(settings: Settings, dataset: str) -> str:
         figure = folder / "figures" / f"{slug}_{source.stem}.png"
         parameters = {"tables": tables.as_posix(), "figure_file": figure.as_posix()}
         run_notebook(source, folder / "notebooks" / f"{slug}_{source.stem}.ipynb", parameters)
-    return f"{len(sources)} figures in {folder / 'figures'}"
+    verdicts = read_table(result_path(tables, "regions.csv"), "verdict").verdict
+    return f"{len(sources)} figures in {folder / 'figures'}; {(verdicts == 'accepted').sum()} accepted regions"
 
 
 if __name__ == "__main__":

@@ -7,18 +7,18 @@ from defuse.correction import accuracies, choose_arm, classified_right, draw_bat
 from defuse.oracles import ABSTAIN
 from defuse.params import Settings
 from defuse.randomness import torch_generator
-from defuse.storage import load_arrays, write_json, write_table
+from defuse.storage import load_rows, write_json, write_table
 from defuse.vae import decode
 from experiments.cell import cell_command, cell_folder
 from experiments.region_data import evaluation_data
-from experiments.trained import load_trained
+from experiments.trained import load_codes, load_trained
 
 
 def baseline(settings: Settings, dataset: str, seed: int) -> str:
     chosen, stage = settings.finetune_baseline[dataset], "finetune_baseline"
     machine, classifier, vae = load_trained(settings, dataset, seed)
-    mistakes = load_arrays(cell_folder("identify", dataset, seed) / "mistakes.npz", "codes", "prediction")
-    votes = load_arrays(cell_folder("annotate", dataset, seed) / "votes.npz", "drawn", "majority")
+    mistakes = load_codes(cell_folder("identify", dataset, seed) / "mistakes.npz", vae, "codes", "prediction")
+    votes = load_rows(cell_folder("annotate", dataset, seed) / "votes.npz", "drawn", "majority")
     named = votes["majority"]
     is_mistake = (named != ABSTAIN) & (named != mistakes["prediction"][votes["drawn"]])
     images = decode(vae, torch.from_numpy(mistakes["codes"][votes["drawn"]][is_mistake]))

@@ -41,6 +41,10 @@ def novelty(settings: Settings, dataset: str, seed: int) -> str:
     )  # fmt: skip
     counts = {"misclassified_training_images": len(labels), "samples": len(picked)}
     write_json(folder / "metrics.json", {**counts, **shares})
+    if len(picked) == 0:
+        return f"{len(numbers)} accepted regions: no failing sample to compare"
+    if len(labels) == 0:
+        return f"{len(picked)} failing samples, and no misclassified training image to compare them with"
     return f"{shares['unlike_neighbour']:.0%} of {len(picked)} samples fail unlike their nearest training mistake"
 
 

@@ -7,21 +7,25 @@ from defuse.annotation import ACCEPTED
 from defuse.correction import label_regions
 from defuse.data import load_split
 from defuse.networks import VAE
-from defuse.storage import load_arrays, read_table
+from defuse.storage import StorageError, read_table
 from defuse.vae import decode
 from experiments.cell import cell_folder, data_file
+from experiments.trained import load_codes
 
 
 def accepted_regions(dataset: str, seed: int) -> np.ndarray:
     """Numbers of the accepted regions, int64 (A,)."""
-    table = read_table(cell_folder("annotate", dataset, seed) / "regions.csv")
-    return table.region[table.verdict == ACCEPTED].to_numpy()
+    table = read_table(cell_folder("annotate", dataset, seed) / "regions.csv", "region", "verdict")
+    return table.region[table.verdict == ACCEPTED].to_numpy(np.int64)  # of an empty column pandas makes objects
 
 
 def decoded_regions(dataset: str, seed: int, vae: VAE, purpose: str) -> tuple[Tensor, Tensor]:
     """Images float32 (N, C, 32, 32) and annotators' labels int64 (N,) of one kind of draw, region by region."""
-    table = read_table(cell_folder("annotate", dataset, seed) / "regions.csv")
-    codes = load_arrays(cell_folder("distill", dataset, seed) / "samples.npz", purpose)[purpose]
+    file = cell_folder("annotate", dataset, seed) / "regions.csv"
+    table = read_table(file, "region", "label")
+    codes = load_codes(cell_folder("distill", dataset, seed) / "samples.npz", vae, purpose)[purpose]
+    if len(table) != len(codes):
+        raise StorageError(f"{file}: {len(table)} regions; samples.npz of the stage distill holds {len(codes)}")
     codes, labels = label_regions(codes, table.label.to_numpy(), accepted_regions(dataset, seed))
     return decode(vae, codes), labels
 

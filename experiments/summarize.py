@@ -22,6 +22,7 @@ from defuse.summary import (
 )
 from defuse.training import set_up_machine
 from experiments.cell import ARTIFACTS, RESULTS, cell_folder, data_file, dataset_command
+from experiments.trained import load_codes
 
 STAGES = ("train_classifier", "train_vae", "identify", "ablate_noise", "distill", "annotate", "correct",
           "finetune_baseline", "novelty")  # fmt: skip
@@ -66,9 +67,9 @@ def summarize(settings: Settings, dataset: str) -> str:
 
     first = seeds[0]
     vae = load_network(cell_folder("train_vae", dataset, first) / "vae.safetensors", VAE)
-    mistakes = load_arrays(cell_folder("identify", dataset, first) / "mistakes.npz")
-    votes = load_arrays(cell_folder("annotate", dataset, first) / "votes.npz")
-    shown = load_arrays(cell_folder("distill", dataset, first) / "samples.npz", "shown")["shown"]
+    mistakes = load_codes(cell_folder("identify", dataset, first) / "mistakes.npz", vae)
+    votes = load_arrays(cell_folder("annotate", dataset, first) / "votes.npz", "drawn", "cause", "shown_predictions")
+    shown = load_codes(cell_folder("distill", dataset, first) / "samples.npz", vae, "shown")["shown"]
     regions = read_table(cell_folder("annotate", dataset, first) / "regions.csv")
     split = "test" if settings.identify[dataset].seed_source == "test" else "train"
     images, labels = load_split(data_file(dataset), "train")
@@ -82,7 +83,9 @@ def summarize(settings: Settings, dataset: str) -> str:
     }  # fmt: skip
     for name, arrays in figures.items():
         save_arrays(result_path(tables, f"{name}.npz"), **arrays)
-    return f"{len(gathered) + 3} tables and {len(figures)} figures' data of {len(seeds)} seed(s) in {tables}"
+    accepted = int((gathered["regions"].verdict == "accepted").sum())
+    return (f"{len(gathered) + 3} tables and {len(figures)} figures' data of {len(seeds)} seed(s) in {tables}; "
+            f"{accepted} accepted regions")  # fmt: skip
 
 
 if __name__ == "__main__":

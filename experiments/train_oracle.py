@@ -51,7 +51,7 @@ def train(settings: Settings, dataset: str) -> str:
     write_json(folder / "metrics.json", {
         "lowest_test_accuracy": table.test_accuracy.min(), "mean_test_accuracy": table.test_accuracy.mean(),
         "majority_test_recognised": kept.mean(),
-        "majority_test_accuracy": (together == data["test"][1].numpy())[kept].mean(),
+        "majority_test_accuracy": (together == data["test"][1].numpy())[kept].mean() if kept.any() else np.nan,
         "blends_rejected_by_majority": (majority(np.stack(blend_votes, axis=1)) == ABSTAIN).mean(),
     })  # fmt: skip
     return f"test accuracy {table.test_accuracy.min():.2%} to {table.test_accuracy.max():.2%}"

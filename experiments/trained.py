@@ -1,26 +1,46 @@
 """The trained networks of a cell, on the machine's device: what every stage after training reads."""
 
+from pathlib import Path
+
+import numpy as np
 from torch import nn
 
+from defuse.data import CLASSES
 from defuse.networks import VAE, build_classifier, load_network
 from defuse.params import Settings
-from defuse.storage import read_table
+from defuse.storage import StorageError, load_arrays, load_rows, read_table
 from defuse.training import Machine, set_up_machine, to_machine
-from experiments.cell import ARTIFACTS, cell_folder
+from experiments.cell import ARTIFACTS, cell_folder, data_file
 
 
 def load_trained(settings: Settings, dataset: str, seed: int) -> tuple[Machine, nn.Module, VAE]:
     """Set up the machine; load the classifier to debug and the VAE."""
     machine = set_up_machine(settings.compute)
     weights = cell_folder("train_classifier", dataset, seed) / "classifier.safetensors"
-    classifier = load_network(weights, build_classifier)
-    vae = load_network(cell_folder("train_vae", dataset, seed) / "vae.safetensors", VAE)
+    channels = load_arrays(data_file(dataset), "x_test")["x_test"].shape[-1]
+    classifier = load_network(weights, build_classifier, channels=channels, classes=CLASSES[dataset])
+    vae = load_network(cell_folder("train_vae", dataset, seed) / "vae.safetensors", VAE, channels=channels)
     return machine, to_machine(classifier, machine), to_machine(vae, machine)
 
 
 def load_oracles(dataset: str, machine: Machine) -> tuple[list[nn.Module], list[float]]:
     """The oracles and the confidence below which each says "not recognisable"."""
     folder = ARTIFACTS / "train_oracle" / dataset
-    table = read_table(folder / "oracles.csv")
+    table = read_table(folder / "oracles.csv", "oracle", "threshold")
     paths = [folder / f"oracle_{index}.safetensors" for index in table.oracle]
-    return [to_machine(load_network(path, build_classifier), machine) for path in paths], list(table.threshold)
+    oracles = [load_network(path, build_classifier, classes=CLASSES[dataset]) for path in paths]
+    return [to_machine(oracle, machine) for oracle in oracles], list(table.threshold)
+
+
+def load_codes(path: Path, vae: VAE, *names: str) -> dict[str, np.ndarray]:
+    """Named arrays whose rows belong together; those of two or more dimensions are codes for `vae`.
+
+    Raises:
+        StorageError: as `load_rows`, or codes that are not float32 (..., latent_dim).
+    """
+    arrays = load_rows(path, *names)
+    for name, array in arrays.items():
+        if array.ndim > 1 and (array.dtype != np.float32 or array.shape[-1] != vae.latent_dim):
+            allowed = f"float32 (..., {vae.latent_dim}), the VAE's latent_dim"
+            raise StorageError(f"{path}: {name} is {array.dtype} {array.shape}; allowed: {allowed}")
+    return arrays
