@@ -144,14 +144,17 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
-        StorageError: the file is missing or no JSON.
+        StorageError: the file is missing or no JSON object.
     """
     try:
-        return json.loads(path.read_text())
+        content = json.loads(path.read_text())
     except FileNotFoundError:
         raise StorageError(f"{path}: no such file") from None
     except ValueError as error:
         raise StorageError(f"{path}: no readable JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise StorageError(f"{path}: no readable JSON (it holds {content!r:.40}; allowed: an object with keys)")
+    return content
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:

@@ -34,11 +34,15 @@ def check_cells(folders: list[Path], seeds: list[int]) -> None:
         raise SummaryError("cells differ from params.yaml's seeds: " + "; ".join(problems))
 
 
-def gather_table(folder: Path, seeds: list[int], file: str) -> pd.DataFrame:
-    """One table of all seeds, with the seed as first column."""
+def gather_table(folder: Path, seeds: list[int], file: str, *columns: str) -> pd.DataFrame:
+    """One table of all seeds, with the seed as first column.
+
+    Raises:
+        StorageError: a seed's table is missing, damaged, or lacks one of `columns`.
+    """
     parts = []
     for seed in seeds:
-        table = read_table(folder / str(seed) / file)
+        table = read_table(folder / str(seed) / file, *columns)
         table.insert(0, "seed", seed)
         parts.append(table)
     return pd.concat(parts, ignore_index=True)

@@ -26,13 +26,16 @@ from experiments.trained import load_codes
 
 STAGES = ("train_classifier", "train_vae", "identify", "ablate_noise", "distill", "annotate", "correct",
           "finetune_baseline", "novelty")  # fmt: skip
+ACCURACIES = ("test_accuracy", "region_test_accuracy")
+# Stage, file, and the columns that are used here.
 TABLES = {
     "classifier_curve": ("train_classifier", "curve.csv"), "vae_curve": ("train_vae", "curve.csv"),
     "kl_per_dimension": ("train_vae", "kl_per_dimension.csv"), "class_pairs": ("identify", "class_pairs.csv"),
-    "noise": ("ablate_noise", "noise.csv"), "regions": ("annotate", "regions.csv"),
-    "acceptance": ("annotate", "acceptance.csv"), "causes": ("annotate", "causes.csv"),
-    "lambda_sweep": ("correct", "sweep.csv"), "corrected_regions": ("correct", "regions.csv"),
-    "baseline": ("finetune_baseline", "baseline.csv"),
+    "noise": ("ablate_noise", "noise.csv", "noise"), "causes": ("annotate", "causes.csv", "cause"),
+    "regions": ("annotate", "regions.csv", "region", "verdict", "failure_rate", "share_of_mistakes"),
+    "acceptance": ("annotate", "acceptance.csv"), "corrected_regions": ("correct", "regions.csv"),
+    "lambda_sweep": ("correct", "sweep.csv", "arm", "chosen", *ACCURACIES),
+    "baseline": ("finetune_baseline", "baseline.csv", "chosen", *ACCURACIES),
 }  # fmt: skip
 HEADLINES = ("train_classifier.test_accuracy", "identify.reconstruction_accuracy_of_correct", "identify.mistakes",
              "distill.regions", "annotate.accepted_regions", "outcome.test_before", "outcome.test_after_correction",
@@ -49,7 +52,7 @@ def summarize(settings: Settings, dataset: str) -> str:
     shutil.rmtree(tables, ignore_errors=True)
     write_json(tables / "provenance.json", read_json(data_file(dataset).with_name("provenance.json")))
 
-    gathered = {name: gather_table(folders[part], seeds, file) for name, (part, file) in TABLES.items()}
+    gathered = {name: gather_table(folders[part], seeds, *rest) for name, (part, *rest) in TABLES.items()}
     measures = pd.concat([
         gather_measures(list(folders.values()), seeds),
         outcome_measures(gathered["lambda_sweep"], gathered["baseline"]),
@@ -67,7 +70,8 @@ def summarize(settings: Settings, dataset: str) -> str:
 
     first = seeds[0]
     vae = load_network(cell_folder("train_vae", dataset, first) / "vae.safetensors", VAE)
-    mistakes = load_codes(cell_folder("identify", dataset, first) / "mistakes.npz", vae)
+    mistakes = load_codes(cell_folder("identify", dataset, first) / "mistakes.npz", vae, "seed_index", "label",
+                          "prediction", "codes", "reconstruction_failure")  # fmt: skip
     votes = load_arrays(cell_folder("annotate", dataset, first) / "votes.npz", "drawn", "cause", "shown_predictions")
     shown = load_codes(cell_folder("distill", dataset, first) / "samples.npz", vae, "shown")["shown"]
     regions = read_table(cell_folder("annotate", dataset, first) / "regions.csv")

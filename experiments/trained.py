@@ -13,11 +13,16 @@ from defuse.training import Machine, set_up_machine, to_machine
 from experiments.cell import ARTIFACTS, cell_folder, data_file
 
 
+def image_channels(dataset: str) -> int:
+    """Channels of the prepared images, which every network must take: one with more would broadcast."""
+    return load_arrays(data_file(dataset), "x_test")["x_test"].shape[-1]
+
+
 def load_trained(settings: Settings, dataset: str, seed: int) -> tuple[Machine, nn.Module, VAE]:
     """Set up the machine; load the classifier to debug and the VAE."""
     machine = set_up_machine(settings.compute)
     weights = cell_folder("train_classifier", dataset, seed) / "classifier.safetensors"
-    channels = load_arrays(data_file(dataset), "x_test")["x_test"].shape[-1]
+    channels = image_channels(dataset)
     classifier = load_network(weights, build_classifier, channels=channels, classes=CLASSES[dataset])
     vae = load_network(cell_folder("train_vae", dataset, seed) / "vae.safetensors", VAE, channels=channels)
     return machine, to_machine(classifier, machine), to_machine(vae, machine)
@@ -28,7 +33,8 @@ def load_oracles(dataset: str, machine: Machine) -> tuple[list[nn.Module], list[
     folder = ARTIFACTS / "train_oracle" / dataset
     table = read_table(folder / "oracles.csv", "oracle", "threshold")
     paths = [folder / f"oracle_{index}.safetensors" for index in table.oracle]
-    oracles = [load_network(path, build_classifier, classes=CLASSES[dataset]) for path in paths]
+    expected = {"channels": image_channels(dataset), "classes": CLASSES[dataset]}
+    oracles = [load_network(path, build_classifier, **expected) for path in paths]
     return [to_machine(oracle, machine) for oracle in oracles], list(table.threshold)
 
 

@@ -1,0 +1,84 @@
+"""A whole cell of the digits in seconds: 48 random images, the smallest networks, one epoch, two regions."""
+
+import copy
+import importlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from defuse.networks import build_classifier, load_network, save_network
+from defuse.storage import load_arrays, save_arrays, write_json
+from experiments.cell import run
+
+CNN = {"architecture": "small_cnn", "width": 2, "stem": None}
+DATA = Path("artifacts/prepare/digits/data.npz")
+CLASSIFIER = Path("artifacts/train_classifier/digits/0/classifier.safetensors")
+# Stages in their order: the function that does the work, and whether it runs for a seed.
+STAGES = {
+    "train_classifier": ("train", True), "train_vae": ("train", True), "train_oracle": ("train", False),
+    "identify": ("identify", True), "ablate_noise": ("ablate", True), "distill": ("distill", True),
+    "annotate": ("annotate", True), "correct": ("sweep", True), "finetune_baseline": ("baseline", True),
+    "novelty": ("novelty", True), "summarize": ("summarize", False),
+}  # fmt: skip
+TRAINING = ("train_classifier", "train_vae", "train_oracle")
+SMALL = {
+    "train_classifier": {"network": CNN, "epochs": 1, "batch_size": 8},
+    "train_vae": {"latent_dim": 2, "width": 4, "epochs": 1, "batch_size": 8},
+    "train_oracle": {"networks": [CNN] * 3, "epochs": 1, "batch_size": 8, "originals_recognised": 0.99},
+    "identify": {"draws": 4, "keep": 4, "max_seed_images": None},
+    "distill": {"components": 3, "fit_codes": 40, "shown_samples": 3, "correction_samples": 4, "validation_samples": 4,
+                "test_samples": 5, "include_reconstruction_failures": True},
+    # Every region is accepted.
+    "annotate": {"annotated_mistakes": 10, "minimum_agreement": 0.0, "maximum_abstention": 1.0,
+                 "minimum_failures": 0.0, "slip_rate": 0.5},
+    "correct": {"lambdas": [0, 1], "steps": 2, "batch_size": 4}, "finetune_baseline": {"steps": 2, "batch_size": 4},
+    "ablate_noise": {"seed_images": 6, "draws": 2}, "summarize": {"bootstrap_resamples": 100, "tsne_codes": 10},
+}  # fmt: skip
+
+
+def small_params(shipped: dict[str, Any], **changes: dict[str, Any]) -> dict[str, Any]:
+    """The shipped parameters of the digits alone, made small; `changes` holds more, by stage."""
+    tree = copy.deepcopy({**shipped, "datasets": ["digits"], "seeds": [0]})
+    for stage, part in tree.items():
+        if isinstance(part, dict) and "digits" in part:
+            tree[stage] = {"digits": {**part["digits"], **SMALL.get(stage, {}), **changes.get(stage, {})}}
+    return tree
+
+
+def run_stage(stage: str) -> None:
+    """Run one stage of the cell in the current folder, as its command does."""
+    name, with_seed = STAGES[stage]
+    work = getattr(importlib.import_module(f"experiments.{stage}"), name)
+    run(stage, work, "digits", 0 if with_seed else None)
+
+
+def write_project(folder: Path, tree: dict[str, Any]) -> None:
+    """Parameters and prepared data in `folder`, which becomes the current one."""
+    os.chdir(folder)
+    Path("params.yaml").write_text(json.dumps(tree))
+    generator = np.random.default_rng(0)
+    arrays = {}
+    for split, count in (("train", 24), ("validation", 12), ("test", 12)):
+        arrays[f"x_{split}"] = generator.integers(0, 256, (count, 32, 32, 1), np.uint8)
+        arrays[f"y_{split}"] = np.arange(count) % 10
+    save_arrays(DATA, **arrays)
+    write_json(DATA.with_name("provenance.json"), {"slug": "digits", "title": "Tiny", "line": "tiny", "channels": 1})
+
+
+def relabel(label: int) -> None:
+    """Give every prepared image one label."""
+    arrays = load_arrays(DATA)
+    save_arrays(DATA, **{name: np.full_like(array, label) if name[0] == "y" else array
+                         for name, array in arrays.items()})  # fmt: skip
+
+
+def always_say(label: int) -> None:
+    """Make the classifier answer `label` to every image."""
+    classifier = load_network(CLASSIFIER, build_classifier)
+    with torch.no_grad():
+        classifier[-1][-1].bias[label] += 1000
+    save_network(CLASSIFIER, classifier, **CNN, channels=1, classes=10)
