@@ -81,11 +81,12 @@ def correct(
 
     def loss_of_step(tuned: nn.Module, step: int) -> Tensor:
         batch = training_batches[step]
-        data = [(training[0][batch], training[1][batch])]
-        if lambda_ > 0:
-            batch = region_batches[step]
-            data.append((regions[0][batch], regions[1][batch]))
-        return sum(weight * loss for weight, loss in zip((1.0, lambda_), cross_entropies(tuned, *data)))
+        data = (training[0][batch], training[1][batch])
+        if lambda_ == 0:
+            return cross_entropies(tuned, data)[0]
+        batch = region_batches[step]
+        training_loss, region_loss = cross_entropies(tuned, data, (regions[0][batch], regions[1][batch]))
+        return training_loss + lambda_ * region_loss
 
     return fine_tune(classifier, loss_of_step, len(training_batches), settings, machine, description)
 

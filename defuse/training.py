@@ -16,7 +16,7 @@ from tqdm import tqdm
 from defuse import params
 from defuse.augmentation import augment
 from defuse.checkpoints import Checkpoint, restore_checkpoint, save_checkpoint
-from defuse.networks import VAE
+from defuse.networks import VAE, Normalise
 
 # Images in one pass without gradients: the fastest of 64 to 1,024 on the CPU; large enough to fill a GPU.
 EVALUATION_BATCH = {"cpu": 256, "cuda": 4096}
@@ -54,7 +54,7 @@ def computes_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     # Releases of torch before this function are taken not to know: float32 is right everywhere.
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
@@ -87,7 +87,7 @@ def set_up_machine(settings: params.Compute) -> Machine:
 def to_machine(network: nn.Module, machine: Machine) -> nn.Module:
     """Move a network to the machine's device and layout; where asked, compile it (of a VAE, which has no way
     through, encoder and decoder)."""
-    network.to(machine.device, memory_format=machine.memory_format)
+    network.to(machine.device).to(memory_format=machine.memory_format)
     if machine.compiled:
         for part in [network.encoder, network.decoder] if isinstance(network, VAE) else [network]:
             part.compile()
@@ -96,10 +96,10 @@ def to_machine(network: nn.Module, machine: Machine) -> nn.Module:
 
 def make_optimizer(network: nn.Module, settings: params.Optimisation) -> torch.optim.Optimizer:
     """SGD with momentum, or Adam, over all of a network's weights."""
-    common = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
-    if settings.optimizer == "sgd":
-        return torch.optim.SGD(network.parameters(), momentum=settings.momentum, **common)
-    return torch.optim.Adam(network.parameters(), **common)
+    rate, decay = settings.learning_rate, settings.weight_decay
+    if settings.momentum is not None:  # it belongs to SGD
+        return torch.optim.SGD(network.parameters(), rate, settings.momentum, weight_decay=decay)
+    return torch.optim.Adam(network.parameters(), rate, weight_decay=decay)
 
 
 def make_schedule(
@@ -242,7 +242,7 @@ def run_epochs(
 
 
 def train_classifier(
-    classifier: nn.Module,
+    classifier: nn.Sequential,
     images: Tensor,
     labels: Tensor,
     validation: tuple[Tensor, Tensor],
@@ -277,7 +277,9 @@ def train_classifier(
     Raises:
         DivergedError: the loss is no finite number.
     """
-    classifier[0].fit(images)
+    normalise = classifier[0]
+    assert isinstance(normalise, Normalise)
+    normalise.fit(images)
     to_machine(classifier, machine)
     images, labels = images.to(machine.device), labels.to(machine.device)
 
@@ -293,9 +295,10 @@ def train_classifier(
             other[:blended] = targets[partners]
         with machine.autocast():
             logits = classifier(inputs).float()
-        losses = [functional.cross_entropy(logits, target, label_smoothing=label_smoothing)
-                  for target in ([targets, other] if blended else [targets])]
-        return sum(losses) / len(losses)
+        loss = functional.cross_entropy(logits, targets, label_smoothing=label_smoothing)
+        if blended:
+            loss = (loss + functional.cross_entropy(logits, other, label_smoothing=label_smoothing)) / 2
+        return loss
 
     def measure() -> dict[str, Any]:
         return {"validation_accuracy": accuracy(classifier, *validation)}

@@ -41,6 +41,7 @@ def reconstruction_loss(logits: Tensor, images: Tensor, likelihood: str, log_sca
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     similarity = structural_similarity_index_measure(reconstructed, images, reduction="none", data_range=1.0)
+    assert isinstance(similarity, Tensor)  # a tuple only where the full image is asked for
     return 1 - similarity
 
 
