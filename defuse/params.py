@@ -350,9 +350,10 @@ def load_params(path: Path) -> Settings:
 # What decides how much memory a stage takes; {} stands for the data set.
 MEMORY = {
     "train_classifier": ("train_classifier.{}.batch_size",), "train_vae": ("train_vae.{}.batch_size",),
-    "train_oracle": ("train_oracle.{}.batch_size",), "identify": ("identify.{}.batch_size", "identify.{}.keep"),
+    "train_oracle": ("train_oracle.{}.batch_size",),
+    "identify": ("identify.{}.batch_size", "identify.{}.draws", "identify.{}.keep"),
     "ablate_noise": ("ablate_noise.{}.draws", "ablate_noise.{}.seed_images"),
-    "distill": ("distill.{}.fit_codes", "distill.{}.components"),
+    "distill": ("distill.{}.fit_codes", "distill.{}.components", "distill.{}.correction_samples"),
     "annotate": ("distill.{}.test_samples", "annotate.{}.annotated_mistakes"),
     "correct": ("correct.{}.batch_size", "distill.{}.correction_samples"),
     "finetune_baseline": ("finetune_baseline.{}.batch_size", "annotate.{}.annotated_mistakes"),

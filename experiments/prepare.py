@@ -21,17 +21,20 @@ from experiments.cell import data_file, dataset_command
 
 def prepare(settings: Settings, dataset: str) -> str:
     chosen = settings.prepare[dataset]
-    mirror = os.environ.get("DEFUSE_DATA_DIR")
+    mirror, origin = os.environ.get("DEFUSE_DATA_DIR"), ""
     if dataset == "digits":
         source = read_digits(chosen.test_fraction, integer_seed(0, "prepare", dataset, "test"))
     elif mirror:
         path = Path(mirror) / f"{dataset}.npz"
         if not path.is_file():
             raise DataError(f"DEFUSE_DATA_DIR is set, but {path} does not exist; unset it to download instead")
-        source = read_mirror(path)
+        source, origin = read_mirror(path), f"{path}: "
     else:
         source = read_torchvision(dataset, Path("data"))
-    check_source(source, dataset)
+    try:
+        check_source(source, dataset)
+    except DataError as error:
+        raise DataError(f"{origin}{error}") from error
     seed = integer_seed(0, "prepare", dataset, "validation")
     arrays = prepare_arrays(source, split_validation(source, chosen.validation_fraction, seed))
     provenance = provenance_of(source, dataset)

@@ -1,0 +1,230 @@
+"""Runs at the edges: no mistake, nothing but mistakes, too few codes, silent annotators, no memory left."""
+
+import logging
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tiny_cell import DATA, STAGES, TRAINING, always_say, relabel, run_stage, small_params, write_project
+
+from defuse import params, plots
+from defuse.annotation import judge_region
+from defuse.distillation import DistillationError, fit_regions, sample_regions
+from defuse.identification import SearchError, Seeds, classes_and_gaps, perturb
+from experiments.figures import draw
+
+ROOT = Path(__file__).resolve().parent.parent
+SEARCH = [stage for stage in STAGES if stage not in TRAINING]
+FIGURES = (plots.identified_mistakes, plots.regions, plots.lambda_sweep, plots.tsne, plots.causes, plots.acceptance,
+           plots.noise, plots.novelty)  # fmt: skip
+
+
+@pytest.fixture
+def project(shipped_tree, tmp_path, monkeypatch):
+    """Function that makes a tiny project with changed parameters and runs the stages that train."""
+
+    def make(stages=TRAINING, **changes):
+        monkeypatch.chdir(tmp_path)
+        write_project(tmp_path, small_params(shipped_tree, **changes))
+        for stage in stages:
+            run_stage(stage)
+
+    return make
+
+
+@pytest.fixture
+def closing(caplog):
+    """Function that runs a stage without any warning and returns its closing line, without the time."""
+
+    def run(stage):
+        caplog.set_level(logging.INFO)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            run_stage(stage)
+        return caplog.messages[-1].partition(": ")[2].rpartition(" (")[0]
+
+    return run
+
+
+def drawn_figures(folder):
+    """Every figure of the notebooks, drawn; the words on each."""
+    words = {}
+    for draw_figure in FIGURES:
+        figure = draw_figure(Path("results/digits/tables"))
+        words[draw_figure.__name__] = [text.get_text() for text in figure.texts]
+        plots.save(figure, folder / f"{draw_figure.__name__}.png")
+    return words
+
+
+NOTHING = {
+    "distill": "0 regions from 0 codes (converged after 0 iterations)",
+    "correct": "0 accepted regions: no lambda could be chosen",
+    "finetune_baseline": "0 annotated mistakes: no learning rate could be chosen",
+    "novelty": "0 accepted regions: no failing sample to compare",
+    "summarize": "14 tables and 4 figures' data of 1 seed(s) in results/digits/tables; 0 accepted regions",
+}
+
+
+@pytest.mark.parametrize(("says", "lines"), [
+    (3, {"identify": "0 mistakes from 24 seed images; 100.0% of correct images right reconstructed",
+         "ablate_noise": "wrong draws from 0.0% to 0.0% over 8 noises",
+         "annotate": "0 of 0 regions accepted; of 0 mistakes 0 are the classifier's, in 0 the label changed"}),
+    (5, {"identify": "96 mistakes from 24 seed images; 0.0% of correct images right reconstructed",
+         "ablate_noise": "no training image is right both raw and reconstructed: there is nothing to perturb",
+         "annotate": "0 of 0 regions accepted; of 10 mistakes 0 are the classifier's, in 0 the label changed"}),
+])  # fmt: skip
+def test_no_mistake_and_nothing_but_mistakes_end_well_and_say_so(project, closing, tmp_path, monkeypatch, says, lines):
+    # Without mistakes of the VAE the second case has no code to cluster either.
+    project(distill={"include_reconstruction_failures": False}, annotate={"slip_rate": 0.0})
+    relabel(3)
+    always_say(says)
+    assert {stage: closing(stage) for stage in SEARCH} == {**NOTHING, **lines}
+    words = drawn_figures(tmp_path)
+    assert "No component of the mixture is heavy enough to be a region." in words["regions"]
+    assert "No region was accepted, so there is nothing to correct." in words["lambda_sweep"]
+    assert ("The search found no mistake." in words["identified_mistakes"]) == (says == 3)
+    monkeypatch.setattr("experiments.figures.run_notebook", lambda *_: None)
+    assert draw(params.load_params(Path("params.yaml")), "digits").endswith("; 0 accepted regions")
+
+
+def test_a_classifier_that_makes_only_mistakes_can_have_regions_and_goes_through(project, closing, tmp_path):
+    project()
+    relabel(3)
+    always_say(5)
+    lines = {stage: closing(stage) for stage in SEARCH}
+    assert lines["distill"].startswith("2 regions from 96 codes") and lines["annotate"].startswith("2 of 2 regions")
+    assert lines["correct"].startswith("lambda 0: region test 0.0% -> 0.0%, test 0.00% -> 0.00%")
+    assert lines["summarize"].endswith("; 2 accepted regions")
+    drawn_figures(tmp_path)
+
+
+def test_accepted_regions_without_misclassified_training_images_say_so(project, closing):
+    project()
+    for stage in SEARCH[: SEARCH.index("novelty")]:
+        run_stage(stage)
+    always_say(3)
+    relabel(3)
+    assert closing("novelty").endswith("and no misclassified training image to compare them with")
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3])
+def test_fewer_codes_than_components_go_through_the_stages(project, closing, count):
+    project()
+    run_stage("identify")
+    file = Path("artifacts/identify/digits/0/mistakes.npz")
+    with np.load(file) as held:
+        arrays = {name: array[:count] for name, array in dict(held).items()}
+    np.savez(file, **arrays)
+    lines = {stage: closing(stage) for stage in ("distill", "annotate", "correct", "finetune_baseline", "novelty")}
+    assert f"regions from {count} codes" in lines["distill"]
+    if count < 2:
+        assert lines["correct"] == "0 accepted regions: no lambda could be chosen"
+
+
+@pytest.mark.parametrize(("changes", "verdict"), [
+    ({"annotate": {"minimum_agreement": 1.0, "maximum_abstention": 1.0, "slip_rate": 1.0}}, "no agreement"),
+    ({"annotate": {"maximum_abstention": 0.0}, "train_oracle": {"originals_recognised": 1e-9}}, "not recognisable"),
+])  # fmt: skip
+def test_annotators_who_never_agree_or_never_answer_accept_nothing(project, closing, changes, verdict):
+    project(**changes)
+    if verdict == "no agreement":  # each oracle sure of its own class, so that nothing is declined
+        table = Path("artifacts/train_oracle/digits/oracles.csv")
+        write = pd.read_csv(table).assign(threshold=0.0)
+        write.to_csv(table, index=False)
+    run_stage("identify")
+    run_stage("distill")
+    assert closing("annotate").startswith("0 of ")
+    assert set(pd.read_csv("artifacts/annotate/digits/0/regions.csv").verdict) == {verdict}
+    assert closing("correct") == "0 accepted regions: no lambda could be chosen"
+
+
+def test_votes_that_are_all_different_are_no_agreement():
+    settings = params.Annotate(minimum_agreement=0.6, strictness=[0.6], maximum_abstention=0.5, minimum_failures=0.5,
+                               slip_rate=0.0, annotated_mistakes=1)  # fmt: skip
+    judged = judge_region(np.arange(50).reshape(10, 5), np.full(10, 99), 0.6, settings)
+    assert (judged.verdict, judged.agreement) == ("no agreement", 0.02)
+
+
+def test_one_class_has_no_next_one_to_lead():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        classes, gaps = classes_and_gaps(torch.zeros(3, 1))
+    assert classes.tolist() == [0, 0, 0] and np.isnan(gaps).all()  # NaN: doubtful, so looked at in float32
+
+
+def test_one_latent_dimension_has_its_figure(project, closing):
+    project(train_vae={"latent_dim": 1})
+    assert [closing(stage) for stage in SEARCH][-1].startswith("14 tables")
+
+
+def distill_settings(**changes):
+    return params.Distill(**{
+        "include_reconstruction_failures": False, "fit_codes": 200, "components": 12, "concentration_prior": None,
+        "max_iterations": 50, "minimum_weight": 0.02, "tau": 1.0, "shown_samples": 1, "correction_samples": 1,
+        "validation_samples": 1, "test_samples": 1, **changes,
+    })  # fmt: skip
+
+
+@pytest.mark.parametrize(("codes", "settings", "message"), [
+    (np.outer(np.arange(100), np.ones(4)) * 1e5, {}, "no mixture can be fitted to 100 codes from 0 to 9.9e+06"),
+    (np.eye(4), {"tau": 1e300}, "tau is 1e+300 and draws codes beyond float32; allowed: a lower one"),
+])  # fmt: skip
+def test_codes_that_cannot_be_clustered_or_sampled_are_said(codes, settings, message):
+    chosen = distill_settings(**settings)
+    with warnings.catch_warnings(), pytest.raises(DistillationError) as caught:
+        warnings.simplefilter("error")
+        regions = fit_regions(codes.astype(np.float32), chosen, 0)
+        sample_regions(regions, 5, chosen.tau, np.random.default_rng(0))
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("scale", [1e30, 1e300])
+def test_noise_beyond_float32_is_said(scale):
+    noise = params.Noise(distribution="normal", concentration=None, centred=None, scale=scale)
+    one = np.zeros(1, np.int64)
+    seeds = Seeds(one, one, np.zeros((1, 2), np.float32), np.ones((1, 2), np.float32), one, one)
+    with warnings.catch_warnings(), pytest.raises(SearchError) as caught:
+        warnings.simplefilter("error")
+        perturb(seeds, noise, 50, np.zeros(2, np.uint64))
+    assert str(caught.value) == f"scale of the noise is {scale:g} and leads beyond float32; allowed: a lower one"
+
+
+# Memory
+
+
+HUGE = 10**15
+
+
+@pytest.mark.parametrize(("stage", "key", "others"), [
+    ("identify", "identify.draws", "identify.digits.batch_size (now auto) or"),
+    ("ablate_noise", "ablate_noise.draws", "or ablate_noise.digits.seed_images (now 6)"),
+    ("distill", "distill.correction_samples", "distill.digits.fit_codes (now 40) or distill.digits.components (now 3) or"),
+    ("correct", "correct.batch_size", "or distill.digits.correction_samples (now 4)"),
+    ("finetune_baseline", "finetune_baseline.batch_size", "or annotate.digits.annotated_mistakes (now 10)"),
+])  # fmt: skip
+def test_a_batch_too_large_for_any_memory_names_the_parameter(project, shipped_tree, tmp_path, stage, key, others):
+    before = list(STAGES)[: list(STAGES).index(stage)]
+    project(stages=before)
+    holder, name = key.split(".")
+    write = small_params(shipped_tree, **{holder: {name: HUGE}})
+    (tmp_path / "params.yaml").write_text(str(write).replace("None", "null"))
+    with pytest.raises(SystemExit) as caught:
+        run_stage(stage)
+    said = str(caught.value)
+    assert said.startswith(f"{stage} digits seed 0: out of memory; lower ") and said.endswith("or run fewer stages at once")
+    assert f"{holder}.digits.{name} (now {HUGE})" in said and others in said
+
+
+OUT_OF_MEMORY = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 15.9 GiB"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:114] data. DefaultCPUAllocator: not enough memory: you tried to alloc"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    MemoryError("Unable to allocate 7.11 PiB for an array with shape (1000000000000000,) and data type float64"),
+]
