@@ -55,13 +55,20 @@ def to_side(images: np.ndarray) -> np.ndarray:
 
 
 def read_digits(test_fraction: float, random_state: int) -> Source:
-    """scikit-learn's 1,797 digits of 8x8 pixels, split here into training and test images."""
+    """scikit-learn's 1,797 digits of 8x8 pixels, split here into training and test images.
+
+    Raises:
+        DataError: `test_fraction` leaves fewer test images than there are classes.
+    """
     digits = load_digits()
     images = np.round(digits.images * (255 / 16)).astype(np.uint8)[..., None]
-    x_train, x_test, y_train, y_test = train_test_split(
-        images, digits.target.astype(np.int64), test_size=test_fraction, stratify=digits.target,
-        random_state=random_state,
-    )  # fmt: skip
+    try:
+        x_train, x_test, y_train, y_test = train_test_split(
+            images, digits.target.astype(np.int64), test_size=test_fraction, stratify=digits.target,
+            random_state=random_state,
+        )  # fmt: skip
+    except ValueError as error:
+        raise DataError(f"digits cannot be split with test_fraction {test_fraction}: {error}") from error
     return Source(x_train, y_train, x_test, y_test, None, {"source": "scikit-learn"})
 
 

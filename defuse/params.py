@@ -14,12 +14,12 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 LearningRate = Annotated[float, Field(gt=0, le=1e38)]  # torch fails where float32 ends
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, lt=2**63)]  # torch and NumPy count in 64 bits
 
 
 def auto_or_count(value: Any) -> Any:
     """`auto` or a whole number from 1; a union of types would report one bad value twice."""
-    if value == "auto" or (type(value) is int and value >= 1):
+    if value == "auto" or (type(value) is int and 1 <= value < 2**63):
         return value
     raise ValueError("Input should be 'auto' or a whole number of at least 1")
 
@@ -45,7 +45,7 @@ class Params(BaseModel):
 
 class Compute(Params):
     device: Literal["auto", "cpu", "cuda"]
-    threads: Count
+    threads: Annotated[int, Field(ge=1, le=1024)]
     deterministic: bool
     precision: Literal["auto", "float32", "bfloat16"]
     memory_format: Literal["auto", "channels_last", "contiguous"]
@@ -244,7 +244,7 @@ class Settings(Params):
     """All of `params.yaml`."""
 
     datasets: tuple[DatasetName, ...] = Field(strict=False, min_length=1)
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(strict=False, min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0, lt=2**63)], ...] = Field(strict=False, min_length=1)
     compute: Compute
     prepare: dict[DatasetName, Prepare]
     train_classifier: dict[DatasetName, TrainClassifier]
@@ -338,6 +338,8 @@ def load_params(path: Path) -> Settings:
         raise ParamsError(f"{path}: no such file") from None
     except YAMLError as error:
         raise ParamsError(f"{path}: not readable as YAML: {error}") from None
+    except OSError as error:
+        raise ParamsError(f"{path}: not readable: {error.strerror}") from None
     try:
         return Settings.model_validate(content)
     except ValidationError as error:
