@@ -30,6 +30,7 @@ PHRASES = {
     "dict_type": "Input should be a mapping of keys to values",
     "model_type": "Input should be a mapping of keys to values",
     "bool_type": "Input should be true or false",
+    "less_than_equal": "Input should be less than or equal to {le:.12g}",
 }  # fmt: skip
 
 
