@@ -348,30 +348,3 @@ def load_params(path: Path) -> Settings:
         problems = [item for item in error.errors()
                     if item["type"] != "too_short" or len(item["input"]) < item["ctx"]["min_length"]]  # fmt: skip
         raise ParamsError("\n".join(describe(item, path) for item in problems)) from None
-
-
-# What decides how much memory a stage takes; {} stands for the data set.
-MEMORY = {
-    "train_classifier": ("train_classifier.{}.batch_size",), "train_vae": ("train_vae.{}.batch_size",),
-    "train_oracle": ("train_oracle.{}.batch_size",),
-    "identify": ("identify.{}.batch_size", "identify.{}.draws", "identify.{}.keep"),
-    "ablate_noise": ("ablate_noise.{}.draws", "ablate_noise.{}.seed_images"),
-    "distill": ("distill.{}.fit_codes", "distill.{}.components", "distill.{}.correction_samples"),
-    "annotate": ("distill.{}.test_samples", "annotate.{}.annotated_mistakes"),
-    "correct": ("correct.{}.batch_size", "distill.{}.correction_samples"),
-    "finetune_baseline": ("finetune_baseline.{}.batch_size", "annotate.{}.annotated_mistakes"),
-    "novelty": ("novelty.{}.samples", "distill.{}.test_samples"), "summarize": ("summarize.{}.tsne_codes",),
-}  # fmt: skip
-
-
-def memory_message(settings: Settings, stage: str, dataset: str | None) -> str:
-    """What to lower in `params.yaml`, and its value now, after `stage` ran out of memory."""
-    held = []
-    for key in (name.format(dataset) for name in MEMORY.get(stage, ())):
-        value: Any = settings
-        for part in key.split("."):
-            value = value[part] if isinstance(value, dict) else getattr(value, part)
-        held.append(f"{key} (now {value})")
-    if not held:
-        return "out of memory; no parameter lowers what this stage takes"
-    return f"out of memory; lower {' or '.join(held)} in params.yaml, or run fewer stages at once"

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import typer
 
-from defuse.params import ParamsError, Settings, load_params, memory_message
+from defuse.memory import memory_message, ran_out_of_memory
+from defuse.params import ParamsError, Settings, load_params
 
 ARTIFACTS = Path("artifacts")
 RESULTS = Path("results")
@@ -44,13 +45,6 @@ def checked_params(stage: str, dataset: str | None, seed: int | None) -> Setting
     if seed is not None and seed not in settings.seeds:
         raise ParamsError(f"{stage}: seed {seed}; allowed: {', '.join(map(str, settings.seeds))}")
     return settings
-
-
-def ran_out_of_memory(error: Exception) -> bool:
-    """Whether Python or NumPy (MemoryError) or torch (RuntimeError, told by its words alone) had no memory left."""
-    words = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
-    said = isinstance(error, RuntimeError) and any(word in str(error) for word in words)
-    return said or isinstance(error, MemoryError)
 
 
 def run(stage: str, work: Callable[..., str], dataset: str | None = None, seed: int | None = None) -> None:

@@ -36,7 +36,7 @@ SMALL = {
     "annotate": {"annotated_mistakes": 10, "minimum_agreement": 0.0, "maximum_abstention": 1.0,
                  "minimum_failures": 0.0, "slip_rate": 0.5},
     "correct": {"lambdas": [0, 1], "steps": 2, "batch_size": 4}, "finetune_baseline": {"steps": 2, "batch_size": 4},
-    "ablate_noise": {"seed_images": 6, "draws": 2}, "summarize": {"bootstrap_resamples": 100, "tsne_codes": 10},
+    "ablate_noise": {"seed_images": 6, "draws": 2}, "summarize": {"tsne_codes": 10},
 }  # fmt: skip
 
 
