@@ -1,0 +1,80 @@
+"""The data behind the figures: what belongs to one mistake or region stays together."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from defuse import params
+from defuse.figure_data import identified_data, region_data, to_bytes, tsne_data
+
+
+class Grey(nn.Module):
+    """A VAE without any network: an image is grey, its two pixels are its code."""
+
+    def __init__(self):
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(()))
+
+    def encode(self, images):
+        codes = self.gain * images[:, 0, 0]
+        return codes, torch.zeros_like(codes)
+
+    def decode(self, codes):
+        return self.gain * codes[:, None, None, :]
+
+
+IMAGES = torch.arange(20).repeat_interleave(2).reshape(20, 1, 1, 2) / 255  # image i has grey i
+
+
+def mistakes_of(count: int) -> dict[str, np.ndarray]:
+    """Mistake i has label i, prediction i + 100 and the grey i + 100; its seed image is the last but i."""
+    numbers = np.arange(count)
+    return {
+        "seed_index": 19 - numbers, "label": numbers, "prediction": numbers + 100,
+        "codes": np.repeat((numbers[:, None] + 100) / 255, 2, axis=1).astype(np.float32),
+        "reconstruction_failure": numbers % 2 == 1,
+    }  # fmt: skip
+
+
+def test_bytes_are_rounded_and_channels_come_last():
+    images = torch.tensor([0.0, 0.499 / 255, 0.501 / 255, 1.0]).reshape(1, 1, 2, 2)
+    assert to_bytes(images)[..., 0].tolist() == [[[0, 0], [1, 255]]]
+    assert to_bytes(torch.zeros((5, 3, 8, 4))).shape == (5, 8, 4, 3)
+
+
+@pytest.mark.parametrize("count", [3, 99])
+def test_an_identified_mistake_is_shown_with_its_own_seed_labels_and_cause(count):
+    drawn = np.array([1, 4, 5, 8, 9])
+    votes = {"drawn": drawn, "cause": np.array([f"cause of {number}" for number in drawn])}
+    data = identified_data(mistakes_of(12), votes, IMAGES, Grey(), count, np.random.default_rng(0))
+    label = data["label"]
+    assert len(set(label)) == min(count, 5) and set(label) <= set(drawn)
+    assert (data["prediction"] == label + 100).all()
+    assert data["cause"].tolist() == [f"cause of {number}" for number in label]
+    for name, grey in (("seed_images", 19 - label), ("reconstructions", 19 - label), ("mistakes", label + 100)):
+        assert data[name].shape == (len(label), 1, 2, 1) and (data[name] == grey[:, None, None, None]).all()
+
+
+def test_accepted_regions_are_shown_first_with_their_own_samples():
+    regions = pd.DataFrame({"region": [0, 1, 2], "verdict": ["false alarm", "accepted", "accepted"],
+                            "share_of_mistakes": [0.5, 0.1, 0.3]})  # fmt: skip
+    samples = np.repeat(np.arange(6).reshape(3, 2, 1) / 255, 2, axis=2).astype(np.float32)
+    votes = {"shown_predictions": np.array([[0, 0], [1, 1], [2, 2]])}
+    data = region_data(regions, samples, votes, Grey(), 2)
+    assert data["region"].tolist() == [2, 1]
+    assert data["images"].shape == (2, 2, 1, 2, 1) and data["images"][:, :, 0, 0, 0].tolist() == [[4, 5], [2, 3]]
+    assert data["prediction"].tolist() == [[2, 2], [1, 1]]
+
+
+@pytest.mark.parametrize(("mistakes", "shown"), [(12, 3), (4, 2), (0, 0)])
+def test_the_latent_space_shows_training_codes_and_what_the_noise_made_wrong(mistakes, shown):
+    settings = params.Summarize(tsne_codes=10, tsne_perplexity=3.0, shown_regions=1, shown_mistakes=1)
+    data = tsne_data(mistakes_of(mistakes), IMAGES, torch.arange(20), Grey(), settings, 0)
+    assert data["training"].shape == (10, 2) and data["mistakes"].shape == (mistakes // 2, 2)
+    assert len(set(data["training_label"].tolist())) == 10
+    assert data["shown"].tolist() == list(range(shown)) and data["images"].shape == (shown, 1, 2, 1)
+    label = data["label"]
+    assert (label % 2 == 0).all()  # a wrong reconstruction is no mistake of the noise's
+    assert (data["images"][:, 0, 0, 0] == label + 100).all() and (data["prediction"] == label + 100).all()

@@ -1,0 +1,122 @@
+"""Figures of the committed tables, and what they say where there is nothing to draw."""
+
+import json
+import shutil
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot
+
+from defuse import plots
+from defuse.storage import load_arrays, read_table, save_arrays, write_table
+
+RESULTS = Path(__file__).resolve().parent.parent / "results"
+FIGURES = ("identified_mistakes", "regions", "lambda_sweep", "tsne", "causes", "acceptance", "noise", "novelty")
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_open():
+    with matplotlib.rc_context():
+        plots.set_theme()
+        yield
+    pyplot.close("all")
+
+
+@pytest.fixture
+def tables(tmp_path) -> Path:
+    """A copy of the digits' tables, to be changed, with one seed alone."""
+    folder = Path(shutil.copytree(RESULTS / "digits" / "tables", tmp_path / "tables"))
+    for path in folder.glob("*.csv"):
+        table = read_table(path)
+        if "seed" in table:
+            write_table(path, table[table.seed == table.seed.min()])
+    return folder
+
+
+def words(figure) -> str:
+    """All text of a figure, those of its axes and subfigures included."""
+    figure.canvas.draw()
+    return "\n".join(text.get_text() for text in figure.findobj(matplotlib.text.Text))
+
+
+@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("dataset", ["digits", "mnist"])
+def test_every_figure_names_its_data(dataset, name):
+    folder = RESULTS / dataset / "tables"
+    text, about = words(getattr(plots, name)(folder)), json.loads((folder / "provenance.json").read_text())
+    assert f"{about['title']}: " in text
+    assert about["line"].replace(" ", "") in text.replace("\n", "").replace(" ", "")
+
+
+def test_there_is_a_notebook_for_every_figure():
+    assert {path.stem for path in (RESULTS.parent / "notebooks").glob("*.ipynb")} == set(FIGURES)
+
+
+def test_causes_are_bars_as_long_as_their_shares(tables):
+    table = read_table(tables / "digits_causes.csv").set_index("cause").loc[list(plots.CAUSE_COLOURS)]
+    axes = plots.causes(tables).axes[0]
+    assert [bar.get_width() for bar in axes.patches] == pytest.approx(table.share.tolist())
+    assert [label.get_text() for label in axes.get_yticklabels()] == list(table.index)
+
+
+def test_noises_are_stacked_bars_that_end_at_their_wrong_draws(tables):
+    wrong = read_table(tables / "digits_noise.csv").groupby("noise", sort=False).wrong.mean()
+    last = plots.noise(tables).axes[0].patches[-len(wrong) :]
+    assert [bar.get_x() + bar.get_width() for bar in last] == pytest.approx(wrong.tolist(), abs=1e-6)
+
+
+def test_the_sweep_of_several_seeds_is_drawn_with_its_range(tables):
+    sweep = read_table(tables / "digits_lambda_sweep.csv")
+    lower = sweep.assign(seed=1, test_accuracy=sweep.test_accuracy - 0.2)
+    write_table(tables / "digits_lambda_sweep.csv", pd.concat([sweep, lower]))
+    axes = plots.lambda_sweep(tables).axes[0]
+    arms = sweep[sweep.arm == "correction"].sort_values("lambda")
+    assert axes.lines[0].get_ydata() == pytest.approx(arms.test_accuracy.to_numpy() - 0.1)
+    heights = axes.collections[0].get_paths()[0].vertices[:, 1]
+    assert heights.max() == pytest.approx(arms.test_accuracy.max())
+    assert heights.min() == pytest.approx(arms.test_accuracy.min() - 0.2)
+
+
+def test_samples_of_many_regions_share_the_figure_of_the_nearest_mistakes(tables):
+    data = load_arrays(tables / "digits_novelty.npz")
+    regions = len(np.unique(data["region"]))
+    titles = [axes.get_title() for axes in plots.novelty(tables).axes[: min(10, len(data["region"]))]]
+    firsts = [np.flatnonzero(data["region"] == region)[0] for region in np.unique(data["region"])][:10]
+    assert regions > 1 and titles[: len(firsts)] == [
+        f"{data['label'][first]} taken\nfor {data['prediction'][first]}" for first in firsts
+    ]
+
+
+def emptied(path: Path) -> None:
+    """Keep the names and the types of a file of arrays or of a table, and no row."""
+    if path.suffix == ".csv":
+        write_table(path, read_table(path).iloc[:0])
+    else:
+        save_arrays(path, **{name: array[:0] for name, array in load_arrays(path).items()})
+
+
+@pytest.mark.parametrize(("name", "file", "message"), [
+    ("identified_mistakes", "identified.npz", "The search found no mistake."),
+    ("regions", "regions.npz", "No component of the mixture is heavy enough"),
+    ("acceptance", "acceptance.csv", "No component of the mixture is heavy enough"),
+    ("novelty", "novelty.npz", "No failing region sample, or no misclassified training image."),
+])  # fmt: skip
+def test_where_there_is_nothing_to_draw_the_figure_says_so(tables, name, file, message):
+    emptied(tables / f"digits_{file}")
+    assert message in words(getattr(plots, name)(tables))
+
+
+def test_without_an_accepted_region_the_sweep_says_so(tables):
+    sweep = read_table(tables / "digits_lambda_sweep.csv")
+    write_table(tables / "digits_lambda_sweep.csv", sweep.assign(region_test_accuracy=np.nan))
+    assert "No region was accepted" in words(plots.lambda_sweep(tables))
+
+
+def test_a_saved_figure_has_the_same_bytes_again(tables, tmp_path):
+    for name in ("one", "two"):
+        plots.save(plots.causes(tables), tmp_path / "figures" / f"{name}.png")
+    one, two = (tmp_path / "figures" / f"{name}.png" for name in ("one", "two"))
+    assert one.read_bytes() == two.read_bytes() and not pyplot.get_fignums()
