@@ -36,7 +36,7 @@ class Condition:
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement of the paper, or a question of later work where `conditions` is replaced by `measures`."""
+    """A statement of the paper or of ours, or a question of later work: `measures` in place of `conditions`."""
 
     name: str
     statement: str
@@ -46,7 +46,7 @@ class Claim:
 
 
 def claims(bounds: params.Claims) -> list[Claim]:
-    """The six claims of the post, with the bounds of `params.yaml`, and the questions of later work."""
+    """The six claims of the post and one of ours, with the bounds of `params.yaml`; the questions of later work."""
 
     def least(measure: str, bound: float) -> Condition:
         return Condition(measure, True, bound)
@@ -70,6 +70,16 @@ def claims(bounds: params.Claims) -> list[Claim]:
                        least("annotate.mean_purity", bounds.agreement))),
         Claim("small perturbation", "Decoded neighbours of an image keep its label",
               "blog", (least("noise beta_raw.label_kept", bounds.labels_kept),)),
+        Claim("planted bugs", "It finds bugs that are known to be there, oftener than where none is and than k-means",
+              "later work", (least("plant_bugs.found", bounds.planted_found),
+                             least("plant_bugs.above_control", bounds.planted_advantage),
+                             least("plant_bugs.above_kmeans", bounds.planted_advantage))),
+        Claim("planted bugs by arm", "Does it recover bugs that we know are there?", "later work",
+              measures=("plant_bugs.took", "plant_bugs.found_in_control", "planted mixture at 1.found",
+                        "planted k-means at 1.found", "planted mixture of all mistakes at 1.found",
+                        "planted k-means of all mistakes at 1.found", "planted mixture of test mistakes at 1.found",
+                        "planted mixture of all mistakes at 1.found_where_took", "planted mixture at 1.top_precision",
+                        "planted mixture at 1.recall")),
         Claim("validity", "Is a generated image valid, and does it keep its seed's label?", "later work",
               measures=("noise beta_raw.recognisable", "noise beta_raw.label_kept", "noise normal_0.3.recognisable",
                         "noise normal_0.3.label_kept")),

@@ -225,6 +225,46 @@ class AblateNoise(Params):
     noises: dict[str, Noise] = Field(min_length=1)
 
 
+class PlantedBug(Params):
+    label: Annotated[int, Field(ge=0)]
+    property: Literal["thickness", "slant", "brightness", "contrast"]
+    side: Literal["low", "high"]
+    share: Annotated[float, Field(gt=0, lt=1)]
+    kind: Literal["mislabelled", "left_out"]
+    target: Annotated[int, Field(ge=0)] | None
+
+    @field_validator("target")
+    @classmethod
+    def belongs_to_mislabelled(cls, target: int | None, info: ValidationInfo) -> int | None:
+        kind, label = info.data.get("kind"), info.data.get("label")
+        if kind == "mislabelled" and target in (None, label):
+            raise ValueError(f"Input should be another class than label ({label}) with mislabelled")
+        if kind == "left_out" and target is not None:
+            raise ValueError("Input should be null with left_out")
+        return target
+
+
+class PlantBugs(Params):
+    network: Network
+    epochs: Count
+    bugs: dict[str, PlantedBug] = Field(min_length=1)
+    strengths: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(strict=False, min_length=1)
+    seed_images: Count
+    kmeans_starts: Count
+    minimum_precision: Annotated[float, Field(gt=0, le=1)]
+    minimum_members: Count
+    top_regions: Count
+    minimum_drop: Annotated[float, Field(gt=0, le=1)]
+    shown_images: Count
+
+    @field_validator("strengths")
+    @classmethod
+    def end_with_the_whole(cls, strengths: tuple[float, ...]) -> tuple[float, ...]:
+        if strengths[-1] != 1 or list(strengths) != sorted(set(strengths)):
+            raise ValueError("Input should increase and end with 1 (the whole subgroup)")
+        return strengths
+
+
 class Summarize(Params):
     tsne_codes: Annotated[int, Field(ge=10)]
     tsne_perplexity: Positive
@@ -239,6 +279,8 @@ class Claims(Params):
     agreement: Share
     new_error_types: Share
     labels_kept: Share
+    planted_found: Share
+    planted_advantage: Share
 
 
 class Settings(Params):
@@ -258,6 +300,7 @@ class Settings(Params):
     finetune_baseline: dict[DatasetName, FinetuneBaseline]
     novelty: dict[DatasetName, Novelty]
     ablate_noise: dict[DatasetName, AblateNoise]
+    plant_bugs: dict[DatasetName, PlantBugs]
     summarize: dict[DatasetName, Summarize]
     claims: Claims
 

@@ -103,6 +103,18 @@ def accepted_region_measures(regions: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["seed", "stage", "measure", "value"])
 
 
+def planted_measures(planted: pd.DataFrame) -> pd.DataFrame:
+    """Means over the planted bugs, per seed, arm and strength: found (the share of bugs that some region matches),
+    found_where_took (of those alone whose planting took), recall, top_precision, rank (of those found)."""
+    rows = []
+    for (seed, arm, strength), table in planted.groupby(["seed", "arm", "strength"], sort=False):
+        values = {"found": table.found.mean(), "found_where_took": table.found[table.took == 1].mean(),
+                  **table[["recall", "top_precision", "rank"]].mean()}  # fmt: skip
+        rows += [{"seed": seed, "stage": f"planted {arm} at {strength:g}", "measure": name, "value": value}
+                 for name, value in values.items()]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
 def mean_interval(values: np.ndarray) -> tuple[float, float, float]:
     """Mean of the values that are not NaN, with low and high of Student's 95 % interval.
 

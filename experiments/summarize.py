@@ -18,6 +18,7 @@ from defuse.summary import (
     gather_table,
     outcome_measures,
     over_seeds,
+    planted_measures,
     table_measures,
 )
 from defuse.training import set_up_machine
@@ -25,7 +26,7 @@ from experiments.cell import ARTIFACTS, RESULTS, cell_folder, data_file, dataset
 from experiments.trained import load_codes
 
 STAGES = ("train_classifier", "train_vae", "identify", "ablate_noise", "distill", "annotate", "correct",
-          "finetune_baseline", "novelty")  # fmt: skip
+          "finetune_baseline", "novelty", "plant_bugs")  # fmt: skip
 ACCURACIES = ("test_accuracy", "region_test_accuracy")
 # Stage, file, and the columns that are used here.
 TABLES = {
@@ -35,12 +36,14 @@ TABLES = {
     "regions": ("annotate", "regions.csv", "region", "verdict", "failure_rate", "share_of_mistakes"),
     "acceptance": ("annotate", "acceptance.csv"), "corrected_regions": ("correct", "regions.csv"),
     "lambda_sweep": ("correct", "sweep.csv", "arm", "chosen", *ACCURACIES),
+    "planted": ("plant_bugs", "planted.csv", "bug", "arm", "strength", "found", "took"),
     "baseline": ("finetune_baseline", "baseline.csv", "chosen", *ACCURACIES),
 }  # fmt: skip
 HEADLINES = ("train_classifier.test_accuracy", "identify.reconstruction_accuracy_of_correct", "identify.mistakes",
              "distill.regions", "annotate.accepted_regions", "outcome.test_before", "outcome.test_after_correction",
              "outcome.region_test_before", "outcome.region_test_after_correction", "outcome.test_after_baseline",
-             "outcome.region_test_after_baseline", "novelty.unlike_neighbour")  # fmt: skip
+             "outcome.region_test_after_baseline", "novelty.unlike_neighbour", "plant_bugs.found",
+             "plant_bugs.found_in_control")  # fmt: skip
 
 
 def summarize(settings: Settings, dataset: str) -> str:
@@ -57,7 +60,7 @@ def summarize(settings: Settings, dataset: str) -> str:
         gather_measures(list(folders.values()), seeds),
         outcome_measures(gathered["lambda_sweep"], gathered["baseline"]),
         table_measures(gathered["noise"], "noise", "noise"), table_measures(gathered["causes"], "cause", "cause"),
-        accepted_region_measures(gathered["regions"]),
+        accepted_region_measures(gathered["regions"]), planted_measures(gathered["planted"]),
     ], ignore_index=True)  # fmt: skip
     means = over_seeds(measures, ["stage", "measure"], "value")
     for name, table in {**gathered, "measures": measures, "means": means}.items():
@@ -84,6 +87,7 @@ def summarize(settings: Settings, dataset: str) -> str:
         "regions": region_data(regions, shown, votes, vae, chosen.shown_regions),
         "tsne": tsne_data(mistakes, images, labels, vae, chosen, integer_seed(first, stage, dataset, "t-SNE")),
         "novelty": load_arrays(cell_folder("novelty", dataset, first) / "neighbours.npz"),
+        "planted": load_arrays(cell_folder("plant_bugs", dataset, first) / "examples.npz"),
     }  # fmt: skip
     for name, arrays in figures.items():
         save_arrays(result_path(tables, f"{name}.npz"), **arrays)

@@ -32,7 +32,8 @@ CUT_DOWN = {
     ("distill", "test_samples"): 40, ("annotate", "annotated_mistakes"): 80, ("annotate", "minimum_agreement"): 0.0,
     ("annotate", "maximum_abstention"): 1.0, ("annotate", "minimum_failures"): 0.0,
     ("correct", "lambdas"): [0.0, 0.1], ("correct", "steps"): 10, ("finetune_baseline", "steps"): 5,
-    ("ablate_noise", "seed_images"): 40, ("summarize", "tsne_codes"): 60,
+    ("ablate_noise", "seed_images"): 40, ("summarize", "tsne_codes"): 60, ("plant_bugs", "epochs"): 2,
+    ("plant_bugs", "strengths"): [1.0], ("plant_bugs", "seed_images"): 150,
 }  # fmt: skip
 
 torch.set_num_threads(1)

@@ -9,8 +9,9 @@ from defuse.claims import COLUMNS, ClaimsError, Condition, claims, holds, judge,
 from defuse.storage import write_json, write_table
 
 BOUNDS = params.Claims(
-    minimum_seeds=3, region_accuracy=0.9, accuracy_drop=0.01, agreement=0.8, new_error_types=0.5, labels_kept=0.95
-)
+    minimum_seeds=3, region_accuracy=0.9, accuracy_drop=0.01, agreement=0.8, new_error_types=0.5, labels_kept=0.95,
+    planted_found=0.5, planted_advantage=0.1,
+)  # fmt: skip
 SEEDS = [0, 1, 2]
 
 
@@ -97,8 +98,20 @@ def test_tables_of_other_seeds_are_refused(tmp_path):
         judge(BOUNDS, tables_with(tmp_path, {"novelty.unlike_neighbour": (1, 1, 1)}, [0]), SEEDS)
 
 
+@pytest.mark.parametrize(("found", "control", "kmeans", "expected"), [
+    (0.8, 0.2, 0.3, "reproduced"), (0.8, 0.2, 0.8, "partly"), (0.8, 0.75, 0.3, "partly"),
+    (0.3, 0.3, 0.3, "not reproduced"),
+])  # fmt: skip
+def test_planted_bugs_must_be_found_oftener_than_without_one_and_than_by_kmeans(tmp_path, found, control, kmeans, expected):
+    values = {"plant_bugs.found": found, "plant_bugs.above_control": found - control,
+              "plant_bugs.above_kmeans": found - kmeans}  # fmt: skip
+    rows = judge(BOUNDS, tables_with(tmp_path, {name: (value,) * 3 for name, value in values.items()}), SEEDS)
+    assert verdicts(rows)["planted bugs"] == expected
+
+
 def test_every_claim_of_the_post_has_a_rule_and_no_number_is_put_in_the_papers_mouth(tmp_path):
-    assert sum(bool(claim.conditions) for claim in claims(BOUNDS)) == 6
+    rules = [claim.source for claim in claims(BOUNDS) if claim.conditions]
+    assert rules.count("blog") == 6 and rules.count("later work") == 1
     rows = judge(BOUNDS, tables_with(tmp_path, {"novelty.unlike_neighbour": (1, 1, 1)}), SEEDS)
     assert all(row["paper_value"] == "" for row in rows)
     assert all(tuple(row) == COLUMNS for row in rows)

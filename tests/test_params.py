@@ -15,6 +15,7 @@ BETA = {"distribution": "beta", "concentration": 50.0, "centred": False, "scale"
 NORMAL = {"distribution": "normal", "concentration": None, "centred": None, "scale": 0.3}
 CNN = {"architecture": "small_cnn", "width": 8, "stem": None}
 RESNET = {"architecture": "resnet18", "width": None, "stem": "cifar"}
+BUG = {"label": 4, "property": "thickness", "side": "high", "share": 0.2, "kind": "mislabelled", "target": 9}
 CLASSIFIER, DISTILL = "train_classifier.digits", "distill.digits"
 
 
@@ -133,6 +134,8 @@ def test_out_of_range(tree, write_params, path, value, allowed):
     ("annotate.digits.strictness", [0.5, 1.1], "annotate.digits.strictness.1: 1.1 is not allowed"),
     ("train_oracle.digits.networks", [CNN], "train_oracle.digits.networks: [{"),
     ("ablate_noise.digits.noises", {}, "ablate_noise.digits.noises: {} is not allowed: Input should hold at least 1"),
+    ("plant_bugs.digits.bugs", {}, "plant_bugs.digits.bugs: {} is not allowed: Input should hold at least 1 item(s)"),
+    ("plant_bugs.digits.strengths", [0.0, 1.0], "plant_bugs.digits.strengths.0: 0.0 is not allowed"),
 ])  # fmt: skip
 def test_bad_lists(tree, write_params, path, value, named):
     change(tree, path, value)
@@ -176,6 +179,15 @@ def test_bad_lists(tree, write_params, path, value, named):
      "identify.digits.noise.scale: null is not allowed: Input should be a number above 0 with normal noise"),
     ({"identify.digits.noise": {**NORMAL, "distribution": "posterior", "centred": True}},
      "identify.digits.noise.centred: True is not allowed: Input should be null with posterior noise"),
+    ({"plant_bugs.digits.bugs": {"a": {**BUG, "target": None}}},
+     "plant_bugs.digits.bugs.a.target: null is not allowed: Input should be another class than label (4) with"),
+    ({"plant_bugs.digits.bugs": {"a": {**BUG, "target": 4}}},
+     "plant_bugs.digits.bugs.a.target: 4 is not allowed: Input should be another"),
+    ({"plant_bugs.digits.bugs": {"a": {**BUG, "kind": "left_out"}}},
+     "plant_bugs.digits.bugs.a.target: 9 is not allowed: Input should be null with left_out"),
+    *(({"plant_bugs.digits.strengths": strengths},
+       f"plant_bugs.digits.strengths: {strengths} is not allowed: Input should increase and end with 1 (the whole "
+       "subgroup)") for strengths in ([0.5], [0.5, 0.2, 1.0])),
     ({"seeds": [0, 1, 0]}, "seeds: [0, 1, 0] is not allowed: Input should hold no value twice"),
     ({"datasets": ["digits", "digits"]}, "datasets: ['digits', 'digits'] is not allowed: Input should hold no value"),
     ({"datasets": ["digits", "mnist"]}, "train_vae: mnist is missing, and datasets names it"),

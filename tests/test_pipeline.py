@@ -29,6 +29,9 @@ def test_every_stage_ran_and_its_results_are_there(clone):
     regions = pd.read_csv(tables / "digits_regions.csv")
     assert len(regions) > 0 and (regions.verdict == "accepted").any()
     assert regions.failure_rate.between(regions.failure_low, regions.failure_high).all()
+    planted = pd.read_csv(tables / "digits_planted.csv")
+    assert set(planted.strength) == {0, 1} and planted.groupby(["bug", "strength"]).arm.nunique().eq(5).all()
+    assert (planted.touched == planted.training_images * planted.strength).all() and planted.found.isin([0, 1]).all()
     figures = {path.stem.removeprefix("digits_") for path in (clone / "results/digits/figures").glob("*.png")}
     assert figures == {path.stem for path in (clone / "notebooks").glob("*.ipynb")}
 
@@ -50,8 +53,10 @@ def test_nothing_runs_twice(clone):
     ("change", "stages"),
     [
         ({("correct", "digits", "lambdas"): [0.0, 0.2]}, {"correct@digits-0"}),
-        ({("identify", "digits", "noise", "scale"): 0.4}, {"identify@digits-0"}),
+        ({("identify", "digits", "noise", "scale"): 0.4}, {"identify@digits-0", "plant_bugs@digits-0"}),
         ({("train_vae", "digits", "beta"): 2.0}, {"train_vae@digits-0"}),
+        ({("plant_bugs", "digits", "minimum_members"): 3}, {"plant_bugs@digits-0"}),
+        ({("distill", "digits", "tau"): 0.5}, {"distill@digits-0"}),
         ({("summarize", "digits", "shown_regions"): 3}, {"summarize@digits"}),
         ({("correct", "mnist", "steps"): 3}, set()),
         ({("claims", "agreement"): 0.7}, set()),

@@ -16,6 +16,7 @@ from defuse.summary import (
     order_regions,
     outcome_measures,
     over_seeds,
+    planted_measures,
     table_measures,
 )
 
@@ -103,6 +104,21 @@ def test_table_measures_names_the_row():
         {"seed": 0, "stage": "noise beta_raw", "measure": "wrong", "value": 0.1},
         {"seed": 0, "stage": "noise beta_raw", "measure": "label_kept", "value": 0.9},
     ]
+
+
+def test_planted_bugs_are_averaged_by_seed_arm_and_strength():
+    table = pd.DataFrame({
+        "seed": 0, "arm": ["mixture"] * 3 + ["k-means"], "strength": [0.5, 0.5, 1.0, 0.5], "found": [1, 0, 1, 0],
+        "took": [1, 0, 0, 1], "recall": [0.6, 0.2, 1.0, 0.0], "top_precision": [0.5, 0.1, 0.3, 0.0],
+        "rank": [3, np.nan, 1, np.nan],
+    })  # fmt: skip
+    rows = planted_measures(table)
+    assert rows.stage.unique().tolist() == ["planted mixture at 0.5", "planted mixture at 1", "planted k-means at 0.5"]
+    values = rows[rows.stage == "planted mixture at 0.5"].set_index("measure").value
+    assert values.to_dict() == pytest.approx(
+        {"found": 0.5, "found_where_took": 1, "recall": 0.4, "top_precision": 0.3, "rank": 3}
+    )
+    assert rows[rows.stage == "planted mixture at 1"].set_index("measure").value.isna()["found_where_took"]
 
 
 def test_accepted_regions_are_averaged_and_added_up():

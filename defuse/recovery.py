@@ -1,0 +1,208 @@
+"""Recovery of planted bugs: group a classifier's mistakes in several ways, and measure whether a group is the bug."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.cluster import KMeans
+from torch import Tensor, nn
+
+from defuse import params
+from defuse.distillation import fit_regions
+from defuse.identification import find_mistakes, prepare_seeds, search_network
+from defuse.networks import VAE
+from defuse.planting import Subgroup, belongs_to_bug
+from defuse.training import Machine, predict
+from defuse.vae import decode, encode
+
+MIXTURE, KMEANS, TEST_MISTAKES = "mixture", "k-means", "mixture of test mistakes"
+ALL_MISTAKES = " of all mistakes"
+
+
+@dataclass(frozen=True)
+class Clustered:
+    """Mistakes of a classifier, grouped by one arm.
+
+    Attributes:
+        test: whether the images are test images; else training images.
+        image: int64 (M,), number of the (seed) image in its split.
+        prediction: int64 (M,), what the classifier says.
+        codes: float32 (M, latent_dim).
+        assignment: int64 (M,), region of each mistake, or -1 for none.
+    """
+
+    test: bool
+    image: np.ndarray
+    prediction: np.ndarray
+    codes: np.ndarray
+    assignment: np.ndarray
+
+
+def group_by_kmeans(codes: np.ndarray, clusters: int, starts: int, random_state: int) -> np.ndarray:
+    """Cluster int64 (M,) of each code, float32 (M, latent_dim); -1 for all where `clusters` is 0."""
+    if clusters == 0:
+        return np.full(len(codes), -1)
+    return KMeans(clusters, n_init=starts, random_state=random_state).fit_predict(codes).astype(np.int64)
+
+
+def cluster_arms(
+    classifier: nn.Module,
+    vae: VAE,
+    machine: Machine,
+    training: tuple[Tensor, Tensor],
+    test: tuple[Tensor, Tensor],
+    seed_images: np.ndarray,
+    identify: params.Identify,
+    distill: params.Distill,
+    kmeans_starts: int,
+    key: np.ndarray,
+    random_state: int,
+    description: str,
+) -> dict[str, Clustered]:
+    """Search for the classifier's mistakes and group them, in each of five arms.
+
+    The mixture and k-means with as many clusters, each on the mistakes whose seed's plain reconstruction is right
+    and, as the paper does, on all; and the mixture on the codes of misclassified test images.
+
+    Args:
+        training, test: images with their true labels.
+        seed_images: numbers of the training images to search around, int64 (S,).
+        identify: the search's noise, draws and keep; whether its other settings ask for other seeds is not looked at.
+        distill: the mixture's settings.
+        kmeans_starts: initialisations of k-means, of which the best is taken.
+        key: uint64 (2,) of the noise streams.
+        random_state: of the mixture and of k-means.
+    """
+    chosen = torch.from_numpy(seed_images)
+    seeds = prepare_seeds(vae, classifier, training[0][chosen], training[1][chosen])
+    mistakes = find_mistakes(
+        search_network(vae, classifier, machine), vae, classifier, seeds, identify.noise, identify.draws,
+        identify.keep, identify.batch_size, key, description,
+    )  # fmt: skip
+    image, arms = seed_images[mistakes.seed_index], {}
+    for suffix, used in (("", ~mistakes.reconstruction_failure), (ALL_MISTAKES, slice(None))):
+        codes = mistakes.codes[used]
+        regions = fit_regions(codes, distill, random_state)
+        clusters = group_by_kmeans(codes, len(regions), kmeans_starts, random_state)
+        for name, assignment in ((MIXTURE, regions.assignment), (KMEANS, clusters)):
+            arms[name + suffix] = Clustered(False, image[used], mistakes.prediction[used], codes, assignment)
+    predictions = predict(classifier, test[0]).argmax(1)
+    wrong = torch.nonzero(predictions != test[1])[:, 0]
+    codes = encode(vae, test[0][wrong])[0].numpy()
+    assignment = fit_regions(codes, distill, random_state).assignment
+    arms[TEST_MISTAKES] = Clustered(True, wrong.numpy(), predictions[wrong].numpy(), codes, assignment)
+    return arms
+
+
+def match_regions(
+    assignment: np.ndarray, belongs: np.ndarray, settings: params.PlantBugs
+) -> tuple[dict[str, float], int | None]:
+    """How well regions match a bug, and the number of the region that does best.
+
+    A region matches if it has enough members and enough of them belong to the bug. The best is the first matching
+    one by number of members; without any, the one of highest precision with enough members, or None.
+
+    Args:
+        assignment: int64 (M,), region of each mistake, or -1.
+        belongs: bool (M,), from `belongs_to_bug`.
+        settings: minimum_members, minimum_precision, top_regions.
+
+    Returns:
+        mistakes, bug_mistakes, regions (those with a member), found (0 or 1), rank (of the first matching region by
+        members, from 1; NaN without one), top_precision (mean over the `top_regions` largest; NaN without regions),
+        best_precision (NaN where no region has enough members), recall (share of the bug's mistakes in matching
+        regions; NaN where the bug has none).
+    """
+    regions, sizes = np.unique(assignment[assignment >= 0], return_counts=True)
+    order = np.argsort(-sizes, kind="stable")
+    regions, sizes = regions[order], sizes[order]
+    hits = np.array([(belongs & (assignment == region)).sum() for region in regions], int)
+    precision, enough = hits / sizes, sizes >= settings.minimum_members
+    matching = np.flatnonzero(enough & (precision >= settings.minimum_precision))
+    best = None
+    if enough.any():
+        best = int(matching[0]) if len(matching) else int(np.where(enough, precision, -1.0).argmax())
+    return {
+        "mistakes": len(belongs), "bug_mistakes": int(belongs.sum()), "regions": len(regions),
+        "found": int(len(matching) > 0), "rank": matching[0] + 1 if len(matching) else np.nan,
+        "top_precision": precision[: settings.top_regions].mean() if len(regions) else np.nan,
+        "best_precision": np.nan if best is None else precision[best],
+        "recall": hits[matching].sum() / belongs.sum() if belongs.any() else np.nan,
+    }, None if best is None else int(regions[best])  # fmt: skip
+
+
+def bug_rows(
+    arms: dict[str, Clustered], right: np.ndarray, subgroup: Subgroup, bug: params.PlantedBug,
+    settings: params.PlantBugs,
+) -> tuple[list[dict[str, object]], dict[str, int | None]]:
+    """One row per arm that says whether it found the bug, and each arm's best region.
+
+    Args:
+        right: bool (N,), test images that the classifier gets right.
+    """  # fmt: skip
+    common = {
+        **bug.model_dump(), "bound": subgroup.bound, "training_images": int(subgroup.training.sum()),
+        "test_images": int(subgroup.test.sum()), "subgroup_accuracy": right[subgroup.test].mean(),
+        "rest_accuracy": right[~subgroup.test].mean(),
+    }  # fmt: skip
+    rows, best = [], {}
+    for name, arm in arms.items():
+        inside = (subgroup.test if arm.test else subgroup.training)[arm.image]
+        measures, best[name] = match_regions(arm.assignment, belongs_to_bug(inside, arm.prediction, bug), settings)
+        rows.append({**common, "arm": name, **measures})
+    return rows, best
+
+
+def with_outcome(table: pd.DataFrame, settings: params.PlantBugs) -> pd.DataFrame:
+    """The table with `extra_drop`, by how much the accuracy on the subgroup fell from the control's beyond that on the
+    rest, and `took` (0 or 1): a drop of at least `minimum_drop`. A classifier that fails everywhere has no planted bug.
+    """
+    control = table[table.strength == 0].drop_duplicates("bug").set_index("bug")
+    drops = {name: table.bug.map(control[name]) - table[name] for name in ("subgroup_accuracy", "rest_accuracy")}
+    extra = drops["subgroup_accuracy"] - drops["rest_accuracy"]
+    return table.assign(extra_drop=extra, took=(extra >= settings.minimum_drop).astype(int))
+
+
+def as_configured(distill: params.Distill) -> str:
+    """The arm that does what the stage distill does."""
+    return MIXTURE + (ALL_MISTAKES if distill.include_reconstruction_failures else "")
+
+
+def headlines(table: pd.DataFrame, configured: str) -> dict[str, float]:
+    """What the claim is about: shares of the bugs at full strength that the arm `configured` finds, that k-means on
+    the same codes finds, that the arm finds where no bug was planted, the differences, and the share that took."""
+    def found(strength: float, arm: str) -> float:
+        return float(table[(table.strength == strength) & (table.arm == arm)].found.mean())
+
+    full, control = found(1, configured), found(0, configured)
+    kmeans = found(1, configured.replace(MIXTURE, KMEANS))
+    return {
+        "found": full, "found_in_control": control, "found_by_kmeans": kmeans, "above_control": full - control,
+        "above_kmeans": full - kmeans, "took": table[table.strength == 1].took.mean(),
+    }  # fmt: skip
+
+
+def example_images(
+    images: Tensor, vae: VAE, subgroup: np.ndarray, arm: Clustered, region: int | None, count: int,
+    generator: np.random.Generator,
+) -> dict[str, np.ndarray]:
+    """Up to `count` training images of the subgroup and decoded mistakes of the region, drawn at random.
+
+    Returns:
+        subgroup, region: uint8 (count, C, 32, 32), black where there are fewer; shown: how many of the region.
+    """  # fmt: skip
+    members = np.flatnonzero(arm.assignment == (-2 if region is None else region))
+    pictures = {"subgroup": images[torch.from_numpy(draw(np.flatnonzero(subgroup), count, generator))],
+                "region": decode(vae, torch.from_numpy(arm.codes[draw(members, count, generator)]))}
+    blank = np.zeros((count, *images.shape[1:]), np.uint8)
+    filled = {}
+    for name, part in pictures.items():
+        filled[name] = blank.copy()
+        filled[name][: len(part)] = np.round(part.numpy() * 255)
+    return {**filled, "shown": np.array(len(pictures["region"]))}
+
+
+def draw(numbers: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
+    """At most `count` of the numbers, each once."""
+    return generator.choice(numbers, min(count, len(numbers)), replace=False)

@@ -1,0 +1,75 @@
+"""Train classifiers with bugs put in on purpose, and measure whether regions of their mistakes match the bugs."""
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from defuse.data import CLASSES, load_split
+from defuse.networks import VAE, build_classifier, load_network
+from defuse.params import Settings
+from defuse.planting import find_subgroup, plant, touched_images
+from defuse.randomness import integer_seed, numpy_generator, seed_sequence, seeded_torch, torch_generator
+from defuse.recovery import as_configured, bug_rows, cluster_arms, example_images, headlines, with_outcome
+from defuse.storage import save_arrays, write_json, write_table
+from defuse.training import predict, set_up_machine, to_machine, train_classifier
+from experiments.cell import cell_command, cell_folder, data_file
+
+
+def plant_bugs(settings: Settings, dataset: str, seed: int) -> str:
+    chosen, stage = settings.plant_bugs[dataset], "plant_bugs"
+    training = settings.train_classifier[dataset].model_copy(update={"epochs": chosen.epochs})
+    machine = set_up_machine(settings.compute)
+    vae = to_machine(load_network(cell_folder("train_vae", dataset, seed) / "vae.safetensors", VAE), machine)
+    data = {split: load_split(data_file(dataset), split) for split in ("train", "validation", "test")}
+    (images, labels), test = data["train"], data["test"]
+    subgroups = {name: find_subgroup(data["train"], test, bug) for name, bug in chosen.bugs.items()}
+    generator = numpy_generator(seed, stage, dataset, "seed images")
+    seed_images = np.sort(generator.choice(len(labels), min(chosen.seed_images, len(labels)), replace=False))
+    key = seed_sequence(seed, stage, dataset, "noise").generate_state(2, np.uint64)
+    network = {**chosen.network.model_dump(), "channels": images.shape[1], "classes": CLASSES[dataset]}
+    configured = as_configured(settings.distill[dataset])
+
+    rows, examples = [], []
+    # The control is trained once and held against every bug.
+    planted = [(None, 0.0), *((name, strength) for name in chosen.bugs for strength in chosen.strengths)]
+    for name, strength in tqdm(planted, desc=f"planted bugs {dataset} {seed}", disable=None, leave=False):
+        touched, bug = np.zeros(0, np.int64), chosen.bugs.get(name)
+        if bug is not None:
+            order = numpy_generator(seed, stage, dataset, "touched", name)
+            touched = touched_images(subgroups[name].training, strength, order)
+        with seeded_torch(seed, stage, dataset, "weights"):
+            classifier = build_classifier(**network)
+        train_classifier(
+            classifier, *plant(images, labels, touched, bug), data["validation"], training, machine,
+            torch_generator(seed, stage, dataset, "batches"), f"{name or 'control'} {strength:g}",
+            training.label_smoothing,
+        )  # fmt: skip
+        right = (predict(classifier, test[0]).argmax(1) == test[1]).numpy()
+        arms = cluster_arms(
+            classifier, vae, machine, data["train"], test, seed_images, settings.identify[dataset],
+            settings.distill[dataset], chosen.kmeans_starts, key, integer_seed(seed, stage, dataset, "clusters"),
+            f"search {name or 'control'} {strength:g}",
+        )  # fmt: skip
+        for measured in chosen.bugs if name is None else [name]:
+            common = {"bug": measured, "strength": strength, "touched": len(touched)}
+            found, best = bug_rows(arms, right, subgroups[measured], chosen.bugs[measured], chosen)
+            rows += [{**common, **row} for row in found]
+            if strength == 1:
+                generator = numpy_generator(seed, stage, dataset, "examples", name)
+                examples.append(example_images(
+                    images, vae, subgroups[name].training, arms[configured], best[configured], chosen.shown_images,
+                    generator))  # fmt: skip
+    table = with_outcome(pd.DataFrame(rows), chosen)
+    folder = cell_folder(stage, dataset, seed)
+    write_table(folder / "planted.csv", table)
+    save_arrays(folder / "examples.npz", arm=np.array(configured), bug=np.array(list(chosen.bugs)),
+                **{part: np.stack([example[part] for example in examples]) for part in examples[0]})  # fmt: skip
+    measures = headlines(table, configured)
+    write_json(folder / "metrics.json", measures)
+    return (f"{measures['found']:.0%} of {len(chosen.bugs)} bugs found at full strength, "
+            f"{measures['found_in_control']:.0%} without one, {measures['found_by_kmeans']:.0%} by k-means; "
+            f"{measures['took']:.0%} took")
+
+
+if __name__ == "__main__":
+    cell_command("plant_bugs", plant_bugs, __doc__)
