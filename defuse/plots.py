@@ -24,14 +24,6 @@ VERDICT_COLOURS = {
     "accepted": "#D55E00", "false alarm": "#56B4E9", "no agreement": "#999999", "not recognisable": "#DDDDDD",
 }  # fmt: skip
 
-ARM_STYLES = {
-    "mixture": {"color": TEST, "marker": "o"}, "k-means": {"color": REGIONS, "marker": "s"},
-    "mixture of all mistakes": {"color": TEST, "marker": "o", "linestyle": "--", "markerfacecolor": "white"},
-    "k-means of all mistakes": {"color": REGIONS, "marker": "s", "linestyle": "--", "markerfacecolor": "white"},
-    "mixture of test mistakes": {"color": BASELINE, "marker": "^"},
-}  # fmt: skip
-KIND_COLOURS = {"mislabelled": "#D55E00", "left_out": "#56B4E9"}
-
 
 def set_theme() -> None:
     """The one theme of all figures."""
@@ -258,45 +250,3 @@ def novelty(tables: Path) -> Figure:
         grid[row, 0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
     figure.subplots_adjust(left=0.95 / figure.get_figwidth(), right=0.99, top=0.76, bottom=0.09, hspace=0.45)
     return finish(figure, tables, title)
-
-
-def planted_bugs(tables: Path) -> Figure:
-    """Share of planted bugs found against strength, what planting did, and each bug's subgroup beside a region."""
-    table, data = read_table(result_path(tables, "planted.csv")), load_arrays(result_path(tables, "planted.npz"))
-    rows, count = len(data["bug"]), data["subgroup"].shape[1]
-    figure = pyplot.figure(figsize=(6.3 + 0.86 * count, max(5.6, 1.2 + 0.62 * rows)))
-    left, right = figure.subfigures(1, 2, width_ratios=(4.2, 2.1 + 0.86 * count))
-    above, below = left.subplots(2, 1, sharex=True)
-    strengths = sorted(table.strength.unique())
-    for offset, (arm, group) in enumerate(table.groupby("arm", sort=False)):
-        shares = group.groupby("strength").found.mean()
-        # Apart from each other, since shares of a few bugs coincide.
-        above.plot(np.arange(len(shares)) + 0.05 * (offset - 2), shares, label=arm, **ARM_STYLES[arm])
-    above.set(ylabel="share of the bugs found", ylim=(-0.05, 1.05))
-    for (kind, _), group in table.drop_duplicates(["seed", "bug", "strength"]).groupby(["kind", "bug"], sort=False):
-        below.plot(range(len(strengths)), group.groupby("strength").subgroup_accuracy.mean(), marker="o", markersize=3,
-                   color=KIND_COLOURS[kind], label=kind.replace("_", " "))  # fmt: skip
-    below.set(ylabel="test accuracy on the subgroup", ylim=(-0.05, 1.05), xlabel="share of the subgroup touched",
-              xticks=range(len(strengths)), xticklabels=["none: control", *(f"{value:g}" for value in strengths[1:])])
-    for axes in (above, below):
-        handles = dict(zip(*axes.get_legend_handles_labels()[::-1]))
-        axes.legend(handles.values(), handles, fontsize=6, frameon=False, loc="lower left", bbox_to_anchor=(0, 1.0),
-                    ncols=2)  # fmt: skip
-    left.subplots_adjust(left=0.16, right=0.97, top=0.84, bottom=0.12, hspace=0.35)
-
-    grid = right.subplots(rows, 2 * count + 1, squeeze=False, width_ratios=[*[1] * count, 0.5, *[1] * count])
-    full = table[(table.strength == 1) & (table.seed == table.seed.min()) & (table.arm == data["arm"])]
-    control = table[table.strength == 0].drop_duplicates("bug").set_index("bug").subgroup_accuracy
-    for position, (row, name) in enumerate(zip(grid, data["bug"])):
-        facts = full.set_index("bug").loc[name]
-        text = (f"{name.replace('_', ' ')}\naccuracy {facts.subgroup_accuracy:.0%}, control {control[name]:.0%}\n"
-                f"{'found' if facts.found else 'not found'}")
-        row[0].text(-0.15, 0.5, text, transform=row[0].transAxes, ha="right", va="center", fontsize=6.5,
-                    fontweight="bold" if facts.found else "normal")  # fmt: skip
-        images = (*data["subgroup"][position], *data["region"][position])
-        for axes, image in zip((*row[:count], *row[count + 1 :]), images):
-            show_image(axes, np.moveaxis(image, 0, -1))
-        row[count].axis("off")
-        for axes in row[count + 1 + data["shown"][position] :]:
-            axes.set_visible(False)
-    return finish(figure, tables, "bugs planted on purpose")

@@ -1,6 +1,6 @@
 """Recovery of planted bugs: group a classifier's mistakes in several ways, and measure whether a group is the bug."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from defuse import params
 from defuse.distillation import fit_regions
-from defuse.identification import find_mistakes, prepare_seeds, search_network
+from defuse.identification import Seeds, find_mistakes, prepare_seeds, search_network
 from defuse.networks import VAE
 from defuse.planting import Subgroup, belongs_to_bug
 from defuse.training import Machine, predict
@@ -18,6 +18,7 @@ from defuse.vae import decode, encode
 
 MIXTURE, KMEANS, TEST_MISTAKES = "mixture", "k-means", "mixture of test mistakes"
 ALL_MISTAKES = " of all mistakes"
+SHOWN_ARMS = (MIXTURE, MIXTURE + ALL_MISTAKES)
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def cluster_arms(
     key: np.ndarray,
     random_state: int,
     description: str,
-) -> dict[str, Clustered]:
+) -> tuple[dict[str, Clustered], Seeds]:
     """Search for the classifier's mistakes and group them, in each of five arms.
 
     The mixture and k-means with as many clusters, each on the mistakes whose seed's plain reconstruction is right
@@ -73,26 +74,31 @@ def cluster_arms(
         kmeans_starts: initialisations of k-means, of which the best is taken.
         key: uint64 (2,) of the noise streams.
         random_state: of the mixture and of k-means.
+
+    Returns:
+        The arms by name, and the seeds with their image's number in the training split.
     """
     chosen = torch.from_numpy(seed_images)
-    seeds = prepare_seeds(vae, classifier, training[0][chosen], training[1][chosen])
+    seeds = replace(prepare_seeds(vae, classifier, training[0][chosen], training[1][chosen]), index=seed_images)
     mistakes = find_mistakes(
         search_network(vae, classifier, machine), vae, classifier, seeds, identify.noise, identify.draws,
         identify.keep, identify.batch_size, key, description,
     )  # fmt: skip
-    image, arms = seed_images[mistakes.seed_index], {}
+    arms = {}
     for suffix, used in (("", ~mistakes.reconstruction_failure), (ALL_MISTAKES, slice(None))):
         codes = mistakes.codes[used]
         regions = fit_regions(codes, distill, random_state)
         clusters = group_by_kmeans(codes, len(regions), kmeans_starts, random_state)
         for name, assignment in ((MIXTURE, regions.assignment), (KMEANS, clusters)):
-            arms[name + suffix] = Clustered(False, image[used], mistakes.prediction[used], codes, assignment)
+            arms[name + suffix] = Clustered(
+                False, mistakes.seed_index[used], mistakes.prediction[used], codes, assignment
+            )
     predictions = predict(classifier, test[0]).argmax(1)
     wrong = torch.nonzero(predictions != test[1])[:, 0]
     codes = encode(vae, test[0][wrong])[0].numpy()
     assignment = fit_regions(codes, distill, random_state).assignment
     arms[TEST_MISTAKES] = Clustered(True, wrong.numpy(), predictions[wrong].numpy(), codes, assignment)
-    return arms
+    return arms, seeds
 
 
 def match_regions(
@@ -133,18 +139,27 @@ def match_regions(
 
 
 def bug_rows(
-    arms: dict[str, Clustered], right: np.ndarray, subgroup: Subgroup, bug: params.PlantedBug,
+    arms: dict[str, Clustered], seeds: Seeds, right: np.ndarray, subgroup: Subgroup, bug: params.PlantedBug,
     settings: params.PlantBugs,
 ) -> tuple[list[dict[str, object]], dict[str, int | None]]:
     """One row per arm that says whether it found the bug, and each arm's best region.
 
+    `seen_raw` and `seen_reconstructed` are the shares of the subgroup's seed images on which the classifier does what
+    the bug taught it, and on their plain reconstructions: what the VAE loses, no search can find.
+
     Args:
+        arms, seeds: from `cluster_arms`.
         right: bool (N,), test images that the classifier gets right.
     """  # fmt: skip
+    def seen(predictions: np.ndarray) -> float:
+        inside = subgroup.training[seeds.index]
+        return float((belongs_to_bug(inside, predictions, bug) & (predictions != seeds.label))[inside].mean())
+
     common = {
         **bug.model_dump(), "bound": subgroup.bound, "training_images": int(subgroup.training.sum()),
         "test_images": int(subgroup.test.sum()), "subgroup_accuracy": right[subgroup.test].mean(),
-        "rest_accuracy": right[~subgroup.test].mean(),
+        "rest_accuracy": right[~subgroup.test].mean(), "seen_raw": seen(seeds.raw_prediction),
+        "seen_reconstructed": seen(seeds.reconstruction_prediction),
     }  # fmt: skip
     rows, best = [], {}
     for name, arm in arms.items():
@@ -170,8 +185,12 @@ def as_configured(distill: params.Distill) -> str:
 
 
 def headlines(table: pd.DataFrame, configured: str) -> dict[str, float]:
-    """What the claim is about: shares of the bugs at full strength that the arm `configured` finds, that k-means on
-    the same codes finds, that the arm finds where no bug was planted, the differences, and the share that took."""
+    """Means over the bugs at full strength.
+
+    found, found_by_kmeans: shares that the arm `configured`, and k-means on the same codes, find; found_in_control:
+    what the arm finds where nothing was planted; above_control, above_kmeans: the differences; took, seen_raw,
+    seen_reconstructed: as in the table.
+    """
     def found(strength: float, arm: str) -> float:
         return float(table[(table.strength == strength) & (table.arm == arm)].found.mean())
 
@@ -179,30 +198,40 @@ def headlines(table: pd.DataFrame, configured: str) -> dict[str, float]:
     kmeans = found(1, configured.replace(MIXTURE, KMEANS))
     return {
         "found": full, "found_in_control": control, "found_by_kmeans": kmeans, "above_control": full - control,
-        "above_kmeans": full - kmeans, "took": table[table.strength == 1].took.mean(),
+        "above_kmeans": full - kmeans,
+        **table[table.strength == 1][["took", "seen_raw", "seen_reconstructed"]].mean().to_dict(),
     }  # fmt: skip
 
 
 def example_images(
-    images: Tensor, vae: VAE, subgroup: np.ndarray, arm: Clustered, region: int | None, count: int,
+    images: Tensor, vae: VAE, subgroup: np.ndarray, arms: dict[str, Clustered], best: dict[str, int | None], count: int,
     generator: np.random.Generator,
 ) -> dict[str, np.ndarray]:
-    """Up to `count` training images of the subgroup and decoded mistakes of the region, drawn at random.
+    """Images drawn at random from the subgroup, and of each arm of SHOWN_ARMS mistakes decoded from its best region.
+
+    Args:
+        images: the training images.
+        subgroup: bool (N,), those that the bug is about.
+        best: number of each arm's best region, from `bug_rows`.
+        count: at most how many of each.
 
     Returns:
-        subgroup, region: uint8 (count, C, 32, 32), black where there are fewer; shown: how many of the region.
+        subgroup uint8 (count, C, 32, 32), region uint8 (arms, count, C, 32, 32), black where there are fewer;
+        shown int64 (arms,), how many of the region there are.
     """  # fmt: skip
-    members = np.flatnonzero(arm.assignment == (-2 if region is None else region))
-    pictures = {"subgroup": images[torch.from_numpy(draw(np.flatnonzero(subgroup), count, generator))],
-                "region": decode(vae, torch.from_numpy(arm.codes[draw(members, count, generator)]))}
-    blank = np.zeros((count, *images.shape[1:]), np.uint8)
-    filled = {}
-    for name, part in pictures.items():
-        filled[name] = blank.copy()
-        filled[name][: len(part)] = np.round(part.numpy() * 255)
-    return {**filled, "shown": np.array(len(pictures["region"]))}
+    def drawn(numbers: np.ndarray) -> np.ndarray:
+        return generator.choice(numbers, min(count, len(numbers)), replace=False)
 
+    def filled(pictures: Tensor) -> np.ndarray:
+        blank = np.zeros((count, *images.shape[1:]), np.uint8)
+        blank[: len(pictures)] = np.round(pictures.numpy() * 255)
+        return blank
 
-def draw(numbers: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
-    """At most `count` of the numbers, each once."""
-    return generator.choice(numbers, min(count, len(numbers)), replace=False)
+    regions, shown = [], []
+    for name in SHOWN_ARMS:
+        members = np.flatnonzero((arms[name].assignment == best[name]) & (best[name] is not None))
+        codes = torch.from_numpy(arms[name].codes[drawn(members)])
+        regions.append(filled(decode(vae, codes) if len(codes) else images[:0]))
+        shown.append(len(codes))
+    chosen = torch.from_numpy(drawn(np.flatnonzero(subgroup)))
+    return {"subgroup": filled(images[chosen]), "region": np.stack(regions), "shown": np.array(shown)}

@@ -9,7 +9,15 @@ from defuse.networks import VAE, build_classifier, load_network
 from defuse.params import Settings
 from defuse.planting import find_subgroup, plant, touched_images
 from defuse.randomness import integer_seed, numpy_generator, seed_sequence, seeded_torch, torch_generator
-from defuse.recovery import as_configured, bug_rows, cluster_arms, example_images, headlines, with_outcome
+from defuse.recovery import (
+    SHOWN_ARMS,
+    as_configured,
+    bug_rows,
+    cluster_arms,
+    example_images,
+    headlines,
+    with_outcome,
+)
 from defuse.storage import save_arrays, write_json, write_table
 from defuse.training import predict, set_up_machine, to_machine, train_classifier
 from experiments.cell import cell_command, cell_folder, data_file
@@ -45,24 +53,23 @@ def plant_bugs(settings: Settings, dataset: str, seed: int) -> str:
             training.label_smoothing,
         )  # fmt: skip
         right = (predict(classifier, test[0]).argmax(1) == test[1]).numpy()
-        arms = cluster_arms(
+        arms, seeds = cluster_arms(
             classifier, vae, machine, data["train"], test, seed_images, settings.identify[dataset],
             settings.distill[dataset], chosen.kmeans_starts, key, integer_seed(seed, stage, dataset, "clusters"),
             f"search {name or 'control'} {strength:g}",
         )  # fmt: skip
         for measured in chosen.bugs if name is None else [name]:
             common = {"bug": measured, "strength": strength, "touched": len(touched)}
-            found, best = bug_rows(arms, right, subgroups[measured], chosen.bugs[measured], chosen)
+            found, best = bug_rows(arms, seeds, right, subgroups[measured], chosen.bugs[measured], chosen)
             rows += [{**common, **row} for row in found]
             if strength == 1:
                 generator = numpy_generator(seed, stage, dataset, "examples", name)
-                examples.append(example_images(
-                    images, vae, subgroups[name].training, arms[configured], best[configured], chosen.shown_images,
-                    generator))  # fmt: skip
+                examples.append(example_images(images, vae, subgroups[name].training, arms, best, chosen.shown_images,
+                                               generator))  # fmt: skip
     table = with_outcome(pd.DataFrame(rows), chosen)
     folder = cell_folder(stage, dataset, seed)
     write_table(folder / "planted.csv", table)
-    save_arrays(folder / "examples.npz", arm=np.array(configured), bug=np.array(list(chosen.bugs)),
+    save_arrays(folder / "examples.npz", arm=np.array(SHOWN_ARMS), bug=np.array(list(chosen.bugs)),
                 **{part: np.stack([example[part] for example in examples]) for part in examples[0]})  # fmt: skip
     measures = headlines(table, configured)
     write_json(folder / "metrics.json", measures)

@@ -102,7 +102,7 @@ def test_tables_of_other_seeds_are_refused(tmp_path):
     (0.8, 0.2, 0.3, "reproduced"), (0.8, 0.2, 0.8, "partly"), (0.8, 0.75, 0.3, "partly"),
     (0.3, 0.3, 0.3, "not reproduced"),
 ])  # fmt: skip
-def test_planted_bugs_must_be_found_oftener_than_without_one_and_than_by_kmeans(tmp_path, found, control, kmeans, expected):
+def test_planted_bugs_must_be_found_and_oftener_than_by_chance(tmp_path, found, control, kmeans, expected):
     values = {"plant_bugs.found": found, "plant_bugs.above_control": found - control,
               "plant_bugs.above_kmeans": found - kmeans}  # fmt: skip
     rows = judge(BOUNDS, tables_with(tmp_path, {name: (value,) * 3 for name, value in values.items()}), SEEDS)

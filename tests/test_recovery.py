@@ -7,8 +7,10 @@ import torch
 from torch import nn
 
 from defuse import params
+from defuse.identification import Seeds
 from defuse.planting import Subgroup, find_subgroup
 from defuse.recovery import (
+    SHOWN_ARMS,
     Clustered,
     bug_rows,
     cluster_arms,
@@ -125,7 +127,7 @@ def plane_data(count, seed):
 
 @pytest.fixture(scope="module")
 def plane():
-    """Data, the bug's subgroup, and the arms of a classifier with the bug at full strength and of one without."""
+    """Data, the bug's subgroup, and arms and seeds of a classifier with the bug at full strength and of one without."""
     machine = Machine(torch.device("cpu"), torch.float32, torch.contiguous_format, compiled=False)
     identify = params.Identify(
         seed_source="train", max_seed_images=None, draws=10, keep=3, batch_size="auto",
@@ -139,20 +141,21 @@ def plane():
     training, test = plane_data(1500, 0), plane_data(400, 1)
     subgroup = find_subgroup(training, test, MISLABELLED)
     seed_images = np.sort(np.random.default_rng(2).choice(1500, 600, replace=False))
-    arms = {
+    results = {
         name: cluster_arms(Rule(bound), Logit(), machine, training, test, seed_images, identify, distill, 3,
                            np.array([1, 2], np.uint64), 0, "toy")
         for name, bound in (("bug", subgroup.bound * 1024), ("control", 9.0))
     }  # fmt: skip
-    return training, test, subgroup, arms
+    return training, test, subgroup, results
 
 
 def found_in(plane, which):
-    training, test, subgroup, arms = plane
+    _, test, subgroup, results = plane
+    arms, seeds = results[which]
     right = np.ones(len(test[1]), bool)
     if which == "bug":
         right[subgroup.test] = False
-    rows, _ = bug_rows(arms[which], right, subgroup, MISLABELLED, settings(minimum_members=10))
+    rows, _ = bug_rows(arms, seeds, right, subgroup, MISLABELLED, settings(minimum_members=10))
     return {row["arm"]: row for row in rows}
 
 
@@ -175,21 +178,29 @@ def test_nothing_is_found_where_nothing_was_planted(plane):
 
 
 def test_arms_name_the_images_of_their_split(plane):
-    training, test, _, arms = plane
-    clustered = arms["bug"]["mixture of all mistakes"]
+    training, test, _, results = plane
+    arms, seeds = results["bug"]
+    assert np.array_equal(seeds.label, training[1].numpy()[seeds.index]) and set(seeds.index) != set(range(600))
+    clustered = arms["mixture of all mistakes"]
     assert (clustered.prediction != training[1].numpy()[clustered.image]).all() and not clustered.test
-    on_test = arms["bug"]["mixture of test mistakes"]
+    on_test = arms["mixture of test mistakes"]
     assert (on_test.prediction != test[1].numpy()[on_test.image]).all() and on_test.test
     distances = np.abs(clustered.codes - Logit().encode(training[0][clustered.image])[0].numpy())
     assert distances.max() < 2  # a code lies near the image that it names
 
 
 def test_accuracies_are_of_the_subgroup_and_of_the_rest():
-    subgroup = Subgroup(0.5, np.array([True]), np.array([True, True, False, False, False]))
+    subgroup = Subgroup(0.5, np.array([False, True, True, True]), np.array([True, True, False, False, False]))
     arm = {"mixture": Clustered(False, np.zeros(0, int), np.zeros(0, int), np.zeros((0, 2)), np.zeros(0, int))}
-    rows, best = bug_rows(arm, np.array([1, 0, 1, 1, 0], bool), subgroup, MISLABELLED, settings())
+    # Of the subgroup's images 1, 2 and 3 the last is no seed; the bug calls class 1 class 0.
+    seeds = Seeds(np.array([0, 1, 2]), np.array([0, 1, 1]), np.zeros((3, 2)), np.zeros((3, 2)), np.array([0, 0, 0]),
+                  np.array([0, 0, 1]))  # fmt: skip
+    rows, best = bug_rows(arm, seeds, np.array([1, 0, 1, 1, 0], bool), subgroup, MISLABELLED, settings())
     assert (rows[0]["subgroup_accuracy"], rows[0]["rest_accuracy"]) == pytest.approx((1 / 2, 2 / 3))
-    assert (rows[0]["training_images"], rows[0]["test_images"]) == (1, 2) and best == {"mixture": None}
+    assert (rows[0]["training_images"], rows[0]["test_images"]) == (3, 2) and best == {"mixture": None}
+    assert (rows[0]["seen_raw"], rows[0]["seen_reconstructed"]) == (1, 0.5)
+    left_out = MISLABELLED.model_copy(update={"kind": "left_out", "target": None})
+    assert bug_rows(arm, seeds, np.ones(5, bool), subgroup, left_out, settings())[0][0]["seen_reconstructed"] == 0.5
 
 
 def test_planting_took_where_the_subgroup_lost_more_than_the_rest():
@@ -207,18 +218,21 @@ def test_headlines_compare_full_strength_with_the_control_and_with_kmeans():
         ("a", 0, "mixture", 0), ("b", 0, "mixture", 1), ("a", 1, "mixture", 1), ("b", 1, "mixture", 1),
         ("a", 1, "k-means", 1), ("b", 1, "k-means", 0), ("a", 0.5, "mixture", 0), ("b", 0.5, "mixture", 0),
         ("a", 1, "mixture of all mistakes", 0), ("b", 1, "mixture of all mistakes", 0)]]  # fmt: skip
-    table = pd.DataFrame(rows, columns=["bug", "strength", "arm", "found"]).assign(took=1)
+    table = pd.DataFrame(rows, columns=["bug", "strength", "arm", "found"])
+    table["took"], table["seen_raw"] = table.bug == "a", np.where(table.strength == 1, 0.8, 0.1)
+    table["seen_reconstructed"] = 0.4
     assert headlines(table, "mixture") == {
         "found": 1.0, "found_in_control": 0.5, "found_by_kmeans": 0.5, "above_control": 0.5, "above_kmeans": 0.5,
-        "took": 1.0,
+        "took": 0.5, "seen_raw": pytest.approx(0.8), "seen_reconstructed": pytest.approx(0.4),
     }  # fmt: skip
 
 
-def test_examples_are_of_the_subgroup_and_of_the_region():
+def test_examples_are_of_the_subgroup_and_of_the_best_regions():
     images = torch.arange(6)[:, None, None, None].float().div(255).expand(-1, 1, 32, 32)
-    vae, codes = Logit(), np.array([[0.0, 0.0], [30.0, 30.0]], np.float32)
-    arm = Clustered(False, np.zeros(2, int), np.zeros(2, int), codes, np.array([3, 4]))
-    shown = example_images(images, vae, np.arange(6) >= 4, arm, 4, 2, np.random.default_rng(0))
-    assert sorted(shown["subgroup"][:, 0, 5, 5].tolist()) == [4, 5] and shown["subgroup"].dtype == np.uint8
-    assert shown["region"][:, 0, 0, 0].tolist() == [255, 0] and shown["shown"] == 1
-    assert example_images(images, vae, np.arange(6) >= 4, arm, None, 2, np.random.default_rng(0))["shown"] == 0
+    codes = np.array([[0.0, 0.0], [30.0, 30.0], [30.0, 30.0]], np.float32)
+    arm = Clustered(False, np.zeros(3, int), np.zeros(3, int), codes, np.array([3, 4, 4]))
+    best = dict(zip(SHOWN_ARMS, (4, None)))
+    shown = example_images(images, Logit(), np.arange(6) >= 4, dict.fromkeys(SHOWN_ARMS, arm), best, 3,
+                           np.random.default_rng(0))  # fmt: skip
+    assert sorted(shown["subgroup"][:, 0, 5, 5].tolist()) == [0, 4, 5] and shown["subgroup"].dtype == np.uint8
+    assert shown["region"][:, :, 0, 0, 0].tolist() == [[255, 255, 0], [0, 0, 0]] and shown["shown"].tolist() == [2, 0]
