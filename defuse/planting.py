@@ -114,7 +114,7 @@ def plant(
     if bug is None:
         return images, labels
     where = torch.from_numpy(touched)
-    if bug.kind == "mislabelled":
+    if bug.target is not None:  # mislabelled
         planted = labels.clone()
         planted[where] = bug.target
         return images, planted

@@ -82,7 +82,7 @@ def planted_bugs(tables: Path) -> Figure:
     table, data = read_table(result_path(tables, "planted.csv")), load_arrays(result_path(tables, "planted.npz"))
     images_width = NAMES_WIDTH + 3 * IMAGE_WIDTH * data["subgroup"].shape[1]
     figure = pyplot.figure(figsize=(CURVES_WIDTH + images_width, figure_height(len(data["bug"]))))
-    curves, examples = figure.subfigures(1, 2, width_ratios=(CURVES_WIDTH, images_width))
+    curves, examples = figure.subfigures(1, 2, squeeze=False, width_ratios=(CURVES_WIDTH, images_width))[0]
     draw_curves(curves, table)
     draw_examples(examples, table[table.seed == table.seed.min()], data)
     return finish(figure, tables, "bugs planted on purpose")
