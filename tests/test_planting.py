@@ -26,30 +26,27 @@ def bug(**changes):
                                 "kind": "mislabelled", "target": 2, **changes})  # fmt: skip
 
 
-def bar(width, brightness=1.0):
+def bar(width):
     """A vertical bar from border to border, `width` pixels wide."""
     image = np.zeros((32, 32))
-    image[:, 10 : 10 + width] = brightness
+    image[:, 10 : 10 + width] = 1
     return image
 
 
 @pytest.mark.parametrize(("width", "mean_distance"), [(1, 1), (2, 1), (3, 4 / 3), (4, 3 / 2), (5, 9 / 5)])
 def test_thickness_of_a_bar_is_the_mean_distance_to_its_sides(width, mean_distance):
-    image = bar(width)
-    image[:8] = image[-8:] = 0  # ends far from the middle rows change little; compare the middle of a long bar
-    long = np.zeros((200, 32))
-    long[:, 10 : 10 + width] = 1
-    assert thickness(long) == pytest.approx(mean_distance, abs=0.03)
-    assert thickness(0.3 * long) == thickness(long)  # ink is relative to the brightest pixel
-    assert thickness(image) <= thickness(long)
+    image = np.zeros((200, 32))  # so long that its ends hardly count
+    image[:, 10 : 10 + width] = 1
+    assert thickness(image) == pytest.approx(mean_distance, abs=0.03)
+    assert thickness(0.3 * image) == thickness(image)  # ink is relative to the brightest pixel
 
 
 def test_faint_pixels_are_no_ink():
     image = bar(1)
-    image[:, 11] = 0.49
+    image[:, [9, 11]] = 0.49
     assert thickness(image) == 1
-    image[:, 11] = 0.5
-    assert thickness(image) == 1 and thickness(bar(3)) > 1.25
+    image[:, [9, 11]] = 0.5
+    assert thickness(image) == thickness(bar(3)) > 1.25
 
 
 def test_a_full_image_ends_at_its_border():
@@ -66,7 +63,7 @@ def test_slant_is_pixels_to_the_right_per_pixel_upwards(shift):
 
 def test_an_empty_image_has_no_thickness_and_no_slant():
     assert thickness(np.zeros((32, 32))) == 0 and slant(np.zeros((32, 32))) == 0
-    assert slant(np.eye(32)[:1] * 0 + np.ones((1, 32))) == 0  # one row has no height
+    assert slant(np.ones((1, 32))) == 0  # one row has no height
 
 
 def test_brightness_and_contrast_are_of_the_mean_over_channels():
