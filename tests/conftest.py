@@ -41,6 +41,16 @@ hypothesis_settings.register_profile("defuse", deadline=None, max_examples=40, d
 hypothesis_settings.load_profile("defuse")
 
 
+class Trap:
+    """Creates a file when unpickled."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open, (str(self.path), "w")
+
+
 @pytest.fixture(autouse=True)
 def global_random_state_is_left_alone() -> Iterator[None]:
     """Fail a test after which Python's, NumPy's or torch's global generator is in another state."""

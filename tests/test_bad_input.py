@@ -1,6 +1,5 @@
 """Files between the stages that are damaged or of another kind: each stage ends with one line that names the file."""
 
-import os
 import pickle
 import shutil
 from pathlib import Path
@@ -8,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import Trap
 from safetensors.torch import save_file
-from tiny_cell import CLASSIFIER, CNN, DATA, STAGES, run_stage, small_params, write_project
+from tiny_cell import CLASSIFIER, CNN, DATA, STAGES, finished_project, run_stage, small_params
 
 from defuse.networks import VAE, build_classifier, save_network
 from defuse.randomness import seeded_torch
@@ -25,14 +25,7 @@ VOTES, TABLE = (Path("artifacts/annotate/digits/0") / name for name in ("votes.n
 @pytest.fixture(scope="module")
 def finished(shipped_tree, tmp_path_factory):
     """A folder in which every stage of a tiny cell has run."""
-    folder, before = tmp_path_factory.mktemp("finished"), Path.cwd()
-    try:
-        write_project(folder, small_params(shipped_tree))
-        for stage in STAGES:
-            run_stage(stage)
-    finally:
-        os.chdir(before)
-    return folder
+    return finished_project(tmp_path_factory.mktemp("finished"), small_params(shipped_tree), STAGES)
 
 
 @pytest.fixture
@@ -41,16 +34,6 @@ def cell(finished, tmp_path, monkeypatch):
     shutil.copytree(finished, tmp_path / "cell")
     monkeypatch.chdir(tmp_path / "cell")
     return tmp_path / "executed"
-
-
-class Trap:
-    """Creates a file when unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return open, (str(self.path), "w")
 
 
 # What makes a file bad. Each takes the path, and where a trap's mark would appear.

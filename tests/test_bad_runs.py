@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_cell import STAGES, run_stage, small_params, write_project
+from conftest import Trap
+from tiny_cell import STAGES, finished_project, run_stage, small_params
 
 from defuse.data import to_side
 from experiments.cell import run
@@ -22,14 +23,8 @@ ROOT = Path(__file__).resolve().parent.parent
 @pytest.fixture(scope="module")
 def annotated(shipped_tree, tmp_path_factory):
     """A tiny project in which every stage up to the annotation has run."""
-    folder, before = tmp_path_factory.mktemp("annotated"), Path.cwd()
-    try:
-        write_project(folder, small_params(shipped_tree))
-        for stage in list(STAGES)[: list(STAGES).index("correct")]:
-            run_stage(stage)
-    finally:
-        os.chdir(before)
-    return folder
+    stages = list(STAGES)[: list(STAGES).index("correct")]
+    return finished_project(tmp_path_factory.mktemp("annotated"), small_params(shipped_tree), stages)
 
 
 @pytest.fixture
@@ -169,16 +164,6 @@ def bad_params(_):
 
 def pickled(mark):
     np.savez("artifacts/prepare/digits/data.npz", x_train=np.array([Trap(mark)], object), y_train=np.zeros(1, int))
-
-
-class Trap:
-    """Creates a file when unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return open, (str(self.path), "w")
 
 
 @pytest.mark.parametrize(("command", "damage", "messages"), [

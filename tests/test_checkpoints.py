@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from conftest import Trap
 
 from defuse import params, training
 from defuse.checkpoints import Checkpoint, fingerprint, restore_checkpoint, save_checkpoint
@@ -117,16 +118,6 @@ def test_a_checkpoint_of_other_params_is_refused_and_said_so(tmp_path, caplog, m
     train("vae", machine, Checkpoint(path, after))
     assert f"{path} refused, the training starts anew: it was made with other train_vae.epochs" in caplog.text
     assert load_weights(path)[1]["fingerprint"] == after
-
-
-class Trap:
-    """Creates a file when unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return open, (str(self.path), "w")
 
 
 @pytest.mark.parametrize("damage", ["truncated", "pickle"])

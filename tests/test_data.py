@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from conftest import Trap
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -37,16 +38,6 @@ from experiments.cell import run
 from experiments.prepare import prepare
 
 READERS = {"mnist": "MNIST", "svhn": "SVHN", "gtsrb": "GTSRB"}
-
-
-class Trap:
-    """Creates a file when unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return open, (str(self.path), "w")
 
 
 def mirror_arrays(classes=10, per_class=12, side=32, channels=1, seed=0):

@@ -4,6 +4,7 @@ import pickle
 
 import pytest
 import torch
+from conftest import Trap
 from torch import nn
 
 from defuse.networks import (
@@ -21,16 +22,6 @@ from defuse.storage import StorageError
 SMALL = {"architecture": "small_cnn", "channels": 1, "classes": 3, "width": 2}  # what make_classifier builds
 CLASSIFIERS = [("small_cnn", 2, None), ("vgg", 2, None), ("small_residual", 2, None),
                ("resnet18", None, "imagenet"), ("resnet18", None, "pooled_3x3"), ("resnet18", None, "cifar")]
-
-
-class Trap:
-    """Creates a file when unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return open, (str(self.path), "w")
 
 
 def load(path, build):

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import shutil
 import warnings
 from pathlib import Path
@@ -11,30 +10,24 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tiny_cell import STAGES, TRAINING, always_say, relabel, run_stage, small_params, write_project
+from tiny_cell import STAGES, TRAINING, always_say, finished_project, relabel, run_stage, small_params
 
 from defuse import params, plots
 from defuse.annotation import judge_region
 from defuse.distillation import DistillationError, fit_regions, sample_regions
 from defuse.identification import SearchError, Seeds, classes_and_gaps, perturb
+from defuse.planting_plots import planted_bugs
 from experiments.figures import draw
 
 SEARCH = [stage for stage in STAGES if stage not in TRAINING]
 FIGURES = (plots.identified_mistakes, plots.regions, plots.lambda_sweep, plots.tsne, plots.causes, plots.acceptance,
-           plots.noise, plots.novelty)  # fmt: skip
+           plots.noise, plots.novelty, planted_bugs)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def trained(shipped_tree, tmp_path_factory):
     """A tiny project in which the stages that train have run."""
-    folder, before = tmp_path_factory.mktemp("trained"), Path.cwd()
-    try:
-        write_project(folder, small_params(shipped_tree))
-        for stage in TRAINING:
-            run_stage(stage)
-    finally:
-        os.chdir(before)
-    return folder
+    return finished_project(tmp_path_factory.mktemp("trained"), small_params(shipped_tree), TRAINING)
 
 
 @pytest.fixture
@@ -78,7 +71,7 @@ NOTHING = {
     "correct": "0 accepted regions: no lambda could be chosen",
     "finetune_baseline": "0 annotated mistakes: no learning rate could be chosen",
     "novelty": "0 accepted regions: no failing sample to compare",
-    "summarize": "14 tables and 4 figures' data of 1 seed(s) in results/digits/tables; 0 accepted regions",
+    "summarize": "15 tables and 5 figures' data of 1 seed(s) in results/digits/tables; 0 accepted regions",
 }
 
 
@@ -168,7 +161,7 @@ def test_one_class_has_no_next_one_to_lead():
 def test_one_latent_dimension_has_its_figure(project, closing):
     project(train_vae={"latent_dim": 1})
     run_stage("train_vae")
-    assert [closing(stage) for stage in SEARCH][-1].startswith("14 tables")
+    assert [closing(stage) for stage in SEARCH][-1].startswith("15 tables")
 
 
 def distill_settings(**changes):

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import Trap
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,16 +36,6 @@ WRITERS = {
     "data.csv": lambda path, shift: write_table(path, pd.DataFrame({"n": [1, 2], "x": [0.1 + shift, np.nan]})),
     "data.safetensors": lambda path, shift: save_weights(path, {**WEIGHTS, "c": torch.zeros(1) + shift}, {"w": 3}),
 }
-
-
-class Trap:
-    """Creates a file when unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return open, (str(self.path), "w")
 
 
 def test_atomic_path_writes_into_a_new_folder(tmp_path):

@@ -4,6 +4,7 @@ import copy
 import importlib
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,9 @@ STAGES = {
     "train_classifier": ("train", True), "train_vae": ("train", True), "train_oracle": ("train", False),
     "identify": ("identify", True), "ablate_noise": ("ablate", True), "distill": ("distill", True),
     "annotate": ("annotate", True), "correct": ("sweep", True), "finetune_baseline": ("baseline", True),
-    "novelty": ("novelty", True), "summarize": ("summarize", False),
+    "novelty": ("novelty", True), "plant_bugs": ("plant_bugs", True), "summarize": ("summarize", False),
 }  # fmt: skip
-TRAINING = ("train_classifier", "train_vae", "train_oracle")
+TRAINING = ("train_classifier", "train_vae", "train_oracle", "plant_bugs")
 SMALL = {
     "train_classifier": {"network": CNN, "epochs": 1, "batch_size": 8},
     "train_vae": {"latent_dim": 2, "width": 4, "epochs": 1, "batch_size": 8},
@@ -35,6 +36,11 @@ SMALL = {
     # Every region is accepted.
     "annotate": {"annotated_mistakes": 10, "minimum_agreement": 0.0, "maximum_abstention": 1.0,
                  "minimum_failures": 0.0, "slip_rate": 0.5},
+    "plant_bugs": {
+        "network": CNN, "epochs": 1, "strengths": [1.0], "seed_images": 12, "minimum_members": 1, "kmeans_starts": 1,
+        "bugs": {"bright_4": {"label": 4, "property": "brightness", "side": "high", "share": 0.5, "kind": "mislabelled",
+                              "target": 9}},
+    },
     "correct": {"lambdas": [0, 1], "steps": 2, "batch_size": 4}, "finetune_baseline": {"steps": 2, "batch_size": 4},
     "ablate_noise": {"seed_images": 6, "draws": 2}, "summarize": {"tsne_codes": 10},
 }  # fmt: skip
@@ -67,6 +73,18 @@ def write_project(folder: Path, tree: dict[str, Any]) -> None:
         arrays[f"y_{split}"] = np.arange(count) % 10
     save_arrays(DATA, **arrays)
     write_json(DATA.with_name("provenance.json"), {"slug": "digits", "title": "Tiny", "line": "tiny", "channels": 1})
+
+
+def finished_project(folder: Path, tree: dict[str, Any], stages: Iterable[str]) -> Path:
+    """A project in `folder` in which these stages have run; the current folder stays."""
+    before = Path.cwd()
+    try:
+        write_project(folder, tree)
+        for stage in stages:
+            run_stage(stage)
+    finally:
+        os.chdir(before)
+    return folder
 
 
 def relabel(label: int) -> None:
