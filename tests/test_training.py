@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from defuse import params, training
 from defuse.augmentation import augment
+from defuse.networks import Normalise
 from defuse.training import (
     DivergedError,
     Machine,
@@ -145,7 +146,7 @@ class Record(nn.Module):
 @pytest.mark.parametrize(("fraction", "blended"), [(0.0, 0), (0.25, 2), (0.5, 4), (0.49, 3), (0.75, 6)])
 def test_blends_get_both_labels(machine, fraction, blended):
     values, labels = torch.arange(8) / 8, torch.arange(8)
-    classifier = nn.Sequential(nn.Identity(), Record(8))
+    classifier = nn.Sequential(Normalise(1), Record(8))
     classifier[0].fit = lambda images: None
     images = values[:, None, None, None].expand(-1, 1, 32, 32).clone()
     settings = training_settings(epochs=1, batch_size=8, schedule="constant", learning_rate=1e-9)
