@@ -44,6 +44,19 @@ def test_draws_for_showing_correction_validation_and_test_are_disjoint(clone):
     assert len(set(rows)) == len(rows)
 
 
+def test_the_main_numbers_are_inside_bounds(clone):
+    metrics = json.loads((clone / "results/digits/metrics.json").read_text())
+    # Wide enough for another processor; a small and weak classifier, a hurried VAE, three oracles.
+    bounds = {
+        "identify.reconstruction_accuracy_of_correct": (0.6, 1.0), "identify.mistakes": (100, 900),
+        "distill.regions": (1, 6), "annotate.accepted_regions": (1, 6), "outcome.region_test_before": (0.0, 0.5),
+        "outcome.region_test_after_correction": (0.05, 1.0),
+    }  # fmt: skip
+    assert not {name: metrics[name] for name, (low, high) in bounds.items() if not low <= metrics[name] <= high}
+    assert metrics["outcome.region_test_after_correction"] >= metrics["outcome.region_test_before"]
+    assert pd.read_csv(clone / "results/digits/tables/digits_oracles.csv").test_accuracy.min() > 0.85
+
+
 def test_nothing_runs_twice(clone):
     output = run(clone, "dvc", "repro", "figures@digits")
     assert "Running stage" not in output
