@@ -23,6 +23,7 @@ from defuse.worker import pinned_threads
 
 STAGE_BYTES = 3 * 2**30  # memory that a stage is taken to need
 POLL_SECONDS = 0.1
+RUNNER_MARK = "DEFUSE_REPLICATION_OF"  # environment variable of what a runner starts: its folder
 GRACE_SECONDS = 20  # between the interrupt of a stage and its end by force
 
 
@@ -92,11 +93,28 @@ def collected_signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
+def end_orphans(root: Path) -> int:
+    """Kill the processes that a killed runner of this folder left: they hold DVC's locks and write outputs; how many.
+
+    To be called while `only_replication` holds, so that none belongs to a runner.
+    """
+    orphans = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(RUNNER_MARK) == str(root.resolve()):
+                process.kill()
+                orphans.append(process)
+        except (psutil.Error, OSError):  # it is another user's, or has just ended
+            continue
+    psutil.wait_procs(orphans, timeout=GRACE_SECONDS)
+    return len(orphans)
+
+
 def start_stage(root: Path, stage: str, threads: int) -> Attempt:
     """Start a stage in a process group of its own, its output in `artifacts/logs/STAGE.log`."""
     # Without --single-item DVC also locks the outputs of the stages before it, which other cells are reading.
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", stage]
-    environment = {**os.environ, **pinned_threads(threads)}
+    environment = {**os.environ, **pinned_threads(threads), RUNNER_MARK: str(root.resolve())}
     log = root / "artifacts" / "logs" / f"{stage}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "wb") as output:
@@ -181,6 +199,9 @@ def replicate(console: Console, root: Path, compute: Compute, targets: list[str]
     """
     jobs, sentence = jobs_at_once(asked_jobs, compute)
     with only_replication(root):
+        orphans = end_orphans(root)
+        if orphans:
+            say_line(console, f"Ended {orphans} processes that a killed replication left.")
         everything = stage_graph(root)
         asked = with_needs(everything, targets)
         waiting = not_up_to_date(root, asked)

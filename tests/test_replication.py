@@ -237,6 +237,8 @@ def test_a_failure_stops_only_what_depends_on_it(finished, fresh, tmp_path):
     assert "mnist seed 0" in text and "0 of 3 done" in text
     assert (folder / "dvc.lock").read_bytes() == (finished["1"] / "dvc.lock").read_bytes()
 
+UNFINISHED = ["train@mnist-0", "train@mnist-1"]
+
 
 def wait_for(condition, what: str) -> None:
     deadline = time.monotonic() + 90
@@ -245,35 +247,58 @@ def wait_for(condition, what: str) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_run_leaves_no_process_and_the_next_goes_on(finished, tmp_path, number, code):
-    folder = shutil.copytree(finished["1"], tmp_path / "toy")
+def held(finished: Path, folder: Path) -> tuple[Path, subprocess.Popen[str], list[psutil.Process]]:
+    """A copy of a finished run in which two stages run again and never end; the runner, and what it started."""
+    folder = shutil.copytree(finished, folder)
     (folder / "events").unlink()
-    unfinished = ["train@mnist-0", "train@mnist-1"]
     content = lock(folder)
-    for stage in unfinished:
+    for stage in UNFINISHED:
         del content["stages"][stage]
     YAML().dump(content, folder / "dvc.lock")
     shutil.rmtree(folder / ".dvc/cache/runs")
-    (folder / "hold").write_text(" ".join(unfinished))
+    (folder / "hold").write_text(" ".join(UNFINISHED))
     command = [sys.executable, "-m", "experiments.replicate", "--jobs", "2"]
     process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True, start_new_session=True)
     wait_for(lambda: len(started(folder)) == 2, "the two stages")
     children = psutil.Process(process.pid).children(recursive=True)
     assert len(children) >= 4  # two of DVC's processes, and their commands
+    return folder, process, children
+
+
+def goes_on(folder: Path, finished: Path) -> str:
+    """Let the held stages run to their end; what the runner says."""
+    (folder / "hold").unlink()
+    (folder / "events").unlink()
+    status, text = replicated(folder, "2")
+    assert status == 0 and sorted(started(folder)) == UNFINISHED
+    assert (folder / "dvc.lock").read_bytes() == (finished / "dvc.lock").read_bytes()
+    assert outputs(folder) == outputs(finished)
+    return text
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_leaves_no_process_and_the_next_goes_on(finished, tmp_path, number, code):
+    folder, process, children = held(finished["1"], tmp_path / "toy")
     os.killpg(process.pid, number)
     text, _ = process.communicate(timeout=90)
     assert process.returncode == code
     assert "Interrupted: train@mnist-0, train@mnist-1. The next `make replicate` goes on" in text
     assert not any(child.is_running() for child in children)
     assert "killed" not in text and YAML(typ="safe").load(folder / ".dvc/tmp/rwlock") in ({}, {"read": {}, "write": {}})
+    goes_on(folder, finished["1"])
 
-    (folder / "hold").unlink()
-    (folder / "events").unlink()
-    status, text = replicated(folder, "2")
-    assert status == 0 and sorted(started(folder)) == unfinished
-    assert (folder / "dvc.lock").read_bytes() == (finished["1"] / "dvc.lock").read_bytes()
-    assert outputs(folder) == outputs(finished["1"])
+
+def test_stages_that_outlive_a_killed_runner_are_ended_by_the_next(finished, tmp_path):
+    folder, process, children = held(finished["1"], tmp_path / "toy")
+    elsewhere, other, untouched = held(finished["1"], tmp_path / "elsewhere")
+    process.kill()
+    process.communicate()
+    assert all(child.is_running() for child in children)
+    assert f"Ended {len(children)} processes that a killed replication left" in goes_on(folder, finished["1"])
+    assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
+    assert all(child.is_running() for child in untouched) and elsewhere != folder
+    os.killpg(other.pid, signal.SIGINT)
+    other.communicate(timeout=90)
 
 
 def test_a_second_replication_is_refused(finished, monkeypatch):

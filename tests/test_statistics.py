@@ -119,8 +119,9 @@ def test_kappa_of_votes_by_chance_is_near_nought():
 # From values per seed to a verdict.
 
 BOUNDS = params.Claims(
-    minimum_seeds=3, region_accuracy=0.9, accuracy_drop=0.01, agreement=0.8, new_error_types=0.5, labels_kept=0.95
-)
+    minimum_seeds=3, region_accuracy=0.9, accuracy_drop=0.01, agreement=0.8, new_error_types=0.5, labels_kept=0.95,
+    planted_found=0.5, planted_advantage=0.1,
+)  # fmt: skip
 REGIONS, DROP = "region_test_after_correction", "test_drop"  # the two measures of the claim "correction"
 GOOD_REGIONS, BAD_REGIONS, SPREAD_REGIONS = [0.95, 0.97, 0.96], [0.5, 0.6, 0.55], [0.8, 0.95, 0.99]
 SMALL_DROP, LARGE_DROP, SPREAD_DROP = [0.001, 0.0, -0.002], [0.03, 0.05, 0.04], [0.0, 0.02, 0.01]
