@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import re
 import signal
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from ruamel.yaml import YAML
 
 KILLS_PER_STAGE = 2
 TRAININGS = ("train_vae", "train_oracle")  # those that last long enough to be met after a checkpoint
-START_SECONDS = 4.0  # of DVC, Python and torch, before and after a stage's own work
+WITHIN_SECONDS = 6.0  # about what a stage takes, the starts of DVC, Python and torch included
 
 
 def start(folder: Path, *command: str) -> subprocess.Popen[str]:
@@ -62,31 +61,30 @@ def stages_in_order(folder: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def disturbed(clone, tmp_path_factory):
-    """A second clone, whose stages were each killed several times and then run; kills, and what the runs said."""
+    """A second clone, whose stages were each killed several times and then run; the kills that landed, by stage."""
     folder = cut_down_clone(tmp_path_factory.mktemp("disturbed") / "defuse")
-    generator, kills, said = random.Random(10), {}, {}
+    generator, kills = random.Random(10), {}
     for stage in stages_in_order(folder):
         kills[stage] = 0
-        limit, name = START_SECONDS, stage.partition("@")[0]
-        for _ in range(KILLS_PER_STAGE):
+        while kills[stage] < KILLS_PER_STAGE:  # one that came after the end does not count
             process = start(folder, "dvc", "repro", "--single-item", "--force", stage)
-            time.sleep(generator.uniform(0, limit))
+            time.sleep(generator.uniform(0, WITHIN_SECONDS))
             kills[stage] += kill(process)
-        checkpointed = name in TRAININGS and killed_after_a_checkpoint(folder, stage)
+        checkpointed = stage.partition("@")[0] in TRAININGS and killed_after_a_checkpoint(folder, stage)
         kills[stage] += checkpointed
-        said[stage] = run(folder, "dvc", "repro", "--single-item", stage)
-        assert not checkpointed or "continues after epoch" in said[stage]
-    return folder, kills, said
+        said = run(folder, "dvc", "repro", "--single-item", stage)
+        assert not checkpointed or "continues after epoch" in said
+    return folder, kills
 
 
 def test_killed_stages_end_with_the_bytes_of_an_undisturbed_run(clone, disturbed, capsys):
-    folder, kills, said = disturbed
+    folder, kills = disturbed
     assert recorded(folder) == recorded(clone)
     assert run(folder, "dvc", "status", "figures@digits").strip().endswith("up to date.")
     landed = sum(kills.values())
     with capsys.disabled():
         print(f"\nkills survived / tried: {landed} / {landed}, over {len(kills)} stages")
-    assert landed >= 20 and all(kills.values())
+    assert landed >= 20
 
 
 def test_what_is_recorded_is_what_lies_on_the_disk(disturbed):
@@ -102,12 +100,11 @@ def test_a_kill_leaves_nothing_behind(disturbed):
 
 def test_a_killed_replication_goes_on(clone, disturbed):
     folder, generator = disturbed[0], random.Random(11)
-    said = ""
+    command = (sys.executable, "-m", "experiments.replicate", "figures@digits", "--jobs", "2")
+    run(folder, "rm", "-rf", "artifacts", "results/digits", "dvc.lock", ".dvc/cache")
     for _ in range(2):
-        run(folder, "rm", "-rf", "artifacts", "results/digits", "dvc.lock", ".dvc/cache")
-        process = start(folder, sys.executable, "-m", "experiments.replicate", "figures@digits", "--jobs", "2")
-        time.sleep(generator.uniform(8, 25))
-        assert kill(process)
-    said = run(folder, sys.executable, "-m", "experiments.replicate", "figures@digits", "--jobs", "2")
-    assert re.search("stages", said)
+        process = start(folder, *command)
+        time.sleep(generator.uniform(8, 20))
+        assert kill(process)  # the runner alone: its stages go on until the next runner ends them
+    run(folder, *command)
     assert recorded(folder) == recorded(clone)
