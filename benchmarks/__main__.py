@@ -11,7 +11,7 @@ import torch
 import typer
 
 from benchmarks import growth, search, stages, training
-from defuse.params import load_params
+from defuse.params_file import load_params
 from defuse.report import BEGIN, END, with_results
 from defuse.storage import atomic_path
 from defuse.training import Machine, set_up_machine

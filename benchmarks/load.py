@@ -7,7 +7,7 @@ import torch
 
 from benchmarks.subjects import untrained
 from benchmarks.training import STEPS, vae_steps
-from defuse.params import load_params
+from defuse.params_file import load_params
 from defuse.training import set_up_machine
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import torch
 from benchmarks.search import search
 from benchmarks.subjects import loaded
 from defuse.identification import search_network
-from defuse.params import load_params
+from defuse.params_file import load_params
 from defuse.training import set_up_machine
 
 if __name__ == "__main__":

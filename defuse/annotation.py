@@ -3,11 +3,16 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from statsmodels.stats.inter_rater import fleiss_kappa
 from statsmodels.stats.proportion import proportion_confint
+from torch import nn
 
 from defuse import params
-from defuse.oracles import ABSTAIN, majority
+from defuse.networks import VAE
+from defuse.oracles import ABSTAIN, cast_votes, majority
+from defuse.training import predict
+from defuse.vae import decode
 
 CAUSES = ("reconstruction", "label changed", "classifier mistake", "third label", "not recognisable")
 ACCEPTED = "accepted"
@@ -31,6 +36,38 @@ class Judgement:
     abstention: float
     failures: float
     verdict: str
+
+
+@dataclass(frozen=True)
+class Annotators:
+    """The oracles, and the networks that make what they look at.
+
+    Attributes:
+        vae, classifier: of the cell.
+        oracles: the annotators' networks.
+        thresholds: confidence below which each says "not recognisable".
+    """
+
+    vae: VAE
+    classifier: nn.Module
+    oracles: list[nn.Module]
+    thresholds: list[float]
+
+    def look(
+        self, codes: np.ndarray, slip_rate: float = 0.0, slips: np.random.Generator | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Votes int64 (N, oracles) and predictions int64 (N,) on decoded codes, float32 (N, latent_dim).
+
+        Args:
+            slip_rate: probability of a human slip in each vote.
+            slips: draws them; None for none.
+        """
+        images = decode(self.vae, torch.from_numpy(codes))
+        logits = predict(self.classifier, images)
+        votes = cast_votes(self.oracles, self.thresholds, images)
+        if slips is not None:
+            votes = slip(votes, slip_rate, logits.shape[1], slips)
+        return votes, logits.argmax(1).numpy()
 
 
 def wilson_interval(successes: float, count: int) -> tuple[float, float]:

@@ -45,8 +45,14 @@ class Claim:
     measures: tuple[str, ...] = ()
 
 
-def claims(bounds: params.Claims) -> list[Claim]:
-    """The six claims of the post and one of ours, with the bounds of `params.yaml`; the questions of later work."""
+SEARCHES = ("from_train", "from_train_correct", "from_test", "small_many", "medium", "large_few",
+            "posterior_many")  # fmt: skip
+RIVALS = ("more training", "more training, augmented", "single mistakes", "single mistakes, more labels", "k-means",
+          "mixture per class", "baseline: mistakes alone")  # fmt: skip
+
+
+def claims(bounds: params.Claims, dataset: str) -> list[Claim]:
+    """The six claims of the post and three of ours, with the bounds of `params.yaml`; the questions of later work."""
 
     def least(measure: str, bound: float) -> Condition:
         return Condition(measure, True, bound)
@@ -74,6 +80,24 @@ def claims(bounds: params.Claims) -> list[Claim]:
               "later work", (least("plant_bugs.found", bounds.planted_found),
                              least("plant_bugs.above_control", bounds.planted_advantage),
                              least("plant_bugs.above_kmeans", bounds.planted_advantage))),
+        Claim("rivals", "With as many labels, regions repair more than single mistakes, k-means and more training",
+              "later work", (least("regions against single mistakes.region_test_accuracy", 0),
+                             least("regions against single mistakes.mistake_test_accuracy", 0),
+                             least("regions against k-means.mistake_test_accuracy", 0),
+                             least("regions against more training.mistake_test_accuracy", 0))),
+        Claim("reconstructions", "The classifier recognises reconstructions of validation images that it gets right",
+              "design", (least("identify.validation_reconstruction_accuracy",
+                               getattr(bounds.reconstructions, dataset)),)),
+        Claim("rivals by arm", "Does correction beat its rivals at the same labelling budget?", "later work",
+              measures=("rival regions.labels_asked",
+                        *(f"rival {arm}.{measure}_accuracy" for arm in ("before", "regions", *RIVALS)
+                          for measure in ("region_test", "mistake_test", "test")))),
+        Claim("searches", "Which search finds the classifier's own mistakes, and at what cost?", "later work",
+              measures=tuple(f"search {search}.{measure}" for search in SEARCHES
+                             for measure in ("classifier_mistake", "reconstruction", "draws_per_classifier_mistake"))),
+        Claim("variety", "Do samples of a region vary, and do they still fail (tau)?", "later work",
+              measures=tuple(f"tau {tau}.{measure}" for tau in ("0.01", "0.05", "0.25", "1")
+                             for measure in ("variety", "failure_rate", "agreement"))),
         Claim("planted bugs by arm", "Does it recover bugs that we know are there?", "later work",
               measures=("plant_bugs.took", "plant_bugs.seen_raw", "plant_bugs.seen_reconstructed",
                         "plant_bugs.found_in_control", "planted mixture at 1.found", "planted k-means at 1.found",
@@ -132,14 +156,14 @@ def load_means(tables: Path, seeds: list[int]) -> pd.DataFrame:
     return means.set_index(means.stage + "." + means.measure)[["mean", "low", "high", "seeds"]]
 
 
-def judge(bounds: params.Claims, tables: Path, seeds: list[int]) -> list[dict[str, object]]:
+def judge(bounds: params.Claims, dataset: str, tables: Path, seeds: list[int]) -> list[dict[str, object]]:
     """Rows of the claims table for one data set, one per claim and measure, with COLUMNS as keys.
 
     `indication` applies the rule to what there is, even to one seed; `verdict` asks for `minimum_seeds`.
     """
     means, about, rows = load_means(tables, seeds), provenance(tables), []
     nothing = pd.Series({"mean": np.nan, "low": np.nan, "high": np.nan, "seeds": 0})
-    for claim in claims(bounds):
+    for claim in claims(bounds, dataset):
         conditions = claim.conditions or tuple(Condition(name, True, np.nan) for name in claim.measures)
         values = [means.loc[item.measure] if item.measure in means.index else nothing for item in conditions]
         decisions = [holds(item, *value[["mean", "low", "high"]]) for item, value in zip(conditions, values)]

@@ -3,11 +3,12 @@
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from defuse import params
 from defuse.networks import VAE
 from defuse.summary import embed_codes, order_regions
+from defuse.training import predict
 from defuse.vae import decode, encode
 
 
@@ -39,22 +40,87 @@ def identified_data(
 
 
 def region_data(
-    regions: pd.DataFrame, samples: np.ndarray, votes: dict[str, np.ndarray], vae: VAE, count: int
+    regions: pd.DataFrame, samples: np.ndarray, votes: dict[str, np.ndarray], prediction_after: np.ndarray, vae: VAE,
+    count: int,
 ) -> dict[str, np.ndarray]:
-    """The shown draws of the regions worth showing, with the classifier's prediction on each.
+    """The shown draws of the regions worth showing: the votes on each, the classifier's predictions before and after
+    correction.
 
     Args:
         regions: the cell's table of regions.
         samples: codes float32 (R, S, latent_dim) that the annotators saw.
         votes: arrays of the stage annotate.
+        prediction_after: int64 (R, S), the corrected classifier's.
         count: at most how many regions.
-    """
+    """  # fmt: skip
     chosen = order_regions(regions, count)
     codes = torch.from_numpy(samples[chosen])
     images = to_bytes(decode(vae, codes.reshape(-1, codes.shape[-1])))
     return {
         "region": chosen, "images": images.reshape(*codes.shape[:2], *images.shape[1:]),
-        "prediction": votes["shown_predictions"][chosen],
+        "prediction": votes["shown_predictions"][chosen], "prediction_after": prediction_after[chosen],
+        "votes": votes["shown"][chosen],
+    }  # fmt: skip
+
+
+def member_data(
+    regions: pd.DataFrame, members: dict[str, np.ndarray], mistakes: dict[str, np.ndarray], images: Tensor, vae: VAE,
+    settings: params.Summarize, generator: np.random.Generator,
+) -> dict[str, np.ndarray]:
+    """Mistakes drawn from the regions worth showing, beside their seed images; `region` numbers each one's region.
+
+    Args:
+        regions: the cell's table of regions.
+        members: `mistake` and `assignment` of the stage distill.
+        mistakes: arrays of the stage identify.
+        images: the seed images' split, float32 (N, C, 32, 32).
+        settings: how many regions, and how many mistakes of each.
+    """  # fmt: skip
+    picked, region_of = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for region in order_regions(regions, settings.shown_regions):
+        own = members["mistake"][members["assignment"] == region]
+        drawn = np.sort(generator.choice(own, min(settings.shown_members, len(own)), replace=False))
+        picked.append(drawn)
+        region_of.append(np.full(len(drawn), region))
+    drawn = np.concatenate(picked)
+    return {
+        "region": np.concatenate(region_of),
+        "seed_images": to_bytes(images[torch.from_numpy(mistakes["seed_index"][drawn])]),
+        "mistakes": to_bytes(decode(vae, torch.from_numpy(mistakes["codes"][drawn]))),
+        "label": mistakes["label"][drawn], "prediction": mistakes["prediction"][drawn],
+    }  # fmt: skip
+
+
+def interpolation_data(
+    images: Tensor, labels: Tensor, vae: VAE, classifier: nn.Module, settings: params.Summarize,
+    generator: np.random.Generator,
+) -> dict[str, np.ndarray]:
+    """Straight lines through the latent space between pairs of test images of different classes (post, figure 2).
+
+    Args:
+        images, labels: test images float32 (N, C, 32, 32) and labels int64 (N,).
+        settings: how many pairs, and how many steps from one image to the other.
+
+    Returns:
+        ends uint8 (P, 2, H, W, C), the test images; end_label int64 (P, 2); images uint8 (P, steps, H, W, C), decoded,
+        the first and the last from the ends' own codes; prediction int64 (P, steps), the classifier's.
+    """  # fmt: skip
+    order = generator.permutation(len(labels))
+    first = order[: len(order) // 2]
+    second = order[len(order) // 2 : 2 * len(first)]
+    pairs = np.stack([first, second], axis=1)
+    pairs = pairs[labels[first].numpy() != labels[second].numpy()][: settings.shown_pairs]
+    ends = images[torch.from_numpy(pairs.reshape(-1))]
+    codes = encode(vae, ends)[0].reshape(len(pairs), 2, -1)
+    weight = torch.linspace(0, 1, settings.interpolation_steps)[:, None]
+    lines = (1 - weight) * codes[:, :1] + weight * codes[:, 1:]
+    decoded = decode(vae, lines.flatten(0, 1))
+    shape = (len(pairs), settings.interpolation_steps)
+    pictures = to_bytes(decoded)
+    return {
+        "ends": to_bytes(ends).reshape(len(pairs), 2, *pictures.shape[1:]), "end_label": labels.numpy()[pairs],
+        "images": pictures.reshape(*shape, *pictures.shape[1:]),
+        "prediction": predict(classifier, decoded).argmax(1).numpy().reshape(shape),
     }  # fmt: skip
 
 

@@ -89,6 +89,20 @@ def decoded_predictions(vae: VAE, classifier: nn.Module, codes: Tensor) -> np.nd
     return torch.cat(parts).numpy()
 
 
+def reconstructed_accuracy(classifier: nn.Module, vae: VAE, images: Tensor, labels: Tensor) -> float:
+    """Share of plain reconstructions that the classifier gets right, among images that it gets right; NaN without any.
+
+    Args:
+        images: float32 (N, C, 32, 32) in [0, 1].
+        labels: int64 (N,).
+    """
+    right = predict(classifier, images).argmax(1) == labels
+    if not right.any():
+        return float("nan")
+    reconstructed = decoded_predictions(vae, classifier, encode(vae, images[right])[0])
+    return float((reconstructed == labels[right].numpy()).mean())
+
+
 def prepare_seeds(vae: VAE, classifier: nn.Module, images: Tensor, labels: Tensor) -> Seeds:
     """Encode each image once and classify it raw and reconstructed.
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.models import resnet18
+from torchvision.models import ResNet18_Weights, resnet18
 
 from defuse.storage import StorageError, load_weights, save_weights
 
@@ -91,6 +91,27 @@ def resnet(channels: int, classes: int, stem: str) -> nn.Module:
     return network
 
 
+def load_imagenet_weights(classifier: nn.Sequential) -> None:
+    """Start a ResNet-18 of `build_classifier` from torchvision's ImageNet weights, a download checked by its hash.
+
+    The last layer stays as it was, as does the first one with a stem of 3x3; the 7x7 stem's weights are summed over
+    colours for grey images.
+
+    Raises:
+        StorageError: the weights cannot be downloaded.
+    """
+    try:
+        given = ResNet18_Weights.IMAGENET1K_V1.get_state_dict(check_hash=True, weights_only=True)
+    except (OSError, RuntimeError) as error:
+        raise StorageError(f"torchvision's ImageNet weights of ResNet-18 cannot be had ({error}); allowed without "
+                           "them: initial_weights: null") from error  # fmt: skip
+    own = classifier[1].state_dict()
+    if own["conv1.weight"].shape[1] == 1:
+        given = {**given, "conv1.weight": given["conv1.weight"].sum(1, keepdim=True)}
+    classifier[1].load_state_dict({**own, **{name: value for name, value in given.items()
+                                             if value.shape == own[name].shape}})  # fmt: skip
+
+
 def build_classifier(
     architecture: str, channels: int, classes: int, width: int | None = None, stem: str | None = None
 ) -> nn.Sequential:
@@ -121,7 +142,7 @@ class VAE(nn.Module):
 
     The paper's encoder is four convolutions of kernel 4, stride 2, padding 1 and a linear layer to mean and
     log-variance; the decoder is its mirror [code]. `scale` is the logarithm of the Gaussian likelihood's
-    standard deviation, learnt; other likelihoods leave it alone.
+    standard deviation, learnt in `train_vae`; other likelihoods leave it alone.
     """
 
     def __init__(self, channels: int, latent_dim: int, width: int, batch_norm: bool):
@@ -141,7 +162,8 @@ class VAE(nn.Module):
             nn.Linear(latent_dim, 4 * width), nn.ReLU(), nn.Unflatten(1, (width, 2, 2)),
             *up, nn.ConvTranspose2d(width, channels, 4, 2, 1),
         )  # fmt: skip
-        self.scale = nn.Parameter(torch.zeros(()))
+        self.scale: Tensor
+        self.register_buffer("scale", torch.zeros(()))
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
                 nn.init.xavier_uniform_(module.weight)

@@ -1,15 +1,11 @@
 """Models of `params.yaml`: they check every value before any work and hold no default of their own."""
 
-import difflib
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, ValidationInfo, field_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationInfo, field_validator
 
 DatasetName = Literal["digits", "mnist", "svhn", "gtsrb"]
+Likelihood = Literal["bernoulli", "gaussian", "ssim"]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -22,16 +18,6 @@ def auto_or_count(value: Any) -> Any:
     if value == "auto" or (type(value) is int and 1 <= value < 2**63):
         return value
     raise ValueError("Input should be 'auto' or a whole number of at least 1")
-
-
-# In the words of a file's reader where pydantic's are a programmer's.
-PHRASES = {
-    "tuple_type": "Input should be a list", "too_short": "Input should hold at least {min_length} item(s)",
-    "dict_type": "Input should be a mapping of keys to values",
-    "model_type": "Input should be a mapping of keys to values",
-    "bool_type": "Input should be true or false",
-    "less_than_equal": "Input should be less than or equal to {le:.12g}",
-}  # fmt: skip
 
 
 class ParamsError(Exception):
@@ -110,15 +96,24 @@ class Network(Params):
 
 class TrainClassifier(Training):
     network: Network
+    initial_weights: Literal["imagenet"] | None
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     augmentation: Augmentation
+
+    @field_validator("initial_weights")
+    @classmethod
+    def belong_to_resnet18(cls, weights: str | None, info: ValidationInfo) -> str | None:
+        network = info.data.get("network")
+        if weights and network and network.architecture != "resnet18":
+            raise ValueError(f"Input should be null with {network.architecture}")
+        return weights
 
 
 class TrainVAE(Training):
     latent_dim: Count
     width: Count
     batch_norm: bool
-    likelihood: Literal["bernoulli", "gaussian", "ssim"]
+    likelihood: Likelihood
     beta: NonNegative
     warmup_steps: Annotated[int, Field(ge=0)]
 
@@ -146,13 +141,11 @@ class Noise(Params):
         return value
 
 
-class Identify(Params):
+class Search(Params):
     seed_source: Literal["train", "test", "train_correct"]
-    max_seed_images: Count | None
     noise: Noise
     draws: Count
     keep: Count
-    batch_size: Annotated[int | Literal["auto"], PlainValidator(auto_or_count)]
 
     @field_validator("keep")
     @classmethod
@@ -160,6 +153,11 @@ class Identify(Params):
         if keep > info.data.get("draws", keep):
             raise ValueError(f"Input should be at most draws ({info.data['draws']})")
         return keep
+
+
+class Identify(Search):
+    max_seed_images: Count | None
+    batch_size: Annotated[int | Literal["auto"], PlainValidator(auto_or_count)]
 
 
 class Distill(Params):
@@ -214,6 +212,12 @@ class FinetuneBaseline(Optimizer):
     maximum_accuracy_drop: Share
 
 
+class CompareRivals(Params):
+    lambdas: tuple[Positive, ...] = Field(strict=False, min_length=1)
+    validation_share: Annotated[float, Field(gt=0, lt=1)]
+    kmeans_starts: Count
+
+
 class Novelty(Params):
     samples: Count
     neighbours: Count
@@ -223,6 +227,33 @@ class AblateNoise(Params):
     seed_images: Count
     draws: Count
     noises: dict[str, Noise] = Field(min_length=1)
+
+
+class AblateSearch(Params):
+    seed_images: Count
+    judged_mistakes: Count
+    searches: dict[str, Search] = Field(min_length=1)
+
+
+class ComparedVAE(Params):
+    latent_dim: Count
+    width: Count
+    likelihood: Likelihood
+
+
+class AblateVAE(Params):
+    training_images: Count | None
+    epochs: Count
+    seed_images: Count
+    judged_mistakes: Count
+    arms: dict[str, ComparedVAE] = Field(min_length=1)
+
+
+class AblateRegions(Params):
+    taus: tuple[Positive, ...] = Field(strict=False, min_length=1)
+    samples: Annotated[int, Field(ge=2)]
+    components: tuple[Count, ...] = Field(strict=False, min_length=1)
+    concentration_priors: tuple[Positive | None, ...] = Field(strict=False, min_length=1)
 
 
 class PlantedBug(Params):
@@ -269,7 +300,16 @@ class Summarize(Params):
     tsne_codes: Annotated[int, Field(ge=10)]
     tsne_perplexity: Positive
     shown_regions: Count
+    shown_members: Count
     shown_mistakes: Count
+    shown_pairs: Count
+    interpolation_steps: Annotated[int, Field(ge=2)]
+
+
+class Reconstructions(Params):
+    mnist: Share
+    svhn: Share
+    gtsrb: Share
 
 
 class Claims(Params):
@@ -281,6 +321,7 @@ class Claims(Params):
     labels_kept: Share
     planted_found: Share
     planted_advantage: Share
+    reconstructions: Reconstructions
 
 
 class Settings(Params):
@@ -298,8 +339,12 @@ class Settings(Params):
     annotate: dict[DatasetName, Annotate]
     correct: dict[DatasetName, Correct]
     finetune_baseline: dict[DatasetName, FinetuneBaseline]
+    compare_rivals: dict[DatasetName, CompareRivals]
     novelty: dict[DatasetName, Novelty]
     ablate_noise: dict[DatasetName, AblateNoise]
+    ablate_search: dict[DatasetName, AblateSearch]
+    ablate_vae: dict[DatasetName, AblateVAE]
+    ablate_regions: dict[DatasetName, AblateRegions]
     plant_bugs: dict[DatasetName, PlantBugs]
     summarize: dict[DatasetName, Summarize]
     claims: Claims
@@ -327,67 +372,3 @@ class Settings(Params):
             held = ", ".join(f"{name}.test_fraction is {tree[name].test_fraction}" for name in wrong)
             raise ValueError(f"{held}; allowed: a number for digits, null for others")
         return tree
-
-
-def annotation_at(path: tuple[str | int, ...]) -> Any:
-    """Type annotation of what `path` leads to, found by walking the models down; None for an unknown path."""
-    found: Any = Settings
-    for key in path:
-        if isinstance(found, type) and issubclass(found, BaseModel):
-            field = found.model_fields.get(str(key))
-            found = field.annotation if field else None
-        else:
-            parts = get_args(found)  # of dict[key, value] or tuple[item, ...]
-            found = (parts[1] if get_origin(found) is dict else parts[0]) if parts else None
-    return found
-
-
-def unknown_key(where: str, key: str, allowed: list[str]) -> str:
-    """Message about a key that is none of `allowed`, with the nearest of them."""
-    close = difflib.get_close_matches(key, allowed, 1)
-    hint = f"; did you mean {close[0]}?" if close else ""
-    return f"{where}: unknown key{hint} (allowed: {', '.join(allowed)})"
-
-
-def describe(error: Mapping[str, Any], path: Path) -> str:
-    """One line for one error of pydantic's: file, key path, bad value, what is allowed."""
-    location, kind, value = error["loc"], error["type"], error["input"]
-    where = f"{path}: {'.'.join(str(part) for part in location if part != '[key]') or 'the whole file'}"
-    if kind == "extra_forbidden":
-        parent = annotation_at(location[:-1])
-        return unknown_key(where, str(location[-1]), list(parent.model_fields))
-    if kind == "missing":
-        return f"{where}: this key is missing"
-    if kind == "literal_error" and location[-1] == "[key]":
-        return unknown_key(where, str(value), list(get_args(DatasetName)))
-    message = PHRASES.get(kind, error["msg"]).format(**error.get("ctx", {})).removeprefix("Value error, ")
-    if type(None) in get_args(annotation_at(location)) and kind != "value_error":
-        message += " or null"
-    if kind == "value_error" and isinstance(value, dict):
-        return f"{where}: {message}"
-    shown = "null" if value is None else repr(value)
-    return f"{where}: {shown} is not allowed: {message}"
-
-
-def load_params(path: Path) -> Settings:
-    """Read and check `params.yaml`.
-
-    Raises:
-        ParamsError: with one line for each problem, naming the file, the key path, the bad value and what is
-            allowed.
-    """
-    try:
-        content = YAML(typ="safe").load(path)
-    except FileNotFoundError:
-        raise ParamsError(f"{path}: no such file") from None
-    except YAMLError as error:
-        raise ParamsError(f"{path}: not readable as YAML: {error}") from None
-    except OSError as error:
-        raise ParamsError(f"{path}: not readable: {error.strerror}") from None
-    try:
-        return Settings.model_validate(content)
-    except ValidationError as error:
-        # pydantic counts only a list's good items: one that is long enough has a line for its bad item already.
-        problems = [item for item in error.errors()
-                    if item["type"] != "too_short" or len(item["input"]) < item["ctx"]["min_length"]]  # fmt: skip
-        raise ParamsError("\n".join(describe(item, path) for item in problems)) from None

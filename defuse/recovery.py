@@ -5,11 +5,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
 from defuse import params
-from defuse.distillation import fit_regions
+from defuse.distillation import fit_regions, group_by_kmeans
 from defuse.identification import Seeds, find_mistakes, prepare_seeds, search_network
 from defuse.networks import VAE
 from defuse.planting import Subgroup, belongs_to_bug
@@ -38,13 +37,6 @@ class Clustered:
     prediction: np.ndarray
     codes: np.ndarray
     assignment: np.ndarray
-
-
-def group_by_kmeans(codes: np.ndarray, clusters: int, starts: int, random_state: int) -> np.ndarray:
-    """Cluster int64 (M,) of each code, float32 (M, latent_dim); -1 for all where `clusters` is 0."""
-    if clusters == 0:
-        return np.full(len(codes), -1)
-    return KMeans(clusters, n_init=starts, random_state=random_state).fit_predict(codes).astype(np.int64)
 
 
 def cluster_arms(

@@ -85,11 +85,25 @@ def outcome_measures(sweep: pd.DataFrame, baseline: pd.DataFrame) -> pd.DataFram
     return pd.DataFrame(rows)
 
 
-def table_measures(table: pd.DataFrame, kind: str, key: str) -> pd.DataFrame:
-    """Rows seed, stage, measure, value of every number in `table`; the stage is "`kind` <value of `key`>"."""
-    long = table.melt(id_vars=["seed", key], var_name="measure", value_name="value")
-    long.insert(1, "stage", kind + " " + long[key].astype(str))
-    return long.drop(columns=key)
+def table_measures(table: pd.DataFrame, kind: str, *keys: str) -> pd.DataFrame:
+    """Rows seed, stage, measure, value of every number in `table`; the stage is "`kind` <values of `keys`>"."""
+    def text(value: object) -> str:
+        return f"{value:g}" if isinstance(value, float) else str(value)
+
+    name = [" ".join([kind, *map(text, row)]) for row in table[list(keys)].itertuples(index=False)]
+    numbers = table.drop(columns=list(keys)).select_dtypes("number")
+    long = numbers.assign(stage=name).melt(id_vars=["seed", "stage"], var_name="measure", value_name="value")
+    return long.assign(value=long.value.astype(float))
+
+
+def rival_measures(rivals: pd.DataFrame) -> pd.DataFrame:
+    """By how much the regions do better than each other arm, per seed: accuracy on test, on the regions' test draws and
+    on the classifier's single mistakes that no arm trained on."""
+    columns = ["test_accuracy", "region_test_accuracy", "mistake_test_accuracy"]
+    regions = rivals[rivals.arm == "regions"].set_index("seed")[columns]
+    others = rivals[rivals.arm != "regions"].set_index(["seed", "arm"])[columns].astype(float)
+    advantage = (regions.astype(float).reindex(others.index, level="seed") - others).reset_index()
+    return table_measures(advantage, "regions against", "arm")
 
 
 def accepted_region_measures(regions: pd.DataFrame) -> pd.DataFrame:

@@ -10,22 +10,21 @@ from defuse.identification import prepare_seeds
 from defuse.params import Settings
 from defuse.randomness import numpy_generator, seed_sequence
 from defuse.storage import write_table
+from experiments.annotators import load_annotators
 from experiments.cell import cell_command, cell_folder, data_file
-from experiments.trained import load_oracles, load_trained
 
 
 def ablate(settings: Settings, dataset: str, seed: int) -> str:
     chosen, stage = settings.ablate_noise[dataset], "ablate_noise"
-    machine, classifier, vae = load_trained(settings, dataset, seed)
-    oracles, thresholds = load_oracles(dataset, machine)
+    _, annotators = load_annotators(settings, dataset, seed)
     images, labels = load_split(data_file(dataset), "train")
     order = numpy_generator(seed, stage, dataset, "seed images").permutation(len(labels))
     candidates = order[: 2 * chosen.seed_images]
-    seeds = prepare_seeds(vae, classifier, images[candidates], labels[candidates])
+    seeds = prepare_seeds(annotators.vae, annotators.classifier, images[candidates], labels[candidates])
     seeds = seeds.take(np.flatnonzero(seeds.correct)[: chosen.seed_images])
     key = seed_sequence(seed, stage, dataset, "noise").generate_state(2, np.uint64)
     rows = [
-        {"noise": name, **noise_row(vae, classifier, oracles, thresholds, seeds, noise, chosen.draws, key)}
+        {"noise": name, **noise_row(annotators, seeds, noise, chosen.draws, key)}
         for name, noise in tqdm(chosen.noises.items(), desc=f"noise {dataset} {seed}", disable=None, leave=False)
     ]
     table = pd.DataFrame(rows)

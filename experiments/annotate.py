@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-import torch
 
 from defuse.annotation import (
     ACCEPTED,
@@ -11,17 +10,16 @@ from defuse.annotation import (
     causes_of_mistakes,
     judge_region,
     region_row,
-    slip,
 )
 from defuse.data import CLASSES, load_split
 from defuse.oracles import ABSTAIN, cast_votes, majority
 from defuse.params import Settings
 from defuse.randomness import numpy_generator
 from defuse.storage import load_arrays, save_arrays, write_json, write_table
-from defuse.training import predict
 from defuse.vae import decode, encode
+from experiments.annotators import load_annotators
 from experiments.cell import cell_command, cell_folder, data_file
-from experiments.trained import load_codes, load_oracles, load_trained
+from experiments.trained import load_codes
 
 COLUMNS = ["region", "weight", "label", "agreement", "abstention", "failures", "verdict", "prediction", "mistakes",
            "share_of_mistakes", "failure_rate", "failure_low", "failure_high", "oracle_failure_rate",
@@ -30,15 +28,11 @@ COLUMNS = ["region", "weight", "label", "agreement", "abstention", "failures", "
 
 def annotate(settings: Settings, dataset: str, seed: int) -> str:
     chosen, stage, classes = settings.annotate[dataset], "annotate", CLASSES[dataset]
-    machine, classifier, vae = load_trained(settings, dataset, seed)
-    oracles, thresholds = load_oracles(dataset, machine)
+    _, annotators = load_annotators(settings, dataset, seed)
+    vae, oracles, thresholds = annotators.vae, annotators.oracles, annotators.thresholds
 
     def look(codes: np.ndarray, purpose: str) -> tuple[np.ndarray, np.ndarray]:
-        """Votes (N, oracles) and predictions (N,) on the decoded codes (N, latent_dim)."""
-        images = decode(vae, torch.from_numpy(codes))
-        votes = cast_votes(oracles, thresholds, images)
-        votes = slip(votes, chosen.slip_rate, classes, numpy_generator(seed, stage, dataset, "slips", purpose))
-        return votes, predict(classifier, images).argmax(1).numpy()
+        return annotators.look(codes, chosen.slip_rate, numpy_generator(seed, stage, dataset, "slips", purpose))
 
     mistakes = load_codes(cell_folder("identify", dataset, seed) / "mistakes.npz", vae,
                           "codes", "label", "prediction", "reconstruction_failure")  # fmt: skip

@@ -10,7 +10,8 @@ from pathlib import Path
 import typer
 
 from defuse.memory import memory_message, ran_out_of_memory
-from defuse.params import ParamsError, Settings, load_params
+from defuse.params import ParamsError, Settings
+from defuse.params_file import load_params
 
 ARTIFACTS = Path("artifacts")
 RESULTS = Path("results")

@@ -12,7 +12,7 @@ DEMONSTRATION = "digits"
 
 def check_claims(settings: Settings) -> str:
     rows = [row for dataset in settings.datasets if dataset != DEMONSTRATION
-            for row in judge(settings.claims, RESULTS / dataset / "tables", list(settings.seeds))]  # fmt: skip
+            for row in judge(settings.claims, dataset, RESULTS / dataset / "tables", list(settings.seeds))]  # fmt: skip
     table = pd.DataFrame(rows, columns=COLUMNS)
     write_table(RESULTS / "claims.csv", table)
     decided = table.drop_duplicates(["claim", "data"]).query("rule != ''").indication.value_counts()

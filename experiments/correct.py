@@ -1,15 +1,20 @@
 """Fine-tune the classifier on training data plus labelled regions, for each lambda."""
 
+import numpy as np
 import pandas as pd
+import torch
+from torch import nn
 
 from defuse.correction import accuracies, accuracy_by_region, choose_arm, classified_right, correct, draw_batches
 from defuse.data import load_split
 from defuse.params import Settings
 from defuse.randomness import torch_generator
-from defuse.storage import write_json, write_table
+from defuse.storage import save_arrays, write_json, write_table
+from defuse.training import predict
+from defuse.vae import decode
 from experiments.cell import cell_command, cell_folder, data_file
 from experiments.region_data import accepted_regions, decoded_regions, evaluation_data
-from experiments.trained import load_trained
+from experiments.trained import load_codes, load_trained
 
 
 def sweep(settings: Settings, dataset: str, seed: int) -> str:
@@ -22,14 +27,22 @@ def sweep(settings: Settings, dataset: str, seed: int) -> str:
     batches = {name: draw_batches(len(part[1]), chosen.batch_size, chosen.steps,
                                   torch_generator(seed, stage, dataset, name))
                for name, part in (("training", training), ("regions", regions)) if len(part[1])}  # fmt: skip
+    codes = load_codes(cell_folder("distill", dataset, seed) / "samples.npz", vae, "shown")["shown"]
+    shown = decode(vae, torch.from_numpy(codes.reshape(-1, vae.latent_dim)))
+
+    def predictions(network: nn.Module) -> np.ndarray:
+        return predict(network, shown).argmax(1).numpy().reshape(codes.shape[:2])
+
     right = classified_right(classifier, data)
     arms = [{"arm": "before", "lambda": None, **accuracies(right)}]
+    predicted = [predictions(classifier)]
     by_region = [accuracy_by_region(right["region_test"], len(numbers))]
     for lambda_ in chosen.lambdas if len(numbers) else chosen.lambdas[:1]:
         corrected = correct(classifier, training, regions, lambda_, batches["training"], batches.get("regions"),
                             chosen, machine, f"correct {dataset} {seed} lambda {lambda_:g}")  # fmt: skip
         right = classified_right(corrected, data)
         arms.append({"arm": "correction", "lambda": lambda_, **accuracies(right)})
+        predicted.append(predictions(corrected))
         by_region.append(accuracy_by_region(right["region_test"], len(numbers)))
     best = choose_arm(arms[1:], arms[0]["validation_accuracy"], chosen.maximum_accuracy_drop)
     after = 0 if best is None else best + 1
@@ -40,6 +53,7 @@ def sweep(settings: Settings, dataset: str, seed: int) -> str:
     write_table(folder / "regions.csv", pd.DataFrame({
         "region": numbers, "accuracy_before": by_region[0], "accuracy_after": by_region[after],
     }))  # fmt: skip
+    save_arrays(folder / "shown.npz", prediction_after=predicted[after])
     write_json(folder / "metrics.json", {"lambda": None if best is None else arms[after]["lambda"]})
     if best is None:
         return f"{len(numbers)} accepted regions: no lambda could be chosen"

@@ -4,25 +4,22 @@ import pandas as pd
 import torch
 
 from defuse.correction import accuracies, choose_arm, classified_right, draw_batches, finetune_baseline
-from defuse.oracles import ABSTAIN
 from defuse.params import Settings
 from defuse.randomness import torch_generator
-from defuse.storage import load_rows, write_json, write_table
+from defuse.storage import write_json, write_table
 from defuse.vae import decode
 from experiments.cell import cell_command, cell_folder
-from experiments.region_data import evaluation_data
-from experiments.trained import load_codes, load_trained
+from experiments.region_data import annotated_mistakes, evaluation_data
+from experiments.trained import load_trained
 
 
 def baseline(settings: Settings, dataset: str, seed: int) -> str:
     chosen, stage = settings.finetune_baseline[dataset], "finetune_baseline"
     machine, classifier, vae = load_trained(settings, dataset, seed)
-    mistakes = load_codes(cell_folder("identify", dataset, seed) / "mistakes.npz", vae, "codes", "prediction")
-    votes = load_rows(cell_folder("annotate", dataset, seed) / "votes.npz", "drawn", "majority")
-    named = votes["majority"]
-    is_mistake = (named != ABSTAIN) & (named != mistakes["prediction"][votes["drawn"]])
-    images = decode(vae, torch.from_numpy(mistakes["codes"][votes["drawn"]][is_mistake]))
-    labels = torch.from_numpy(named[is_mistake])
+    looked_at = annotated_mistakes(dataset, seed, vae)
+    is_mistake = looked_at["is_mistake"]
+    images = decode(vae, torch.from_numpy(looked_at["codes"][is_mistake]))
+    labels = torch.from_numpy(looked_at["majority"][is_mistake])
     data = evaluation_data(dataset, seed, vae)
     arms = []
     for rate in chosen.learning_rates if len(labels) else ():
@@ -36,7 +33,7 @@ def baseline(settings: Settings, dataset: str, seed: int) -> str:
     table["chosen"] = table.index == (-1 if best is None else best)
     folder = cell_folder(stage, dataset, seed)
     write_table(folder / "baseline.csv", table)
-    write_json(folder / "metrics.json", {"mistakes": len(labels), "labels_asked": len(named)})
+    write_json(folder / "metrics.json", {"mistakes": len(labels), "labels_asked": len(is_mistake)})
     if best is None:
         return f"{len(labels)} annotated mistakes: no learning rate could be chosen"
     return (f"{len(labels)} annotated mistakes, rate {arms[best]['learning_rate']:g}: region test "

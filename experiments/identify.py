@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from defuse.data import load_split
-from defuse.identification import find_mistakes, prepare_seeds, search_network
+from defuse.identification import find_mistakes, prepare_seeds, reconstructed_accuracy, search_network
 from defuse.params import Settings
 from defuse.randomness import numpy_generator, seed_sequence
 from defuse.storage import save_arrays, write_json, write_table
@@ -36,6 +36,9 @@ def identify(settings: Settings, dataset: str, seed: int) -> str:
         "raw_accuracy": right.mean(),
         "reconstruction_accuracy": (everything.reconstruction_prediction == everything.label).mean(),
         "reconstruction_accuracy_of_correct": everything.correct.sum() / max(right.sum(), 1),
+        "validation_reconstruction_accuracy": reconstructed_accuracy(
+            classifier, vae, *load_split(data_file(dataset), "validation")
+        ),
     }  # fmt: skip
     folder = cell_folder(stage, dataset, seed)
     arrays = {name: value for name, value in vars(mistakes).items() if isinstance(value, np.ndarray)}
@@ -44,7 +47,7 @@ def identify(settings: Settings, dataset: str, seed: int) -> str:
     write_table(folder / "class_pairs.csv", pairs.value_counts(sort=False).rename("mistakes").reset_index())
     write_json(folder / "metrics.json", measures)
     return (f"{len(mistakes.label):,} mistakes from {len(seeds.label):,} seed images; "
-            f"{measures['reconstruction_accuracy_of_correct']:.1%} of correct images right reconstructed")
+            f"{measures['validation_reconstruction_accuracy']:.1%} of correct validation images right reconstructed")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from defuse.params import load_params
+from defuse.params_file import load_params
 from defuse.report import results_block, trial_table, with_results
 from defuse.storage import atomic_path
 from experiments.cell import PARAMS, RESULTS

@@ -7,10 +7,29 @@ from defuse.annotation import ACCEPTED
 from defuse.correction import label_regions
 from defuse.data import load_split
 from defuse.networks import VAE
-from defuse.storage import StorageError, read_table
+from defuse.oracles import ABSTAIN
+from defuse.storage import StorageError, load_rows, read_table
 from defuse.vae import decode
 from experiments.cell import cell_folder, data_file
 from experiments.trained import load_codes
+
+
+def region_count(dataset: str, seed: int) -> int:
+    """Number of regions that the annotators judged."""
+    return len(read_table(cell_folder("annotate", dataset, seed) / "regions.csv", "region"))
+
+
+def annotated_mistakes(dataset: str, seed: int, vae: VAE) -> dict[str, np.ndarray]:
+    """The mistakes that annotators looked at one by one.
+
+    codes: float32 (N, latent_dim); majority: int64 (N,), their label or ABSTAIN; is_mistake: bool (N,), they give a
+    label, and another than the classifier.
+    """
+    mistakes = load_codes(cell_folder("identify", dataset, seed) / "mistakes.npz", vae, "codes", "prediction")
+    votes = load_rows(cell_folder("annotate", dataset, seed) / "votes.npz", "drawn", "majority")
+    named, predicted = votes["majority"], mistakes["prediction"][votes["drawn"]]
+    return {"codes": mistakes["codes"][votes["drawn"]], "majority": named,
+            "is_mistake": (named != ABSTAIN) & (named != predicted)}  # fmt: skip
 
 
 def accepted_regions(dataset: str, seed: int) -> np.ndarray:

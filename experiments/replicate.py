@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from defuse.params import ParamsError, load_params
+from defuse.params import ParamsError
+from defuse.params_file import load_params
 from defuse.pipeline import TARGETS, PipelineError
 from defuse.replication import ReplicationError, replicate
 from experiments.cell import PARAMS

@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 
 from defuse.cluster import ClusterError, replicate_on_cluster
-from defuse.params import ParamsError, load_params
+from defuse.params import ParamsError
+from defuse.params_file import load_params
 from defuse.pipeline import TARGETS, PipelineError
 from defuse.replication import ReplicationError, jobs_at_once
 from experiments.cell import PARAMS

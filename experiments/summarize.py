@@ -4,13 +4,9 @@ import shutil
 
 import pandas as pd
 
-from defuse.data import load_split
-from defuse.figure_data import identified_data, region_data, tsne_data
-from defuse.networks import VAE, load_network
 from defuse.params import Settings
-from defuse.randomness import integer_seed, numpy_generator
 from defuse.results import provenance, result_path
-from defuse.storage import load_arrays, read_json, read_table, save_arrays, write_json, write_table
+from defuse.storage import read_json, read_table, save_arrays, write_json, write_table
 from defuse.summary import (
     accepted_region_measures,
     check_cells,
@@ -19,14 +15,15 @@ from defuse.summary import (
     outcome_measures,
     over_seeds,
     planted_measures,
+    rival_measures,
     table_measures,
 )
-from defuse.training import set_up_machine
-from experiments.cell import ARTIFACTS, RESULTS, cell_folder, data_file, dataset_command
-from experiments.trained import load_codes
+from experiments.cell import ARTIFACTS, RESULTS, data_file, dataset_command
+from experiments.shown_data import shown_data
 
-STAGES = ("train_classifier", "train_vae", "identify", "ablate_noise", "distill", "annotate", "correct",
-          "finetune_baseline", "novelty", "plant_bugs")  # fmt: skip
+STAGES = ("train_classifier", "train_vae", "identify", "ablate_noise", "ablate_search", "ablate_vae", "distill",
+          "annotate", "ablate_regions", "correct", "finetune_baseline", "compare_rivals", "novelty",
+          "plant_bugs")  # fmt: skip
 ACCURACIES = ("test_accuracy", "region_test_accuracy")
 # Stage, file, and the columns that are used here.
 TABLES = {
@@ -36,8 +33,17 @@ TABLES = {
     "regions": ("annotate", "regions.csv", "region", "verdict", "failure_rate", "share_of_mistakes"),
     "acceptance": ("annotate", "acceptance.csv"), "corrected_regions": ("correct", "regions.csv"),
     "lambda_sweep": ("correct", "sweep.csv", "arm", "chosen", *ACCURACIES),
+    "searches": ("ablate_search", "searches.csv", "search"), "vaes": ("ablate_vae", "vaes.csv", "vae"),
+    "taus": ("ablate_regions", "tau.csv", "tau"),
+    "mixtures": ("ablate_regions", "mixtures.csv", "components", "concentration_prior"),
+    "rivals": ("compare_rivals", "rivals.csv", "arm", "test_accuracy", "region_test_accuracy", "mistake_test_accuracy"),
     "planted": ("plant_bugs", "planted.csv", "bug", "arm", "strength", "found", "took"),
     "baseline": ("finetune_baseline", "baseline.csv", "chosen", *ACCURACIES),
+}  # fmt: skip
+# Tables whose every number becomes a measure: what the arms are, and the columns that name an arm.
+ARMS = {
+    "noise": ("noise", "noise"), "causes": ("cause", "cause"), "searches": ("search", "search"), "vaes": ("VAE", "vae"),
+    "taus": ("tau", "tau"), "mixtures": ("mixture", "components", "concentration_prior"), "rivals": ("rival", "arm"),
 }  # fmt: skip
 HEADLINES = ("train_classifier.test_accuracy", "identify.reconstruction_accuracy_of_correct", "identify.mistakes",
              "distill.regions", "annotate.accepted_regions", "outcome.test_before", "outcome.test_after_correction",
@@ -47,9 +53,8 @@ HEADLINES = ("train_classifier.test_accuracy", "identify.reconstruction_accuracy
 
 
 def summarize(settings: Settings, dataset: str) -> str:
-    chosen, seeds, stage = settings.summarize[dataset], list(settings.seeds), "summarize"
+    seeds = list(settings.seeds)
     folders = {name: ARTIFACTS / name / dataset for name in STAGES}
-    set_up_machine(settings.compute)
     check_cells(list(folders.values()), seeds)
     tables = RESULTS / dataset / "tables"
     shutil.rmtree(tables, ignore_errors=True)
@@ -59,8 +64,8 @@ def summarize(settings: Settings, dataset: str) -> str:
     measures = pd.concat([
         gather_measures(list(folders.values()), seeds),
         outcome_measures(gathered["lambda_sweep"], gathered["baseline"]),
-        table_measures(gathered["noise"], "noise", "noise"), table_measures(gathered["causes"], "cause", "cause"),
         accepted_region_measures(gathered["regions"]), planted_measures(gathered["planted"]),
+        rival_measures(gathered["rivals"]), *(table_measures(gathered[name], *keys) for name, keys in ARMS.items()),
     ], ignore_index=True)  # fmt: skip
     means = over_seeds(measures, ["stage", "measure"], "value")
     for name, table in {**gathered, "measures": measures, "means": means}.items():
@@ -71,24 +76,7 @@ def summarize(settings: Settings, dataset: str) -> str:
         "data": provenance(tables)["title"], **{name: by_name.get(name) for name in HEADLINES},
     })  # fmt: skip
 
-    first = seeds[0]
-    vae = load_network(cell_folder("train_vae", dataset, first) / "vae.safetensors", VAE)
-    mistakes = load_codes(cell_folder("identify", dataset, first) / "mistakes.npz", vae, "seed_index", "label",
-                          "prediction", "codes", "reconstruction_failure")  # fmt: skip
-    votes = load_arrays(cell_folder("annotate", dataset, first) / "votes.npz", "drawn", "cause", "shown_predictions")
-    shown = load_codes(cell_folder("distill", dataset, first) / "samples.npz", vae, "shown")["shown"]
-    regions = read_table(cell_folder("annotate", dataset, first) / "regions.csv")
-    split = "test" if settings.identify[dataset].seed_source == "test" else "train"
-    images, labels = load_split(data_file(dataset), "train")
-    seed_images = images if split == "train" else load_split(data_file(dataset), split)[0]
-    generator = numpy_generator(first, stage, dataset, "identified")
-    figures = {
-        "identified": identified_data(mistakes, votes, seed_images, vae, chosen.shown_mistakes, generator),
-        "regions": region_data(regions, shown, votes, vae, chosen.shown_regions),
-        "tsne": tsne_data(mistakes, images, labels, vae, chosen, integer_seed(first, stage, dataset, "t-SNE")),
-        "novelty": load_arrays(cell_folder("novelty", dataset, first) / "neighbours.npz"),
-        "planted": load_arrays(cell_folder("plant_bugs", dataset, first) / "examples.npz"),
-    }  # fmt: skip
+    figures = shown_data(settings, dataset)
     for name, arrays in figures.items():
         save_arrays(result_path(tables, f"{name}.npz"), **arrays)
     accepted = int((gathered["regions"].verdict == "accepted").sum())

@@ -4,7 +4,7 @@ import pandas as pd
 
 from defuse.checkpoints import Checkpoint, fingerprint
 from defuse.data import CLASSES, load_split
-from defuse.networks import build_classifier, save_network
+from defuse.networks import build_classifier, load_imagenet_weights, save_network
 from defuse.params import Settings
 from defuse.randomness import seeded_torch, torch_generator
 from defuse.storage import write_json, write_table
@@ -19,6 +19,8 @@ def train(settings: Settings, dataset: str, seed: int) -> str:
     network = {**chosen.network.model_dump(), "channels": data["train"][0].shape[1], "classes": CLASSES[dataset]}
     with seeded_torch(seed, stage, dataset, "weights"):
         classifier = build_classifier(**network)
+    if chosen.initial_weights == "imagenet":
+        load_imagenet_weights(classifier)
     checkpoint = Checkpoint(checkpoint_folder(stage, dataset, seed) / "classifier.safetensors",
                             fingerprint(data_file(dataset), compute=settings.compute, train_classifier=chosen))
     curve = train_classifier(

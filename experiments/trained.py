@@ -8,9 +8,9 @@ from torch import nn
 from defuse.data import CLASSES
 from defuse.networks import VAE, build_classifier, load_network
 from defuse.params import Settings
-from defuse.storage import StorageError, load_arrays, load_rows, read_table
+from defuse.storage import StorageError, load_arrays, load_rows
 from defuse.training import Machine, set_up_machine, to_machine
-from experiments.cell import ARTIFACTS, cell_folder, data_file
+from experiments.cell import cell_folder, data_file
 
 
 def image_channels(dataset: str) -> int:
@@ -28,14 +28,11 @@ def load_trained(settings: Settings, dataset: str, seed: int) -> tuple[Machine, 
     return machine, to_machine(classifier, machine), to_machine(vae, machine)
 
 
-def load_oracles(dataset: str, machine: Machine) -> tuple[list[nn.Module], list[float]]:
-    """The oracles and the confidence below which each says "not recognisable"."""
-    folder = ARTIFACTS / "train_oracle" / dataset
-    table = read_table(folder / "oracles.csv", "oracle", "threshold")
-    paths = [folder / f"oracle_{index}.safetensors" for index in table.oracle]
-    expected = {"channels": image_channels(dataset), "classes": CLASSES[dataset]}
-    oracles = [load_network(path, build_classifier, **expected) for path in paths]
-    return [to_machine(oracle, machine) for oracle in oracles], list(table.threshold)
+def distilled_codes(dataset: str, seed: int, vae: VAE) -> dict[str, np.ndarray]:
+    """codes float32 (M, latent_dim) and label int64 (M,) of the mistakes that distillation divided into regions."""
+    mistakes = load_codes(cell_folder("identify", dataset, seed) / "mistakes.npz", vae, "codes", "label")
+    used = load_arrays(cell_folder("distill", dataset, seed) / "regions.npz", "mistake")["mistake"]
+    return {name: array[used] for name, array in mistakes.items()}
 
 
 def load_codes(path: Path, vae: VAE, *names: str) -> dict[str, np.ndarray]:

@@ -33,6 +33,8 @@ CUT_DOWN = {
     ("annotate", "maximum_abstention"): 1.0, ("annotate", "minimum_failures"): 0.0,
     ("correct", "lambdas"): [0.0, 0.1], ("correct", "steps"): 10, ("finetune_baseline", "steps"): 5,
     ("ablate_noise", "seed_images"): 40, ("summarize", "tsne_codes"): 60, ("plant_bugs", "epochs"): 2,
+    ("ablate_search", "seed_images"): 20, ("ablate_vae", "epochs"): 3, ("ablate_vae", "seed_images"): 60,
+    ("ablate_regions", "components"): [6], ("ablate_regions", "samples"): 10, ("compare_rivals", "lambdas"): [0.1],
     ("plant_bugs", "strengths"): [1.0], ("plant_bugs", "seed_images"): 150,
 }  # fmt: skip
 

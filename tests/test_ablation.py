@@ -6,8 +6,9 @@ import torch
 from torch import nn
 
 from defuse import params
-from defuse.ablation import noise_row
-from defuse.identification import Seeds
+from defuse.ablation import noise_row, search_row
+from defuse.annotation import Annotators
+from defuse.identification import Seeds, reconstructed_accuracy
 
 # Beta(1e10, 1e10) is 0.5 up to a few millionths: every draw shifts the code by the same.
 SHIFT = params.Noise(distribution="beta", concentration=1e10, centred=False, scale=None)
@@ -40,11 +41,74 @@ class Steps(nn.Module):
 
 def row_of(means, draws):
     """The row of seeds of class 0 at `means`: the classifier calls a pixel above 0 class 1."""
+    return noise_row(annotators(), seeds_at(means), SHIFT, draws, KEY)
+
+
+def annotators():
+    return Annotators(Pixel(), Steps(0.0), [Steps(0.15, 0.3, unsure=0.42)] * 3, [0.5] * 3)
+
+
+def seeds_at(means, reconstructed=None):
+    """Seeds of class 0 at these codes, whose plain reconstruction is called `reconstructed`."""
     count, zeros = len(means), np.zeros(len(means), np.int64)
     codes = np.array(means, np.float32)[:, None]
-    seeds = Seeds(np.arange(count), zeros, codes, np.ones_like(codes), zeros, zeros)
-    oracles = [Steps(0.15, 0.3, unsure=0.42)] * 3
-    return noise_row(Pixel(), Steps(0.0), oracles, [0.5] * 3, seeds, SHIFT, draws, KEY)
+    return Seeds(np.arange(count), zeros, codes, np.ones_like(codes), zeros,
+                 zeros if reconstructed is None else np.array(reconstructed))  # fmt: skip
+
+
+class Composed(nn.Module):
+    """Decoder and classifier as one network, in float32."""
+
+    def __init__(self):
+        super().__init__()
+        self.vae, self.classifier = Pixel(), Steps(0.0)
+
+    def forward(self, codes):
+        return self.classifier(self.vae.decode(codes))
+
+
+def search_of(means, judged, reconstructed=None, draws=2, keep=1):
+    search = params.Search(seed_source="train", noise=SHIFT, draws=draws, keep=keep)
+    return search_row(annotators(), Composed(), seeds_at(means, reconstructed), search, judged, KEY,
+                      np.random.default_rng(0), "test")  # fmt: skip
+
+
+def test_a_search_counts_its_mistakes_by_cause():
+    # As below, and one seed whose plain reconstruction is wrong already.
+    row = search_of([-0.9, -0.4, -0.3, -0.1, -0.05, -0.4], 100, [0, 0, 0, 0, 0, 1])
+    assert (row["seed_images"], row["draws"], row["mistakes"], row["judged"]) == (6, 12, 5, 5)
+    assert row["wrong_draws"] == pytest.approx(10 / 12) and row["seeds_with_mistake"] == pytest.approx(5 / 6)
+    causes = ("reconstruction", "classifier_mistake", "label_changed", "third_label", "not_recognisable")
+    assert [row[cause] for cause in causes] == pytest.approx([0.2] * 5)
+    assert row["recognisable"] == pytest.approx(0.8) and row["label_kept"] == pytest.approx(0.5)
+    assert row["draws_per_classifier_mistake"] == pytest.approx(12)
+
+
+def test_only_as_many_mistakes_as_asked_are_judged():
+    row = search_of([-0.4] * 20, 6, keep=2)
+    assert (row["mistakes"], row["judged"]) == (40, 6)
+    assert row["classifier_mistake"] == 1 and row["draws_per_classifier_mistake"] == pytest.approx(1)
+
+
+def test_a_search_that_finds_nothing_measures_nothing():
+    row = search_of([-0.9, -0.8], 5)
+    assert (row["mistakes"], row["judged"], row["wrong_draws"], row["seeds_with_mistake"]) == (0, 0, 0, 0)
+    assert np.isnan([row["classifier_mistake"], row["label_kept"], row["draws_per_classifier_mistake"]]).all()
+
+
+def test_reconstructions_are_counted_among_images_that_the_classifier_gets_right():
+    class Lossy(Pixel):
+        """Loses what is brighter than 0.5."""
+
+        def encode(self, images):
+            codes = self.gain * images[:, 0, 0]
+            codes = codes * (codes < 0.5)
+            return codes, torch.zeros_like(codes)
+
+    images = torch.tensor([0.2, 0.7, 0.8, 0.9])[:, None, None, None]
+    # Raw the classifier says 1; the second label is wrong for it. Of the other three, one survives.
+    assert reconstructed_accuracy(Steps(0.0), Lossy(), images, torch.tensor([1, 0, 1, 1])) == pytest.approx(1 / 3)
+    assert np.isnan(reconstructed_accuracy(Steps(0.0), Lossy(), images[:1], torch.tensor([0])))
 
 
 @pytest.mark.parametrize("draws", [1, 2])

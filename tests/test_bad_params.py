@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from defuse.params import ParamsError, Settings, load_params
+from defuse.params import ParamsError, Settings
+from defuse.params_file import load_params
 
 ROOT = Path(__file__).resolve().parent.parent
 SCHEMA = Settings.model_json_schema()

@@ -11,6 +11,7 @@ from defuse.storage import write_json, write_table
 BOUNDS = params.Claims(
     minimum_seeds=3, region_accuracy=0.9, accuracy_drop=0.01, agreement=0.8, new_error_types=0.5, labels_kept=0.95,
     planted_found=0.5, planted_advantage=0.1,
+    reconstructions=params.Reconstructions(mnist=0.98, svhn=0.92, gtsrb=0.9),
 )  # fmt: skip
 SEEDS = [0, 1, 2]
 
@@ -65,7 +66,7 @@ def test_verdicts(decisions, expected):
 
 
 def test_made_tables_give_each_verdict(tmp_path):
-    rows = judge(BOUNDS, tables_with(tmp_path, {
+    rows = judge(BOUNDS, "mnist", tables_with(tmp_path, {
         "outcome.region_test_after_correction": (0.97, 0.95, 0.99), "outcome.test_drop": (0.002, 0.001, 0.003),
         "outcome.region_test_advantage": (-0.2, -0.3, -0.1), "outcome.test_advantage": (-0.02, -0.03, -0.01),
         "novelty.unlike_neighbour": (0.5, 0.3, 0.7),
@@ -82,20 +83,22 @@ def test_made_tables_give_each_verdict(tmp_path):
 
 def test_a_claim_of_which_no_condition_holds_is_not_partly_reproduced(tmp_path):
     values = {"annotate.mean_agreement": (0.4, 0.3, 0.5), "annotate.mean_purity": (0.8, 0.7, 0.9)}  # fails; open
-    assert verdicts(judge(BOUNDS, tables_with(tmp_path, values), SEEDS))["bugs with a name"] == "not reproduced"
+    rows = judge(BOUNDS, "mnist", tables_with(tmp_path, values), SEEDS)
+    assert verdicts(rows)["bugs with a name"] == "not reproduced"
 
 
 def test_too_few_seeds_give_an_indication_and_no_verdict(tmp_path):
     values = {
         "outcome.region_test_after_correction": (0.97, np.nan, np.nan), "outcome.test_drop": (0.002, np.nan, np.nan)
     }
-    row = next(row for row in judge(BOUNDS, tables_with(tmp_path, values, [0]), [0]) if row["claim"] == "correction")
+    rows = judge(BOUNDS, "mnist", tables_with(tmp_path, values, [0]), [0])
+    row = next(row for row in rows if row["claim"] == "correction")
     assert (row["verdict"], row["indication"]) == ("cannot be told", "reproduced")
 
 
 def test_tables_of_other_seeds_are_refused(tmp_path):
     with pytest.raises(ClaimsError, match="params.yaml names"):
-        judge(BOUNDS, tables_with(tmp_path, {"novelty.unlike_neighbour": (1, 1, 1)}, [0]), SEEDS)
+        judge(BOUNDS, "mnist", tables_with(tmp_path, {"novelty.unlike_neighbour": (1, 1, 1)}, [0]), SEEDS)
 
 
 @pytest.mark.parametrize(("found", "control", "kmeans", "expected"), [
@@ -105,13 +108,28 @@ def test_tables_of_other_seeds_are_refused(tmp_path):
 def test_planted_bugs_must_be_found_and_oftener_than_by_chance(tmp_path, found, control, kmeans, expected):
     values = {"plant_bugs.found": found, "plant_bugs.above_control": found - control,
               "plant_bugs.above_kmeans": found - kmeans}  # fmt: skip
-    rows = judge(BOUNDS, tables_with(tmp_path, {name: (value,) * 3 for name, value in values.items()}), SEEDS)
+    rows = judge(BOUNDS, "mnist", tables_with(tmp_path, {name: (value,) * 3 for name, value in values.items()}), SEEDS)
     assert verdicts(rows)["planted bugs"] == expected
 
 
+@pytest.mark.parametrize(("dataset", "expected"), [("mnist", "not reproduced"), ("gtsrb", "reproduced")])
+def test_each_data_set_has_its_own_aim_for_reconstructions(tmp_path, dataset, expected):
+    values = {"identify.validation_reconstruction_accuracy": (0.93, 0.925, 0.935)}
+    assert verdicts(judge(BOUNDS, dataset, tables_with(tmp_path, values), SEEDS))["reconstructions"] == expected
+
+
+def test_regions_must_beat_each_rival(tmp_path):
+    wins = {f"regions against {arm}.{measure}_accuracy": (0.1, 0.05, 0.15) for arm, measure in (
+        ("single mistakes", "region_test"), ("single mistakes", "mistake_test"), ("k-means", "mistake_test"),
+        ("more training", "mistake_test"))}  # fmt: skip
+    assert verdicts(judge(BOUNDS, "mnist", tables_with(tmp_path, wins), SEEDS))["rivals"] == "reproduced"
+    lost = {**wins, "regions against k-means.mistake_test_accuracy": (-0.1, -0.15, -0.05)}
+    assert verdicts(judge(BOUNDS, "mnist", tables_with(tmp_path, lost), SEEDS))["rivals"] == "partly"
+
+
 def test_every_claim_of_the_post_has_a_rule_and_no_number_is_put_in_the_papers_mouth(tmp_path):
-    rules = [claim.source for claim in claims(BOUNDS) if claim.conditions]
-    assert rules.count("blog") == 6 and rules.count("later work") == 1
-    rows = judge(BOUNDS, tables_with(tmp_path, {"novelty.unlike_neighbour": (1, 1, 1)}), SEEDS)
+    rules = [claim.source for claim in claims(BOUNDS, "mnist") if claim.conditions]
+    assert rules.count("blog") == 6 and rules.count("later work") == 2 and rules.count("design") == 1
+    rows = judge(BOUNDS, "mnist", tables_with(tmp_path, {"novelty.unlike_neighbour": (1, 1, 1)}), SEEDS)
     assert all(row["paper_value"] == "" for row in rows)
     assert all(tuple(row) == COLUMNS for row in rows)

@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import adjusted_rand_score
 
 from defuse import params
-from defuse.distillation import Regions, fit_regions, sample_regions
+from defuse.distillation import Regions, class_regions, fit_regions, kmeans_regions, sample_regions
 from defuse.randomness import numpy_generator
 
 CENTRES = np.array([[0.0, 0.0, 0.0], [6.0, 0.0, 0.0], [0.0, 7.0, 1.0], [-5.0, -5.0, 4.0]])
@@ -138,3 +138,37 @@ def test_each_purpose_has_its_own_draws():
     assert len(set(rows)) == len(rows) == 800
     again = sample_regions(two_regions(), 100, 1.0, numpy_generator(0, "distill", "tests", "test"))
     np.testing.assert_array_equal(again, samples["test"])
+
+
+def test_kmeans_clusters_become_regions_with_mean_and_covariance_of_their_codes():
+    codes, truth = planted()
+    regions = kmeans_regions(codes, 4, 3, 0)
+    assert adjusted_rand_score(truth, regions.assignment) > 0.99 and (np.diff(regions.weight) <= 0).all()
+    for region in range(4):
+        own = codes[regions.assignment == region].astype(float)
+        assert regions.weight[region] == pytest.approx(len(own) / 1000)
+        np.testing.assert_allclose(regions.mean[region], own.mean(0))
+        np.testing.assert_allclose(regions.covariance[region], np.cov(own.T, bias=True) + 1e-6 * np.eye(3))
+
+
+@pytest.mark.parametrize(("count", "clusters", "found"), [(0, 3, 0), (1, 3, 1), (2, 3, 2), (5, 0, 0)])
+def test_kmeans_makes_at_most_one_region_of_a_code(count, clusters, found):
+    codes = np.random.default_rng(0).normal(0, 5, (count, 4)).astype(np.float32)
+    regions = kmeans_regions(codes, clusters, 1, 0)
+    assert len(regions) == found and len(sample_regions(regions, 2, 1.0, np.random.default_rng(0))) == found
+
+
+def test_each_class_has_a_mixture_of_its_own_with_its_share_of_the_components():
+    codes, truth = planted()
+    labels = np.where(truth < 2, 0, truth)  # 700 codes in two clouds, 200 and 100 in one each
+    regions = class_regions(codes, labels, 3, 0)
+    assert len(regions) == 3  # 2.1, 0.6 and 0.3 of the three components, rounded
+    assert sorted(np.round(regions.weight, 2)) == pytest.approx([0.2, 0.3, 0.4], abs=0.02)
+    for region in range(3):
+        assert len(set(labels[regions.assignment == region])) == 1
+    assert (regions.assignment[truth == 3] == -1).all() and (regions.assignment[truth != 3] >= 0).all()
+
+
+def test_a_class_without_a_share_of_the_components_has_no_region():
+    codes, truth = planted()
+    assert len(class_regions(codes, truth, 0, 0)) == 0 and len(class_regions(codes[:0], truth[:0], 5, 0)) == 0

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from defuse import params
-from defuse.figure_data import identified_data, region_data, to_bytes, tsne_data
+from defuse.figure_data import identified_data, interpolation_data, member_data, region_data, to_bytes, tsne_data
 
 
 class Grey(nn.Module):
@@ -25,6 +25,8 @@ class Grey(nn.Module):
         return self.gain * codes[:, None, None, :]
 
 
+SHOWN = params.Summarize(tsne_codes=10, tsne_perplexity=3.0, shown_regions=1, shown_members=1, shown_mistakes=1,
+                         shown_pairs=1, interpolation_steps=2)  # fmt: skip
 IMAGES = torch.arange(20).repeat_interleave(2).reshape(20, 1, 1, 2) / 255  # image i has grey i
 
 
@@ -61,17 +63,49 @@ def test_accepted_regions_are_shown_first_with_their_own_samples():
     regions = pd.DataFrame({"region": [0, 1, 2], "verdict": ["false alarm", "accepted", "accepted"],
                             "share_of_mistakes": [0.5, 0.1, 0.3]})  # fmt: skip
     samples = np.repeat(np.arange(6).reshape(3, 2, 1) / 255, 2, axis=2).astype(np.float32)
-    votes = {"shown_predictions": np.array([[0, 0], [1, 1], [2, 2]])}
-    data = region_data(regions, samples, votes, Grey(), 2)
+    votes = {"shown_predictions": np.array([[0, 0], [1, 1], [2, 2]]), "shown": np.arange(30).reshape(3, 2, 5)}
+    data = region_data(regions, samples, votes, np.array([[5, 5], [6, 6], [7, 7]]), Grey(), 2)
     assert data["region"].tolist() == [2, 1]
     assert data["images"].shape == (2, 2, 1, 2, 1) and data["images"][:, :, 0, 0, 0].tolist() == [[4, 5], [2, 3]]
-    assert data["prediction"].tolist() == [[2, 2], [1, 1]]
+    assert data["prediction"].tolist() == [[2, 2], [1, 1]] and data["prediction_after"].tolist() == [[7, 7], [6, 6]]
+    assert (data["votes"] == np.arange(30).reshape(3, 2, 5)[[2, 1]]).all()
+
+
+def test_a_region_is_shown_with_mistakes_of_its_own_beside_their_seed_images():
+    regions = pd.DataFrame({"region": [0, 1, 2], "verdict": ["false alarm", "accepted", "accepted"],
+                            "share_of_mistakes": [0.5, 0.1, 0.3]})  # fmt: skip
+    members = {"mistake": np.array([0, 2, 4, 6, 8, 10]), "assignment": np.array([2, 1, 0, 2, -1, 2])}
+    settings = SHOWN.model_copy(update={"shown_regions": 2, "shown_members": 2})
+    data = member_data(regions, members, mistakes_of(12), IMAGES, Grey(), settings, np.random.default_rng(0))
+    assert data["region"].tolist() == [2, 2, 1]
+    assert set(data["label"][:2]) < {0, 6, 10} and data["label"][2] == 2
+    for name, grey in (("seed_images", 19 - data["label"]), ("mistakes", data["label"] + 100)):
+        assert (data[name] == grey[:, None, None, None]).all()
+    assert (data["prediction"] == data["label"] + 100).all()
+
+
+def test_a_line_through_latent_space_starts_and_ends_at_two_images_of_different_classes():
+    class Brightest(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bound = nn.Parameter(torch.tensor(9.5 / 255))
+
+        def forward(self, images):
+            return torch.stack([self.bound - images[:, 0, 0, 0], images[:, 0, 0, 0] - self.bound], 1)
+
+    settings = SHOWN.model_copy(update={"shown_pairs": 3, "interpolation_steps": 3})
+    labels = (torch.arange(20) > 9).long()
+    data = interpolation_data(IMAGES, labels, Grey(), Brightest(), settings, np.random.default_rng(0))
+    assert data["ends"].shape == (3, 2, 1, 2, 1) and data["images"].shape == (3, 3, 1, 2, 1)
+    assert (data["end_label"][:, 0] != data["end_label"][:, 1]).all()
+    ends, line = data["ends"][:, :, 0, 0, 0].astype(int), data["images"][:, :, 0, 0, 0].astype(int)
+    assert (line[:, [0, 2]] == ends).all() and (abs(line[:, 1] - ends.mean(1)) <= 0.5).all()
+    assert (data["prediction"][:, [0, 2]] == data["end_label"]).all()
 
 
 @pytest.mark.parametrize(("mistakes", "shown"), [(12, 3), (4, 2), (0, 0)])
 def test_the_latent_space_shows_training_codes_and_what_the_noise_made_wrong(mistakes, shown):
-    settings = params.Summarize(tsne_codes=10, tsne_perplexity=3.0, shown_regions=1, shown_mistakes=1)
-    data = tsne_data(mistakes_of(mistakes), IMAGES, torch.arange(20), Grey(), settings, 0)
+    data = tsne_data(mistakes_of(mistakes), IMAGES, torch.arange(20), Grey(), SHOWN, 0)
     assert data["training"].shape == (10, 2) and data["mistakes"].shape == (mistakes // 2, 2)
     assert len(set(data["training_label"].tolist())) == 10
     assert data["shown"].tolist() == list(range(shown)) and data["images"].shape == (shown, 1, 2, 1)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from conftest import Trap
 from torch import nn
+from torchvision.models import ResNet18_Weights, resnet18
 
 from defuse.networks import (
     VAE,
@@ -13,6 +14,7 @@ from defuse.networks import (
     SubpixelConvolution,
     build_classifier,
     decode_and_classify,
+    load_imagenet_weights,
     load_network,
     save_network,
 )
@@ -50,6 +52,38 @@ def test_classifier_gives_logits_and_survives_its_file(
     loaded = load(tmp_path / "c.safetensors", build_classifier)
     assert not loaded.training
     assert torch.equal(loaded(images), logits)
+
+
+@pytest.mark.parametrize(("stem", "channels"), [("imagenet", 3), ("imagenet", 1), ("pooled_3x3", 3)])
+def test_imagenet_weights_fill_all_layers_of_their_shape(make_classifier, monkeypatch, stem, channels):
+    with torch.random.fork_rng():
+        given = resnet18().state_dict()
+    asked = []
+    monkeypatch.setattr(ResNet18_Weights, "get_state_dict", lambda _, **options: asked.append(options) or given)
+    classifier = make_classifier(architecture="resnet18", width=None, stem=stem, channels=channels)
+    before = {name: value.clone() for name, value in classifier[1].state_dict().items()}
+    load_imagenet_weights(classifier)
+    after = classifier[1].state_dict()
+    own = {"fc.weight", "fc.bias"} | ({"conv1.weight"} if stem != "imagenet" else set())
+    assert all(torch.equal(after[name], before[name]) for name in own)
+    same = set(after) - own - {"conv1.weight"}
+    assert all(torch.equal(after[name], given[name]) for name in same)
+    if stem == "imagenet":
+        # A grey image is one whose three colours are equal.
+        grey = random_images(2, 1)
+        expected = nn.functional.conv2d(grey.expand(2, 3, 32, 32), given["conv1.weight"], stride=2, padding=3)
+        torch.testing.assert_close(classifier[1].conv1(grey.expand(2, channels, 32, 32)), expected)
+    assert asked == [{"check_hash": True, "weights_only": True}]
+
+
+def test_weights_that_cannot_be_downloaded_are_said_so(make_classifier, monkeypatch):
+    def fail(*_, **__):
+        raise OSError("no route")
+
+    monkeypatch.setattr(ResNet18_Weights, "get_state_dict", fail)
+    classifier = make_classifier(architecture="resnet18", width=None, stem="imagenet")
+    with pytest.raises(StorageError, match=r"no route.*allowed without them: initial_weights: null"):
+        load_imagenet_weights(classifier)
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])

@@ -16,6 +16,7 @@ from defuse import params, plots
 from defuse.annotation import judge_region
 from defuse.distillation import DistillationError, fit_regions, sample_regions
 from defuse.identification import SearchError, Seeds, classes_and_gaps, perturb
+from defuse.params_file import load_params
 from defuse.planting_plots import planted_bugs
 from experiments.figures import draw
 
@@ -94,7 +95,7 @@ def test_no_mistake_and_nothing_but_mistakes_end_well_and_say_so(project, closin
     assert "No region was accepted, so there is nothing to correct." in words["lambda_sweep"]
     assert ("The search found no mistake." in words["identified_mistakes"]) == (says == 3)
     monkeypatch.setattr("experiments.figures.run_notebook", lambda *_: None)
-    assert draw(params.load_params(Path("params.yaml")), "digits").endswith("; 0 accepted regions")
+    assert draw(load_params(Path("params.yaml")), "digits").endswith("; 0 accepted regions")
 
 
 def test_a_classifier_that_makes_only_mistakes_can_have_regions_and_goes_through(project, closing, tmp_path):

@@ -8,7 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from defuse import params
-from defuse.params import ParamsError, Settings, load_params
+from defuse.params import ParamsError, Settings
+from defuse.params_file import load_params
 
 ROOT = Path(__file__).resolve().parent.parent
 BETA = {"distribution": "beta", "concentration": 50.0, "centred": False, "scale": None}

@@ -17,7 +17,7 @@ import pytest
 from rich.console import Console
 from ruamel.yaml import YAML
 
-from defuse.params import load_params
+from defuse.params_file import load_params
 from defuse.pipeline import order_lock, selectors, stage_and_cell, stage_graph, starting_order, with_needs
 from defuse.progress import Attempt, running_table
 from defuse.replication import auto_jobs, jobs_at_once, only_replication, replicate

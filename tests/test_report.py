@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from defuse.params import load_params
+from defuse.params_file import load_params
 from defuse.report import BEGIN, END, results_block, shown, trial_table, with_results
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -121,6 +121,7 @@ def test_kappa_of_votes_by_chance_is_near_nought():
 BOUNDS = params.Claims(
     minimum_seeds=3, region_accuracy=0.9, accuracy_drop=0.01, agreement=0.8, new_error_types=0.5, labels_kept=0.95,
     planted_found=0.5, planted_advantage=0.1,
+    reconstructions=params.Reconstructions(mnist=0.98, svhn=0.92, gtsrb=0.9),
 )  # fmt: skip
 REGIONS, DROP = "region_test_after_correction", "test_drop"  # the two measures of the claim "correction"
 GOOD_REGIONS, BAD_REGIONS, SPREAD_REGIONS = [0.95, 0.97, 0.96], [0.5, 0.6, 0.55], [0.8, 0.95, 0.99]
@@ -151,5 +152,5 @@ def test_values_per_seed_give_each_verdict(tmp_path, regions, drop, verdict, ind
     write_json(tmp_path / "provenance.json", {"slug": "mnist", "title": "MNIST", "line": "MNIST"})
     write_table(tmp_path / "mnist_measures.csv", measures)
     write_table(tmp_path / "mnist_means.csv", over_seeds(measures, ["stage", "measure"], "value"))
-    rows = [row for row in judge(BOUNDS, tmp_path, [0, 1, 2]) if row["claim"] == "correction"]
+    rows = [row for row in judge(BOUNDS, "mnist", tmp_path, [0, 1, 2]) if row["claim"] == "correction"]
     assert {(row["verdict"], row["indication"]) for row in rows} == {(verdict, indication)}

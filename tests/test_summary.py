@@ -17,6 +17,7 @@ from defuse.summary import (
     outcome_measures,
     over_seeds,
     planted_measures,
+    rival_measures,
     table_measures,
 )
 
@@ -104,6 +105,25 @@ def test_table_measures_names_the_row():
         {"seed": 0, "stage": "noise beta_raw", "measure": "wrong", "value": 0.1},
         {"seed": 0, "stage": "noise beta_raw", "measure": "label_kept", "value": 0.9},
     ]
+
+
+def test_table_measures_takes_several_keys_and_leaves_words_out():
+    table = pd.DataFrame({"seed": [1], "components": [20], "prior": [0.05], "kind": ["ssim"], "regions": [7]})
+    assert table_measures(table, "mixture", "components", "prior").to_dict("records") == [
+        {"seed": 1, "stage": "mixture 20 0.05", "measure": "regions", "value": 7.0}
+    ]
+
+
+def test_regions_are_set_against_each_rival_of_the_same_seed():
+    rivals = pd.DataFrame({
+        "seed": [0, 0, 1, 1], "arm": ["regions", "k-means"] * 2, "test_accuracy": [0.9, 0.8, 0.7, 0.9],
+        "region_test_accuracy": [1.0, 0.4, np.nan, 0.5], "mistake_test_accuracy": [0.5, 0.6, 0.5, 0.1],
+    })  # fmt: skip
+    values = rival_measures(rivals).set_index(["seed", "stage", "measure"]).value
+    assert values[0, "regions against k-means", "test_accuracy"] == pytest.approx(0.1)
+    assert values[0, "regions against k-means", "region_test_accuracy"] == pytest.approx(0.6)
+    assert values[1, "regions against k-means", "mistake_test_accuracy"] == pytest.approx(0.4)
+    assert np.isnan(values[1, "regions against k-means", "region_test_accuracy"]) and len(values) == 6
 
 
 def test_planted_bugs_are_averaged_by_seed_arm_and_strength():

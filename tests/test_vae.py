@@ -12,7 +12,16 @@ from torch import distributions
 
 from defuse import params
 from defuse.training import EVALUATION_BATCH, DivergedError
-from defuse.vae import decode, encode, kl_per_dimension, measure, reconstruction_loss, train_vae
+from defuse.vae import (
+    SCALE_RATE,
+    decode,
+    encode,
+    kl_per_dimension,
+    learn_scale,
+    measure,
+    reconstruction_loss,
+    train_vae,
+)
 
 LIKELIHOODS = ("bernoulli", "gaussian", "ssim")
 
@@ -83,6 +92,21 @@ def test_gaussian_scale_stops_at_one_grey_level():
     logits, images = pair()
     lowest = reconstruction_loss(logits, images, "gaussian", torch.tensor(math.log(1 / 255)))
     torch.testing.assert_close(reconstruction_loss(logits, images, "gaussian", torch.tensor(-30.0)), lowest)
+
+
+def test_the_scale_runs_after_the_root_of_the_mean_squared_error(make_vae):
+    vae, (logits, images) = make_vae(), pair()
+    likeliest = 0.5 * (torch.sigmoid(logits) - images).square().mean().log()
+    losses = [reconstruction_loss(logits, images, "gaussian", likeliest + shift).mean() for shift in (-0.01, 0, 0.01)]
+    assert losses[1] < losses[0] and losses[1] < losses[2]
+    learn_scale(vae, logits, images)
+    torch.testing.assert_close(vae.scale, SCALE_RATE * likeliest)
+    for _ in range(1000):
+        learn_scale(vae, logits, images)
+    torch.testing.assert_close(vae.scale, likeliest)
+    for _ in range(1000):
+        learn_scale(vae, logits, torch.sigmoid(logits))
+    assert float(vae.scale) == pytest.approx(math.log(1 / 255), rel=1e-4)  # without any error
 
 
 def ssim_by_hand(first, second):

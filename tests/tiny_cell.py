@@ -21,11 +21,13 @@ CLASSIFIER = Path("artifacts/train_classifier/digits/0/classifier.safetensors")
 # Stages in their order: the function that does the work, and whether it runs for a seed.
 STAGES = {
     "train_classifier": ("train", True), "train_vae": ("train", True), "train_oracle": ("train", False),
-    "identify": ("identify", True), "ablate_noise": ("ablate", True), "distill": ("distill", True),
-    "annotate": ("annotate", True), "correct": ("sweep", True), "finetune_baseline": ("baseline", True),
-    "novelty": ("novelty", True), "plant_bugs": ("plant_bugs", True), "summarize": ("summarize", False),
+    "identify": ("identify", True), "ablate_noise": ("ablate", True), "ablate_search": ("ablate", True),
+    "ablate_vae": ("ablate", True), "distill": ("distill", True), "annotate": ("annotate", True),
+    "ablate_regions": ("ablate", True), "correct": ("sweep", True), "finetune_baseline": ("baseline", True),
+    "compare_rivals": ("compare", True), "novelty": ("novelty", True), "plant_bugs": ("plant_bugs", True),
+    "summarize": ("summarize", False),
 }  # fmt: skip
-TRAINING = ("train_classifier", "train_vae", "train_oracle", "plant_bugs")
+TRAINING = ("train_classifier", "train_vae", "train_oracle", "ablate_vae", "plant_bugs")
 SMALL = {
     "train_classifier": {"network": CNN, "epochs": 1, "batch_size": 8},
     "train_vae": {"latent_dim": 2, "width": 4, "epochs": 1, "batch_size": 8},
@@ -42,7 +44,12 @@ SMALL = {
                               "target": 9}},
     },
     "correct": {"lambdas": [0, 1], "steps": 2, "batch_size": 4}, "finetune_baseline": {"steps": 2, "batch_size": 4},
-    "ablate_noise": {"seed_images": 6, "draws": 2}, "summarize": {"tsne_codes": 10},
+    "ablate_noise": {"seed_images": 6, "draws": 2}, "compare_rivals": {"kmeans_starts": 1},
+    "ablate_search": {"seed_images": 6, "judged_mistakes": 5},
+    "ablate_vae": {"epochs": 1, "seed_images": 6, "judged_mistakes": 5,
+                   "arms": {"small": {"latent_dim": 2, "width": 4, "likelihood": "gaussian"}}},
+    "ablate_regions": {"samples": 3, "components": [2], "concentration_priors": [None], "taus": [0.01, 1.0]},
+    "summarize": {"tsne_codes": 10},
 }  # fmt: skip
 
 

@@ -1,0 +1,102 @@
+"""Ablations of the regions: how far draws may spread (tau), and how the mixture divides the codes."""
+
+import numpy as np
+import torch
+
+from defuse import params
+from defuse.annotation import ACCEPTED, Annotators, Judgement, judge_region
+from defuse.distillation import Regions, sample_regions
+from defuse.oracles import ABSTAIN, majority
+from defuse.vae import decode
+
+
+def judge_regions(
+    annotators: Annotators, shown: np.ndarray, settings: params.Annotate, slips: np.random.Generator | None = None
+) -> list[Judgement]:
+    """What the annotators say of each region by its shown draws, codes float32 (R, S, latent_dim).
+
+    Args:
+        annotators: oracles and networks.
+        settings: thresholds and the rate of slips.
+        slips: draws human slips; None for none.
+    """
+    looked = (annotators.look(codes, settings.slip_rate, slips) for codes in shown)
+    return [judge_region(votes, predictions, settings.minimum_agreement, settings) for votes, predictions in looked]
+
+
+def mean_or_nan(values: list[float]) -> float:
+    """Mean of the values that are not NaN, NaN for none."""
+    kept = np.array(values)[~np.isnan(values)]
+    return float(kept.mean()) if len(kept) else float("nan")
+
+
+def region_variety(annotators: Annotators, codes: np.ndarray) -> float:
+    """Mean distance between two decoded draws of a region, L2 over pixels in [0, 1]; NaN for fewer than two.
+
+    Args:
+        codes: float32 (S, latent_dim), the region's draws.
+    """
+    distances = torch.pdist(decode(annotators.vae, torch.from_numpy(codes)).flatten(1))
+    return float(distances.mean())
+
+
+def tau_row(
+    annotators: Annotators, regions: Regions, tau: float, samples: int, settings: params.Annotate,
+    generator: np.random.Generator,
+) -> dict[str, float]:
+    """What draws of N(mean, tau * covariance) are like, over all regions.
+
+    Args:
+        annotators: oracles and networks.
+        regions: as distilled.
+        tau: factor on the covariances.
+        samples: draws of each region.
+        settings: thresholds of the annotation.
+        generator: of the draws.
+
+    Returns:
+        regions and accepted: counts; means over regions (NaN without any) of variety (`region_variety`), failure_rate
+        (share of draws where the oracles' majority contradicts the classifier), recognisable (share with a majority)
+        and agreement.
+    """  # fmt: skip
+    variety, failing, recognisable, judged = [], [], [], []
+    for codes in sample_regions(regions, samples, tau, generator):
+        votes, predictions = annotators.look(codes)
+        named = majority(votes)
+        variety.append(region_variety(annotators, codes))
+        failing.append(float(((named != ABSTAIN) & (named != predictions)).mean()))
+        recognisable.append(float((named != ABSTAIN).mean()))
+        judged.append(judge_region(votes, predictions, settings.minimum_agreement, settings))
+    return {
+        "regions": len(regions), "accepted": sum(item.verdict == ACCEPTED for item in judged),
+        "variety": mean_or_nan(variety), "failure_rate": mean_or_nan(failing),
+        "recognisable": mean_or_nan(recognisable), "agreement": mean_or_nan([item.agreement for item in judged]),
+    }  # fmt: skip
+
+
+def mixture_row(
+    annotators: Annotators, regions: Regions, settings: params.Distill, annotate: params.Annotate,
+    generator: np.random.Generator,
+) -> dict[str, float]:
+    """What one mixture's regions are like.
+
+    Args:
+        annotators: oracles and networks.
+        regions: of the mixture.
+        settings: tau, and how many draws the annotators are shown.
+        annotate: thresholds of the annotation.
+        generator: of the draws.
+
+    Returns:
+        regions and accepted: counts; coverage: share of the codes in a region; largest_weight (0 without regions);
+        agreement: mean over regions; iterations; converged (0 or 1).
+    """  # fmt: skip
+    shown = sample_regions(regions, settings.shown_samples, settings.tau, generator)
+    judged = judge_regions(annotators, shown, annotate)
+    return {
+        "regions": len(regions), "accepted": sum(item.verdict == ACCEPTED for item in judged),
+        "coverage": float((regions.assignment >= 0).mean()) if len(regions.assignment) else 0.0,
+        "largest_weight": float(regions.weight.max(initial=0.0)),
+        "agreement": mean_or_nan([item.agreement for item in judged]), "iterations": regions.iterations,
+        "converged": int(regions.converged),
+    }  # fmt: skip

@@ -1,0 +1,44 @@
+"""Compare whole searches (seed source, noise, draws): what they find, and the causes of equally many mistakes."""
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from defuse.ablation import search_row
+from defuse.data import load_split
+from defuse.identification import Seeds, prepare_seeds, search_network
+from defuse.params import Settings
+from defuse.randomness import numpy_generator, seed_sequence
+from defuse.storage import write_table
+from experiments.annotators import load_annotators
+from experiments.cell import cell_command, cell_folder, data_file
+
+
+def ablate(settings: Settings, dataset: str, seed: int) -> str:
+    chosen, stage = settings.ablate_search[dataset], "ablate_search"
+    machine, annotators = load_annotators(settings, dataset, seed)
+    network = search_network(annotators.vae, annotators.classifier, machine)
+    candidates: dict[str, Seeds] = {}
+    for split in ("train", "test"):
+        images, labels = load_split(data_file(dataset), split)
+        order = numpy_generator(seed, stage, dataset, "seed images", split).permutation(len(labels))
+        picked = order[: 2 * chosen.seed_images]
+        candidates[split] = prepare_seeds(annotators.vae, annotators.classifier, images[picked], labels[picked])
+    key = seed_sequence(seed, stage, dataset, "noise").generate_state(2, np.uint64)
+    rows = []
+    for name, search in tqdm(chosen.searches.items(), desc=f"search {dataset} {seed}", disable=None, leave=False):
+        seeds = candidates["test" if search.seed_source == "test" else "train"]
+        if search.seed_source == "train_correct":
+            seeds = seeds.take(seeds.correct)
+        seeds = seeds.take(slice(chosen.seed_images))
+        generator = numpy_generator(seed, stage, dataset, "judged", name)
+        row = search_row(annotators, network, seeds, search, chosen.judged_mistakes, key, generator, name)
+        rows.append({"search": name, **row})
+    table = pd.DataFrame(rows)
+    write_table(cell_folder(stage, dataset, seed) / "searches.csv", table)
+    return (f"the classifier's own mistakes are {table.classifier_mistake.min():.1%} to "
+            f"{table.classifier_mistake.max():.1%} of what {len(table)} searches find")  # fmt: skip
+
+
+if __name__ == "__main__":
+    cell_command("ablate_search", ablate, __doc__)

@@ -1,0 +1,58 @@
+"""Compare VAEs (latent dimension, likelihood, width): right reconstructions, mistakes found, and their causes."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from defuse.ablation import search_row
+from defuse.data import load_split
+from defuse.identification import prepare_seeds, reconstructed_accuracy, search_network
+from defuse.networks import VAE
+from defuse.params import Settings
+from defuse.randomness import numpy_generator, seed_sequence, seeded_torch, torch_generator
+from defuse.storage import write_table
+from defuse.training import to_machine
+from defuse.vae import train_vae
+from experiments.annotators import load_annotators
+from experiments.cell import cell_command, cell_folder, data_file
+
+
+def ablate(settings: Settings, dataset: str, seed: int) -> str:
+    chosen, stage = settings.ablate_vae[dataset], "ablate_vae"
+    machine, annotators = load_annotators(settings, dataset, seed)
+    images, labels = load_split(data_file(dataset), "train")
+    validation = load_split(data_file(dataset), "validation")
+    order = numpy_generator(seed, stage, dataset, "images").permutation(len(labels))
+    training, seed_images = images[order[: chosen.training_images]], order[: chosen.seed_images]
+    key = seed_sequence(seed, stage, dataset, "noise").generate_state(2, np.uint64)
+    rows = []
+    for name, arm in tqdm(chosen.arms.items(), desc=f"VAEs {dataset} {seed}", disable=None, leave=False):
+        changes = {**arm.model_dump(), "epochs": chosen.epochs}
+        vae_settings = settings.train_vae[dataset].model_copy(update=changes)
+        network = {"channels": images.shape[1], "latent_dim": arm.latent_dim, "width": arm.width,
+                   "batch_norm": vae_settings.batch_norm}
+        with seeded_torch(seed, stage, dataset, "weights", name):
+            vae = VAE(**network)
+        curve = train_vae(vae, training, validation[0], vae_settings, machine,
+                          torch_generator(seed, stage, dataset, "batches", name), name, None)  # fmt: skip
+        annotators = dataclasses.replace(annotators, vae=to_machine(vae, machine))
+        seeds = prepare_seeds(vae, annotators.classifier, images[seed_images], labels[seed_images])
+        generator = numpy_generator(seed, stage, dataset, "judged", name)
+        row = search_row(
+            annotators, search_network(vae, annotators.classifier, machine), seeds, settings.identify[dataset],
+            chosen.judged_mistakes, key, generator, name,
+        )  # fmt: skip
+        rows.append({
+            "vae": name, **arm.model_dump(), "squared_error": curve[-1]["squared_error"], "kl": curve[-1]["kl"],
+            "reconstruction_accuracy": reconstructed_accuracy(annotators.classifier, vae, *validation), **row,
+        })  # fmt: skip
+    table = pd.DataFrame(rows)
+    write_table(cell_folder(stage, dataset, seed) / "vaes.csv", table)
+    accuracy = table.reconstruction_accuracy
+    return f"{accuracy.min():.1%} to {accuracy.max():.1%} of reconstructions are right over {len(table)} VAEs"
+
+
+if __name__ == "__main__":
+    cell_command("ablate_vae", ablate, __doc__)
