@@ -1,6 +1,7 @@
 """What the notebooks draw. Each function takes a data set's folder of tables and returns a figure."""
 
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib
@@ -13,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from defuse.results import provenance, result_path
-from defuse.storage import atomic_path, load_arrays, read_table
+from defuse.storage import MissingFileError, atomic_path, load_arrays, read_table
 
 TEST, REGIONS, BASELINE = "#0072B2", "#E69F00", "#009E73"
 CAUSE_COLOURS = {
@@ -55,6 +56,15 @@ def show_image(axes: Axes, image: np.ndarray) -> None:
     axes.set_xticks([])
     axes.set_yticks([])
     seaborn.despine(ax=axes, left=True, bottom=True)
+
+
+def drawn(draw: Callable[[Path], Figure], tables: Path) -> Figure:
+    """The figure that `draw` makes of the tables, or one that says which of them is missing."""
+    try:
+        return draw(tables)
+    except MissingFileError as error:
+        message = textwrap.fill(f"{error}; the stage summarize makes it", 60)
+        return empty(tables, draw.__name__.replace("_", " "), message)
 
 
 def empty(tables: Path, title: str, message: str) -> Figure:

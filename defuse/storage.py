@@ -19,6 +19,10 @@ class StorageError(Exception):
     """A file that is missing, damaged or of another kind than its reader expects."""
 
 
+class MissingFileError(StorageError):
+    """A file that is not there."""
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Temporary path beside `path`; renamed to it when the block ends well, removed when it raises.
@@ -68,7 +72,7 @@ def load_arrays(path: Path, *names: str) -> dict[str, np.ndarray]:
                 raise StorageError(f"{path}: arrays missing: {', '.join(missing)}; it holds {', '.join(file.files)}")
             return {name: file[name] for name in names or file.files}
     except FileNotFoundError:
-        raise StorageError(f"{path}: no such file") from None
+        raise MissingFileError(f"{path}: no such file") from None
     except (StorageError, MemoryError):
         raise
     except Exception as error:
@@ -118,7 +122,7 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             network = json.loads((file.metadata() or {})["network"])
             return {name: file.get_tensor(name) for name in file.keys()}, network  # noqa: SIM118
     except FileNotFoundError:
-        raise StorageError(f"{path}: no such file") from None
+        raise MissingFileError(f"{path}: no such file") from None
     except (SafetensorError, KeyError, json.JSONDecodeError) as error:
         raise StorageError(f"{path}: not a safetensors file of this package ({error})") from error
 
@@ -149,7 +153,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
     except FileNotFoundError:
-        raise StorageError(f"{path}: no such file") from None
+        raise MissingFileError(f"{path}: no such file") from None
     except ValueError as error:
         raise StorageError(f"{path}: no readable JSON ({error})") from error
     if not isinstance(content, dict):
@@ -172,7 +176,7 @@ def read_table(path: Path, *columns: str) -> pd.DataFrame:
     try:
         table = pd.read_csv(path)
     except FileNotFoundError:
-        raise StorageError(f"{path}: no such file") from None
+        raise MissingFileError(f"{path}: no such file") from None
     except ValueError as error:
         raise StorageError(f"{path}: no readable table ({error})") from error
     missing = [name for name in columns if name not in table]

@@ -50,8 +50,8 @@ def reconstruction_loss(logits: Tensor, images: Tensor, likelihood: str, log_sca
 def learn_scale(vae: VAE, logits: Tensor, images: Tensor) -> None:
     """Move the Gaussian's log-scale towards the most likely one of a batch, the root of its mean squared error.
 
-    In closed form (Rybkin, Daniilidis and Levine 2021, arXiv 2006.13202): a scale that is stepped like a weight stays far
-    behind in a short training, and images are blurred for as long.
+    In closed form (Rybkin, Daniilidis and Levine 2021, arXiv 2006.13202): a scale that is stepped like a weight stays
+    far behind in a short training, and images are blurred for as long.
     """
     error = (torch.sigmoid(logits) - images).square().mean()
     vae.scale.lerp_((0.5 * error.log()).clamp_min(MINIMUM_LOG_SCALE), SCALE_RATE)

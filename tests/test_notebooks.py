@@ -18,7 +18,7 @@ def test_an_unknown_parameter_is_refused_before_execution(tmp_path):
 
 def test_a_failing_cell_is_named_and_leaves_no_copy(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    with pytest.raises(NotebookError, match="StorageError.*provenance.json"):
+    with pytest.raises(NotebookError, match="MissingFileError.*provenance.json"):
         run_notebook(SOURCE, tmp_path / "executed.ipynb", {"tables": str(tmp_path / "absent")})
     assert not list(tmp_path.iterdir())
 

@@ -1,0 +1,121 @@
+"""The figures of the ablations and of the rivals, as the other figures are in `defuse.plots`."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from defuse.plots import BASELINE, CAUSE_COLOURS, REGIONS, TEST, finish
+from defuse.results import result_path
+from defuse.storage import read_table
+
+
+def draw_values(axes: Axes, table: pd.DataFrame, key: str, column: str, colour: str) -> None:
+    """One row per value of `key`: a dot for each seed, and a line at their mean."""
+    names = list(dict.fromkeys(table[key]))
+    for position, name in enumerate(names):
+        values = table[table[key] == name][column].dropna()
+        axes.plot(values, np.full(len(values), position), "o", color=colour, markersize=4, alpha=0.8)
+        axes.plot([values.mean()] * 2, [position - 0.3, position + 0.3], color=colour, linewidth=1.5)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+
+
+def draw_causes(axes: Axes, table: pd.DataFrame, key: str) -> None:
+    """One stacked bar per value of `key`: shares of the judged mistakes by cause, means over seeds."""
+    means = table.groupby(key, sort=False).mean(numeric_only=True)
+    start = np.zeros(len(means))
+    for cause, colour in CAUSE_COLOURS.items():
+        part = means[cause.replace(" ", "_")].fillna(0).to_numpy()
+        axes.barh(np.arange(len(means)), part, left=start, color=colour, label=cause, height=0.7)
+        start += part
+    axes.set_yticks(range(len(means)), [name.replace("_", " ") for name in means.index])
+    axes.set_ylim(len(means) - 0.5, -0.5)
+    axes.set(xlabel="share of the judged mistakes, by cause", xlim=(0, 1))
+    axes.legend(fontsize=6.5, frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
+
+
+def searches(tables: Path) -> Figure:
+    """What whole searches find (seed source, noise, draws), and what a mistake of the classifier costs in draws."""
+    table = read_table(result_path(tables, "searches.csv"))
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(8.6, 3.8), sharey=True, width_ratios=(2, 1))
+    draw_causes(left, table, "search")
+    draw_values(right, table, "search", "draws_per_classifier_mistake", TEST)
+    right.set(xscale="log", xlabel="draws for one mistake\nof the classifier (dots: seeds)")
+    figure.subplots_adjust(left=0.16, right=0.98, top=0.78, bottom=0.21, wspace=0.06)
+    return finish(figure, tables, "searches, equally many mistakes judged")
+
+
+def vaes(tables: Path) -> Figure:
+    """Latent dimension, likelihood and width against right reconstructions, and the causes of what is found then."""
+    table = read_table(result_path(tables, "vaes.csv"))
+    names = {row.vae: f"{row.vae} ({row.likelihood}, {row.latent_dim} latent, width {row.width})"
+             for row in table.itertuples()}  # fmt: skip
+    table = table.assign(vae=table.vae.map(names))
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9.4, 3.8), sharey=True, width_ratios=(2, 1))
+    draw_causes(left, table, "vae")
+    draw_values(right, table, "vae", "reconstruction_accuracy", TEST)
+    right.set(xlabel="right reconstructions of validation\nimages that are right (dots: seeds)")
+    figure.subplots_adjust(left=0.31, right=0.98, top=0.78, bottom=0.21, wspace=0.06)
+    return finish(figure, tables, "autoencoders")
+
+
+def draw_curves(axes: Axes, table: pd.DataFrame, key: str, columns: dict[str, tuple[str, str]]) -> None:
+    """Means over seeds against `key`, with a band from the lowest to the highest seed; a column has colour and name."""
+    for column, (colour, name) in columns.items():
+        grouped = table.groupby(key)[column]
+        axes.plot(grouped.mean(), color=colour, marker="o", markersize=4, label=name)
+        axes.fill_between(grouped.mean().index, grouped.min(), grouped.max(), color=colour, alpha=0.2)
+    axes.legend(fontsize=7, frameon=False)
+
+
+def tau(tables: Path) -> Figure:
+    """How far a region's draws spread against how often they fail and how well annotators agree."""
+    table = read_table(result_path(tables, "taus.csv"))
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(8.6, 3.5))
+    draw_curves(left, table, "tau", {"failure_rate": (REGIONS, "draws that fail, by the oracles"),
+                                     "agreement": (TEST, "annotators' agreement"),
+                                     "recognisable": (BASELINE, "recognisable draws")})  # fmt: skip
+    draw_curves(right, table, "tau", {"variety": (TEST, "mean distance of two draws")})
+    left.set(xscale="log", ylim=(-0.02, 1.02), xlabel="tau, factor on the covariance", ylabel="mean over regions")
+    right.set(xscale="log", xlabel="tau, factor on the covariance", ylabel="pixel distance (L2)")
+    right.set_ylim(bottom=0)
+    figure.subplots_adjust(left=0.08, right=0.98, top=0.88, bottom=0.2, wspace=0.22)
+    return finish(figure, tables, "how far the draws of a region spread")
+
+
+def mixtures(tables: Path) -> Figure:
+    """Number of regions, and of those accepted, against the mixture's truncation and concentration prior."""
+    table = read_table(result_path(tables, "mixtures.csv"))
+    figure, panels = pyplot.subplots(1, 2, figsize=(8.6, 3.5), sharex=True)
+    colours = (TEST, REGIONS, BASELINE)
+    # 1/K differs by truncation, and is the first of the priors for each.
+    order = table.groupby(["seed", "components"]).cumcount()
+    for axes, column in zip(panels, ("regions", "accepted")):
+        for number, part in table.groupby(order):
+            prior = "1/K" if number == 0 else f"{part.concentration_prior.iloc[0]:g}"
+            draw_curves(axes, part, "components", {column: (colours[number % 3], f"prior {prior}")})
+        axes.set(xlabel="truncation K", ylabel={"regions": "regions", "accepted": "accepted regions"}[column])
+        axes.set_ylim(bottom=0)
+    figure.subplots_adjust(left=0.08, right=0.98, top=0.88, bottom=0.2, wspace=0.22)
+    return finish(figure, tables, "regions against truncation and prior")
+
+
+def rivals(tables: Path) -> Figure:
+    """Accuracy after fine-tuning with regions and with each rival, for the same number of labels."""
+    table = read_table(result_path(tables, "rivals.csv"))
+    columns = {"region_test_accuracy": (REGIONS, "regions' test draws"),
+               "mistake_test_accuracy": ("#D55E00", "single mistakes, unseen"),
+               "test_accuracy": (TEST, "original test set")}  # fmt: skip
+    costs = table.groupby("arm", sort=False)[["labels_asked", "images"]].mean()
+    figure, panels = pyplot.subplots(1, 3, figsize=(9.4, 3.6), sharey=True)
+    for axes, (column, (colour, name)) in zip(panels, columns.items()):
+        draw_values(axes, table, "arm", column, colour)
+        axes.set(xlabel=f"accuracy, {name}")
+        axes.grid(axis="y", linewidth=0.4)
+    panels[0].set_yticks(range(len(costs)), [f"{arm}\n{row.labels_asked:.0f} labels, {row.images:.0f} images"
+                                             for arm, row in costs.iterrows()], fontsize=7)  # fmt: skip
+    figure.subplots_adjust(left=0.21, right=0.98, top=0.88, bottom=0.2, wspace=0.08)
+    return finish(figure, tables, "regions and their rivals (dots: seeds)")

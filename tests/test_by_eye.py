@@ -1,0 +1,50 @@
+"""A person's judgements are counted against the oracles', and only those of this very contact sheet."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from defuse.by_eye import compare, sheet_digest
+from defuse.storage import StorageError, save_arrays
+
+CAUSES = np.array(["classifier mistake", "label changed", "label changed", "reconstruction"])
+
+
+@pytest.fixture
+def sheet(tmp_path):
+    save_arrays(tmp_path / "sheet.npz", region=np.arange(4))
+    return tmp_path / "sheet.npz"
+
+
+def judged(folder, sheet, kind, rows, digest=None):
+    table = pd.DataFrame(rows, columns=["position", "by_eye"]).assign(digest=digest or sheet_digest(sheet))
+    table.to_csv(folder / "judged.csv", index=False)
+    return compare(folder / "judged.csv", kind, sheet, CAUSES)
+
+
+def test_pairs_of_what_oracles_and_person_say_are_counted(tmp_path, sheet):
+    rows = [(2, "label changed"), (0, "classifier mistake"), (1, "not recognisable")]
+    table = judged(tmp_path, sheet, "mistakes", rows)
+    assert table.values.tolist() == [
+        ["mistakes", "classifier mistake", "classifier mistake", 1],
+        ["mistakes", "label changed", "label changed", 1], ["mistakes", "label changed", "not recognisable", 1],
+    ]  # fmt: skip
+
+
+def test_judgements_of_another_sheet_are_not_counted(tmp_path, sheet):
+    assert judged(tmp_path, sheet, "regions", [(0, "right")], digest="0" * 12).empty
+    assert compare(tmp_path / "absent.csv", "regions", sheet, CAUSES).empty
+    counted = judged(tmp_path, sheet, "regions", [(0, "right")])
+    save_arrays(sheet, region=np.arange(5))
+    assert len(counted) == 1 and compare(tmp_path / "judged.csv", "regions", sheet, CAUSES).empty
+
+
+@pytest.mark.parametrize(("kind", "rows", "message"), [
+    ("regions", [(0, "label changed")], "by_eye is 'label changed'; allowed: right, wrong, cannot tell"),
+    ("mistakes", [(0, "reconstruction")], "by_eye is 'reconstruction'; allowed: label changed, classifier mistake"),
+    ("regions", [(4, "right")], "position 4; allowed: 0 to 3, each once"),
+    ("regions", [(1, "right"), (1, "wrong")], "position 1; allowed: 0 to 3, each once"),
+])  # fmt: skip
+def test_a_judgement_that_is_not_allowed_is_named(tmp_path, sheet, kind, rows, message):
+    with pytest.raises(StorageError, match=message):
+        judged(tmp_path, sheet, kind, rows)
