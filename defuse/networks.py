@@ -141,25 +141,28 @@ class VAE(nn.Module):
     """Convolutional variational autoencoder of 32x32 images.
 
     The paper's encoder is four convolutions of kernel 4, stride 2, padding 1 and a linear layer to mean and
-    log-variance; the decoder is its mirror [code]. `scale` is the logarithm of the Gaussian likelihood's
-    standard deviation, learnt in `train_vae`; other likelihoods leave it alone.
+    log-variance; the decoder is its mirror [code]. There each has 64 channels; here they have `width`, twice, four
+    and four times as many. `scale` is the logarithm of the Gaussian likelihood's standard deviation, learnt in
+    `train_vae`; other likelihoods leave it alone.
     """
 
     def __init__(self, channels: int, latent_dim: int, width: int, batch_norm: bool):
         super().__init__()
-        def activation() -> list[nn.Module]:
-            return [nn.BatchNorm2d(width), nn.ReLU()] if batch_norm else [nn.ReLU()]
 
-        inputs, down, up = channels, [], []
-        for _ in range(4):
-            down += [nn.Conv2d(inputs, width, 4, 2, 1), *activation()]
-            inputs = width
-        for _ in range(3):
-            up += [nn.ConvTranspose2d(width, width, 4, 2, 1), *activation()]
+        def activation(outputs: int) -> list[nn.Module]:
+            return [nn.BatchNorm2d(outputs), nn.ReLU()] if batch_norm else [nn.ReLU()]
+
+        widths = [width, 2 * width, 4 * width, 4 * width]
+        down: list[nn.Module] = []
+        up: list[nn.Module] = []
+        for inputs, outputs in zip([channels, *widths], widths):
+            down += [nn.Conv2d(inputs, outputs, 4, 2, 1), *activation(outputs)]
+        for inputs, outputs in zip(widths[:0:-1], widths[-2::-1]):
+            up += [nn.ConvTranspose2d(inputs, outputs, 4, 2, 1), *activation(outputs)]
         self.latent_dim = latent_dim
-        self.encoder = nn.Sequential(*down, nn.Flatten(), nn.Linear(4 * width, 2 * latent_dim))
+        self.encoder = nn.Sequential(*down, nn.Flatten(), nn.Linear(4 * widths[-1], 2 * latent_dim))
         self.decoder = nn.Sequential(
-            nn.Linear(latent_dim, 4 * width), nn.ReLU(), nn.Unflatten(1, (width, 2, 2)),
+            nn.Linear(latent_dim, 4 * widths[-1]), nn.Unflatten(1, (widths[-1], 2, 2)),
             *up, nn.ConvTranspose2d(width, channels, 4, 2, 1),
         )  # fmt: skip
         self.scale: Tensor

@@ -122,6 +122,9 @@ class TrainOracle(Training):
     networks: tuple[Network, ...] = Field(strict=False, min_length=2)
     augmentation: Augmentation
     blend_fraction: Annotated[float, Field(ge=0, lt=1)]
+
+
+class CalibrateOracle(Params):
     originals_recognised: Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -334,6 +337,7 @@ class Settings(Params):
     train_classifier: dict[DatasetName, TrainClassifier]
     train_vae: dict[DatasetName, TrainVAE]
     train_oracle: dict[DatasetName, TrainOracle]
+    calibrate_oracle: dict[DatasetName, CalibrateOracle]
     identify: dict[DatasetName, Identify]
     distill: dict[DatasetName, Distill]
     annotate: dict[DatasetName, Annotate]

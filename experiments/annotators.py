@@ -14,9 +14,8 @@ from experiments.trained import image_channels, load_trained
 
 def load_oracles(dataset: str, machine: Machine) -> tuple[list[nn.Module], list[float]]:
     """The oracles and the confidence below which each says "not recognisable"."""
-    folder = ARTIFACTS / "train_oracle" / dataset
-    table = read_table(folder / "oracles.csv", "oracle", "threshold")
-    paths = [folder / f"oracle_{index}.safetensors" for index in table.oracle]
+    table = read_table(ARTIFACTS / "calibrate_oracle" / dataset / "oracles.csv", "oracle", "threshold")
+    paths = [ARTIFACTS / "train_oracle" / dataset / f"oracle_{index}.safetensors" for index in table.oracle]
     expected = {"channels": image_channels(dataset), "classes": CLASSES[dataset]}
     oracles = [load_network(path, build_classifier, **expected) for path in paths]
     return [to_machine(oracle, machine) for oracle in oracles], list(table.threshold)

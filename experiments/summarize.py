@@ -70,7 +70,8 @@ def summarize(settings: Settings, dataset: str) -> str:
     means = over_seeds(measures, ["stage", "measure"], "value")
     for name, table in {**gathered, "measures": measures, "means": means}.items():
         write_table(result_path(tables, f"{name}.csv"), table)
-    write_table(result_path(tables, "oracles.csv"), read_table(ARTIFACTS / "train_oracle" / dataset / "oracles.csv"))
+    oracles = read_table(ARTIFACTS / "calibrate_oracle" / dataset / "oracles.csv")
+    write_table(result_path(tables, "oracles.csv"), oracles)
     by_name = {f"{row.stage}.{row.measure}": row.mean for row in means.itertuples(index=False)}
     write_json(RESULTS / dataset / "metrics.json", {
         "data": provenance(tables)["title"], **{name: by_name.get(name) for name in HEADLINES},

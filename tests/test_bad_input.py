@@ -16,7 +16,8 @@ from defuse.randomness import seeded_torch
 from defuse.storage import load_arrays, load_weights, save_arrays, save_weights
 
 VAE_FILE = Path("artifacts/train_vae/digits/0/vae.safetensors")
-ORACLE, ORACLES = (Path("artifacts/train_oracle/digits") / name for name in ("oracle_1.safetensors", "oracles.csv"))
+ORACLE = Path("artifacts/train_oracle/digits/oracle_1.safetensors")
+ORACLES = Path("artifacts/calibrate_oracle/digits/oracles.csv")
 MISTAKES = Path("artifacts/identify/digits/0/mistakes.npz")
 REGIONS, SAMPLES = (Path("artifacts/distill/digits/0") / name for name in ("regions.npz", "samples.npz"))
 VOTES, TABLE = (Path("artifacts/annotate/digits/0") / name for name in ("votes.npz", "regions.csv"))
@@ -161,8 +162,8 @@ CASES = [
     ("train_vae", DATA, arrays(x_train=lambda x: x[:0], y_train=lambda y: y[:0]),
      "x_train is uint8 (0, 32, 32, 1); al"),
     ("train_oracle", DATA, arrays(y_train=every_third_row), "y_train is int64 (8,); allowed: int64 (24,)"),
-    ("train_oracle", DATA, arrays(y_test=with_nan), "y_test is float32 (12,); allowed: int64 (12,)"),
-    ("train_oracle", DATA, arrays(y_test=lambda y: y[:, None]), "y_test is int64 (12, 1); allowed: int64 (12,)"),
+    ("calibrate_oracle", DATA, arrays(y_test=with_nan), "y_test is float32 (12,); allowed: int64 (12,)"),
+    ("calibrate_oracle", DATA, arrays(y_test=lambda y: y[:, None]), "y_test is int64 (12, 1); allowed: int64 (12,)"),
     ("identify", DATA, arrays(y_train=lambda y: y + 1), "y_train holds 1 to 10; allowed: 0 to 9"),
     ("identify", DATA, arrays(y_train=lambda y: y - 1), "y_train holds -1 to 8; allowed: 0 to 9"),
     ("correct", DATA, truncated, "not a readable .npz of plain arrays"),

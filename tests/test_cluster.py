@@ -225,7 +225,7 @@ def test_the_shipped_pipeline_splits_into_cells_and_gathering_stages():
     assert {name.partition("@")[0] for name in work.first} == {"prepare"}
     assert {name.partition("@")[0] for name in work.gathering} == {"summarize", "figures", "claims"}
     shared = [unit for unit in work.units if not unit.after]
-    assert {stage.partition("@")[0] for unit in shared for stage in unit.stages} == {"train_oracle"}
+    assert {stage.partition("@")[0] for unit in shared for stage in unit.stages} == {"train_oracle", "calibrate_oracle"}
 
 
 @pytest.mark.parametrize(("workers", "datasets", "stages"), [(1, "[a]", 8), (2, "[a]", 8), (4, "[a, b]", 15)])

@@ -209,7 +209,7 @@ def test_mistakes_of_real_networks_are_confirmed_and_the_same_in_any_batch(
     with torch.no_grad():  # so that no class takes all
         classifier[1][-1].bias -= predict(classifier, decode(vae, wide)).mean(0)
     seeds = prepare_seeds(vae, classifier, images, predict(classifier, images).argmax(1))
-    noise = params.Noise(distribution="normal", concentration=None, centred=None, scale=2.0)
+    noise = params.Noise(distribution="normal", concentration=None, centred=None, scale=0.7)
     network = decode_and_classify(vae, classifier)
     found = search(seeds, noise, 10, 4, batch_size, vae, classifier, network)
     assert 10 < len(found.label) < 96

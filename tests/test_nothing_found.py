@@ -136,7 +136,7 @@ def test_fewer_codes_than_components_go_through_the_stages(project, closing, cou
 def test_annotators_who_never_agree_or_never_answer_accept_nothing(project, closing, threshold, verdict):
     # All votes are slips, so that they never agree; above a confidence of 2 nobody answers.
     project(annotate={"minimum_agreement": 1.0, "maximum_abstention": 0.9, "slip_rate": 1.0})
-    table = Path("artifacts/train_oracle/digits/oracles.csv")
+    table = Path("artifacts/calibrate_oracle/digits/oracles.csv")
     pd.read_csv(table).assign(threshold=threshold).to_csv(table, index=False)
     run_stage("identify")
     run_stage("distill")

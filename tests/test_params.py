@@ -113,7 +113,7 @@ def test_wrong_type_or_word(tree, write_params, path, value):
     ("compute.threads", 0, "greater than or equal to 1"),
     ("prepare.digits.validation_fraction", 0.0, "greater than 0"),
     ("prepare.digits.validation_fraction", 0.6, "less than or equal to 0.5"),
-    ("train_oracle.digits.originals_recognised", 1.0, "less than 1"),
+    ("calibrate_oracle.digits.originals_recognised", 1.0, "less than 1"),
     (f"{DISTILL}.minimum_weight", 0.0, "greater than 0"),
     ("annotate.digits.slip_rate", 1.5, "less than or equal to 1"),
     ("claims.minimum_seeds", 1, "greater than or equal to 2"),

@@ -37,7 +37,8 @@ def test_a_stage_depends_on_just_the_code_that_it_uses(stage):
     listed = {dep for dep in STAGES[stage]["deps"] if dep.endswith(".py")}
     needed = reached(f"experiments/{stage}.py") - {"defuse/params.py", "defuse/params_file.py"}
     if stage == "figures":
-        needed |= {f"defuse/{name}.py" for name in ("plots", "planting_plots", "ablation_plots")}  # the notebooks import them
+        # the notebooks import them
+        needed |= {f"defuse/{name}.py" for name in ("plots", "planting_plots", "ablation_plots")}
     assert listed == needed
 
 

@@ -21,6 +21,7 @@ CLASSIFIER = Path("artifacts/train_classifier/digits/0/classifier.safetensors")
 # Stages in their order: the function that does the work, and whether it runs for a seed.
 STAGES = {
     "train_classifier": ("train", True), "train_vae": ("train", True), "train_oracle": ("train", False),
+    "calibrate_oracle": ("calibrate", False),
     "identify": ("identify", True), "ablate_noise": ("ablate", True), "ablate_search": ("ablate", True),
     "ablate_vae": ("ablate", True), "distill": ("distill", True), "annotate": ("annotate", True),
     "ablate_regions": ("ablate", True), "correct": ("sweep", True), "finetune_baseline": ("baseline", True),
@@ -31,7 +32,8 @@ TRAINING = ("train_classifier", "train_vae", "train_oracle", "ablate_vae", "plan
 SMALL = {
     "train_classifier": {"network": CNN, "epochs": 1, "batch_size": 8},
     "train_vae": {"latent_dim": 2, "width": 4, "epochs": 1, "batch_size": 8},
-    "train_oracle": {"networks": [CNN] * 3, "epochs": 1, "batch_size": 8, "originals_recognised": 0.99},
+    "train_oracle": {"networks": [CNN] * 3, "epochs": 1, "batch_size": 8},
+    "calibrate_oracle": {"originals_recognised": 0.99},
     "identify": {"draws": 4, "keep": 4, "max_seed_images": None},
     "distill": {"components": 3, "fit_codes": 40, "shown_samples": 3, "correction_samples": 4, "validation_samples": 4,
                 "test_samples": 5, "include_reconstruction_failures": True},

@@ -1,0 +1,52 @@
+"""Calibrate when each annotator's network says "not recognisable", and measure how right the annotators are."""
+
+import numpy as np
+import pandas as pd
+
+from defuse.data import CLASSES, load_split
+from defuse.networks import build_classifier, load_network
+from defuse.oracles import ABSTAIN, blends, calibrate_threshold, majority, vote
+from defuse.params import Settings
+from defuse.randomness import torch_generator
+from defuse.storage import write_json, write_table
+from defuse.training import predict, set_up_machine, to_machine
+from experiments.cell import ARTIFACTS, data_file, dataset_command
+
+
+def calibrate(settings: Settings, dataset: str) -> str:
+    recognised, stage = settings.calibrate_oracle[dataset].originals_recognised, "calibrate_oracle"
+    machine = set_up_machine(settings.compute)
+    data = {split: load_split(data_file(dataset), split) for split in ("validation", "test")}
+    blended = blends(*data["validation"], torch_generator(0, stage, dataset, "blends"))
+    expected = {"channels": data["test"][0].shape[1], "classes": CLASSES[dataset]}
+    rows, test_votes, blend_votes = [], [], []
+    for index, network in enumerate(settings.train_oracle[dataset].networks):
+        path = ARTIFACTS / "train_oracle" / dataset / f"oracle_{index}.safetensors"
+        oracle = to_machine(load_network(path, build_classifier, **expected), machine)
+        logits = {split: predict(oracle, images) for split, (images, _) in data.items()}
+        right = {split: logits[split].argmax(1) == labels for split, (_, labels) in data.items()}
+        threshold = calibrate_threshold(logits["validation"], recognised)
+        test_votes.append(vote(logits["test"], threshold))
+        blend_votes.append(vote(predict(oracle, blended), threshold))
+        rows.append({
+            "oracle": index, "architecture": network.architecture, "threshold": threshold,
+            **{f"{split}_accuracy": float(part.float().mean()) for split, part in right.items()},
+            "test_recognised": (test_votes[-1] != ABSTAIN).mean(),
+            "blends_rejected": (blend_votes[-1] == ABSTAIN).mean(),
+        })  # fmt: skip
+    table, folder = pd.DataFrame(rows), ARTIFACTS / stage / dataset
+    together = majority(np.stack(test_votes, axis=1))
+    kept = together != ABSTAIN
+    write_table(folder / "oracles.csv", table)
+    write_json(folder / "metrics.json", {
+        "lowest_test_accuracy": table.test_accuracy.min(), "mean_test_accuracy": table.test_accuracy.mean(),
+        "majority_test_recognised": kept.mean(),
+        "majority_test_accuracy": (together == data["test"][1].numpy())[kept].mean() if kept.any() else np.nan,
+        "blends_rejected_by_majority": (majority(np.stack(blend_votes, axis=1)) == ABSTAIN).mean(),
+    })  # fmt: skip
+    return (f"test accuracy {table.test_accuracy.min():.2%} to {table.test_accuracy.max():.2%}, "
+            f"{table.blends_rejected.mean():.0%} of blends declined")
+
+
+if __name__ == "__main__":
+    dataset_command("calibrate_oracle", calibrate, __doc__)
