@@ -7,8 +7,9 @@ import pandas as pd
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
-from defuse.plots import BASELINE, CAUSE_COLOURS, REGIONS, TEST, finish
+from defuse.plots import BASELINE, CAUSE_COLOURS, REGIONS, TEST, empty, finish
 from defuse.results import result_path
 from defuse.storage import read_table
 
@@ -43,7 +44,10 @@ def searches(tables: Path) -> Figure:
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(8.6, 3.8), sharey=True, width_ratios=(2, 1))
     draw_causes(left, table, "search")
     draw_values(right, table, "search", "draws_per_classifier_mistake", TEST)
-    right.set(xscale="log", xlabel="draws for one mistake\nof the classifier (dots: seeds)")
+    right.set(xlabel="draws for one mistake\nof the classifier (dots: seeds)")
+    if table.draws_per_classifier_mistake.notna().any():
+        right.set_xscale("log")
+        right.xaxis.set_minor_formatter(NullFormatter())
     figure.subplots_adjust(left=0.16, right=0.98, top=0.78, bottom=0.21, wspace=0.06)
     return finish(figure, tables, "searches, equally many mistakes judged")
 
@@ -73,7 +77,9 @@ def draw_curves(axes: Axes, table: pd.DataFrame, key: str, columns: dict[str, tu
 
 def tau(tables: Path) -> Figure:
     """How far a region's draws spread against how often they fail and how well annotators agree."""
-    table = read_table(result_path(tables, "taus.csv"))
+    table, title = read_table(result_path(tables, "taus.csv")), "how far the draws of a region spread"
+    if table.variety.isna().all():
+        return empty(tables, title, "No component of the mixture is heavy enough to be a region.")
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(8.6, 3.5))
     draw_curves(left, table, "tau", {"failure_rate": (REGIONS, "draws that fail, by the oracles"),
                                      "agreement": (TEST, "annotators' agreement"),
@@ -83,7 +89,7 @@ def tau(tables: Path) -> Figure:
     right.set(xscale="log", xlabel="tau, factor on the covariance", ylabel="pixel distance (L2)")
     right.set_ylim(bottom=0)
     figure.subplots_adjust(left=0.08, right=0.98, top=0.88, bottom=0.2, wspace=0.22)
-    return finish(figure, tables, "how far the draws of a region spread")
+    return finish(figure, tables, title)
 
 
 def mixtures(tables: Path) -> Figure:

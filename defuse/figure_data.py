@@ -111,7 +111,8 @@ def interpolation_data(
     pairs = np.stack([first, second], axis=1)
     pairs = pairs[labels[first].numpy() != labels[second].numpy()][: settings.shown_pairs]
     ends = images[torch.from_numpy(pairs.reshape(-1))]
-    codes = encode(vae, ends)[0].reshape(len(pairs), 2, -1)
+    means = encode(vae, ends)[0]
+    codes = means.reshape(len(pairs), 2, means.shape[1])
     weight = torch.linspace(0, 1, settings.interpolation_steps)[:, None]
     lines = (1 - weight) * codes[:, :1] + weight * codes[:, 1:]
     decoded = decode(vae, lines.flatten(0, 1))

@@ -36,8 +36,10 @@ def ablate(settings: Settings, dataset: str, seed: int) -> str:
         rows.append({"search": name, **row})
     table = pd.DataFrame(rows)
     write_table(cell_folder(stage, dataset, seed) / "searches.csv", table)
-    return (f"the classifier's own mistakes are {table.classifier_mistake.min():.1%} to "
-            f"{table.classifier_mistake.max():.1%} of what {len(table)} searches find")  # fmt: skip
+    own = table.classifier_mistake
+    if own.isna().all():
+        return f"none of {len(table)} searches finds a mistake"
+    return f"the classifier's own mistakes are {own.min():.1%} to {own.max():.1%} of what {len(table)} searches find"
 
 
 if __name__ == "__main__":

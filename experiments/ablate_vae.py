@@ -51,6 +51,8 @@ def ablate(settings: Settings, dataset: str, seed: int) -> str:
     table = pd.DataFrame(rows)
     write_table(cell_folder(stage, dataset, seed) / "vaes.csv", table)
     accuracy = table.reconstruction_accuracy
+    if accuracy.isna().all():
+        return "no validation image is right: there is no reconstruction to compare it with"
     return f"{accuracy.min():.1%} to {accuracy.max():.1%} of reconstructions are right over {len(table)} VAEs"
 
 

@@ -46,8 +46,10 @@ def identify(settings: Settings, dataset: str, seed: int) -> str:
     pairs = pd.DataFrame({"label": mistakes.label, "prediction": mistakes.prediction})
     write_table(folder / "class_pairs.csv", pairs.value_counts(sort=False).rename("mistakes").reset_index())
     write_json(folder / "metrics.json", measures)
-    return (f"{len(mistakes.label):,} mistakes from {len(seeds.label):,} seed images; "
-            f"{measures['validation_reconstruction_accuracy']:.1%} of correct validation images right reconstructed")
+    kept = measures["validation_reconstruction_accuracy"]
+    control = "no validation image is right" if np.isnan(kept) else (
+        f"{kept:.1%} of correct validation images right reconstructed")  # fmt: skip
+    return f"{len(mistakes.label):,} mistakes from {len(seeds.label):,} seed images; {control}"
 
 
 if __name__ == "__main__":

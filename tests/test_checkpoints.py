@@ -33,7 +33,7 @@ def common(optimizer, schedule):
 
 
 def classifier_settings(optimizer="sgd", schedule="one_cycle"):
-    return params.TrainClassifier(network=NETWORK, label_smoothing=0.1, augmentation=AUGMENTATION,
+    return params.TrainClassifier(network=NETWORK, initial_weights=None, label_smoothing=0.1, augmentation=AUGMENTATION,
                                   **common(optimizer, schedule))  # fmt: skip
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from tiny_cell import STAGES, TRAINING, always_say, finished_project, relabel, run_stage, small_params
 
-from defuse import params, plots
+from defuse import ablation_plots, params, plots
 from defuse.annotation import judge_region
 from defuse.distillation import DistillationError, fit_regions, sample_regions
 from defuse.identification import SearchError, Seeds, classes_and_gaps, perturb
@@ -22,7 +22,8 @@ from experiments.figures import draw
 
 SEARCH = [stage for stage in STAGES if stage not in TRAINING]
 FIGURES = (plots.identified_mistakes, plots.regions, plots.lambda_sweep, plots.tsne, plots.causes, plots.acceptance,
-           plots.noise, plots.novelty, planted_bugs)  # fmt: skip
+           plots.noise, plots.novelty, planted_bugs, ablation_plots.searches, ablation_plots.vaes, ablation_plots.tau,
+           ablation_plots.mixtures, ablation_plots.rivals)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -72,15 +73,21 @@ NOTHING = {
     "correct": "0 accepted regions: no lambda could be chosen",
     "finetune_baseline": "0 annotated mistakes: no learning rate could be chosen",
     "novelty": "0 accepted regions: no failing sample to compare",
-    "summarize": "15 tables and 5 figures' data of 1 seed(s) in results/digits/tables; 0 accepted regions",
+    "ablate_regions": "0 to 0 regions over 1 mixtures",
+    "compare_rivals": "9 arms, 0 images labelled for the regions and for each rival",
+    "summarize": "20 tables and 7 figures' data of 1 seed(s) in results/digits/tables; 0 accepted regions",
 }
 
 
 @pytest.mark.parametrize(("says", "lines"), [
-    (3, {"identify": "0 mistakes from 24 seed images; 100.0% of correct images right reconstructed",
+    (3, {"identify": "0 mistakes from 24 seed images; 100.0% of correct validation images right reconstructed",
+         "ablate_search": "none of 7 searches finds a mistake",
+         "ablate_vae": "100.0% to 100.0% of reconstructions are right over 1 VAEs",
          "ablate_noise": "wrong draws from 0.0% to 0.0% over 8 noises",
          "annotate": "0 of 0 regions accepted; of 0 mistakes 0 are the classifier's, in 0 the label changed"}),
-    (5, {"identify": "96 mistakes from 24 seed images; 0.0% of correct images right reconstructed",
+    (5, {"identify": "96 mistakes from 24 seed images; no validation image is right",
+         "ablate_search": "the classifier's own mistakes are 0.0% to 0.0% of what 7 searches find",
+         "ablate_vae": "no validation image is right: there is no reconstruction to compare it with",
          "ablate_noise": "no training image is right both raw and reconstructed: there is nothing to perturb",
          "annotate": "0 of 0 regions accepted; of 10 mistakes 0 are the classifier's, in 0 the label changed"}),
 ])  # fmt: skip
@@ -162,7 +169,7 @@ def test_one_class_has_no_next_one_to_lead():
 def test_one_latent_dimension_has_its_figure(project, closing):
     project(train_vae={"latent_dim": 1})
     run_stage("train_vae")
-    assert [closing(stage) for stage in SEARCH][-1].startswith("15 tables")
+    assert [closing(stage) for stage in SEARCH][-1].startswith("20 tables")
 
 
 def distill_settings(**changes):

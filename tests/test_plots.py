@@ -10,12 +10,14 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot
 
-from defuse import planting_plots, plots
-from defuse.storage import load_arrays, read_table, save_arrays, write_table
+from defuse import ablation_plots, planting_plots, plots
+from defuse.storage import StorageError, load_arrays, read_table, save_arrays, write_table
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 FIGURES = ("identified_mistakes", "regions", "lambda_sweep", "tsne", "causes", "acceptance", "noise", "novelty")
-DRAWN = {**{name: getattr(plots, name) for name in FIGURES}, "planted_bugs": planting_plots.planted_bugs}
+ABLATIONS = ("searches", "vaes", "tau", "mixtures", "rivals")
+DRAWN = {**{name: getattr(plots, name) for name in FIGURES}, "planted_bugs": planting_plots.planted_bugs,
+         **{name: getattr(ablation_plots, name) for name in ABLATIONS}}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -47,9 +49,18 @@ def words(figure) -> str:
 @pytest.mark.parametrize("dataset", ["digits", "mnist"])
 def test_every_figure_names_its_data(dataset, name):
     folder = RESULTS / dataset / "tables"
-    text, about = words(DRAWN[name](folder)), json.loads((folder / "provenance.json").read_text())
+    text, about = words(plots.drawn(DRAWN[name], folder)), json.loads((folder / "provenance.json").read_text())
     assert f"{about['title']}: " in text
     assert about["line"].replace(" ", "") in text.replace("\n", "").replace(" ", "")
+
+
+def test_a_missing_table_is_named_in_place_of_its_figure(tables):
+    (tables / "digits_taus.csv").unlink()
+    text = "".join(words(plots.drawn(ablation_plots.tau, tables)).split())
+    assert "digits_taus.csv:nosuchfile;thestagesummarizemakesit" in text
+    with pytest.raises(StorageError, match="no readable"):
+        (tables / "digits_taus.csv").write_bytes(b"\xff")
+        plots.drawn(ablation_plots.tau, tables)
 
 
 def test_there_is_a_notebook_for_every_figure():

@@ -37,9 +37,9 @@ def generator(seed=0):
 
 def training_settings(**changes):
     return params.TrainClassifier(**{
-        "network": {"architecture": "small_cnn", "width": 2, "stem": None}, "epochs": 4, "optimizer": "sgd",
-        "learning_rate": 0.05, "momentum": 0.9, "weight_decay": 0.0, "batch_size": 16, "schedule": "one_cycle",
-        "label_smoothing": 0.0, "augmentation": NOTHING, **changes,
+        "network": {"architecture": "small_cnn", "width": 2, "stem": None}, "initial_weights": None, "epochs": 4,
+        "optimizer": "sgd", "learning_rate": 0.05, "momentum": 0.9, "weight_decay": 0.0, "batch_size": 16,
+        "schedule": "one_cycle", "label_smoothing": 0.0, "augmentation": NOTHING, **changes,
     })  # fmt: skip
 
 

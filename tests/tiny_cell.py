@@ -28,7 +28,7 @@ STAGES = {
     "compare_rivals": ("compare", True), "novelty": ("novelty", True), "plant_bugs": ("plant_bugs", True),
     "summarize": ("summarize", False),
 }  # fmt: skip
-TRAINING = ("train_classifier", "train_vae", "train_oracle", "ablate_vae", "plant_bugs")
+TRAINING = ("train_classifier", "train_vae", "train_oracle", "calibrate_oracle", "plant_bugs")
 SMALL = {
     "train_classifier": {"network": CNN, "epochs": 1, "batch_size": 8},
     "train_vae": {"latent_dim": 2, "width": 4, "epochs": 1, "batch_size": 8},
