@@ -11,7 +11,6 @@ import seaborn
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from defuse.results import provenance, result_path
 from defuse.storage import MissingFileError, atomic_path, load_arrays, read_table
@@ -36,7 +35,8 @@ def set_theme() -> None:
 def finish(figure: Figure, tables: Path, title: str) -> Figure:
     """Add the title and the small line that says what the data are."""
     about = provenance(tables)
-    figure.suptitle(f"{about['title']}: {title}")
+    # As near to the upper edge in a tall figure as in a low one.
+    figure.suptitle(f"{about['title']}: {title}", y=max(0.98, 1 - 0.15 / figure.get_figheight()))
     width = max(60, int(figure.get_figwidth() * 17))
     line = "\n".join(textwrap.wrap(str(about["line"]), width))
     figure.text(0.01, 0.004, line, fontsize=6, color="#555555", va="bottom")
@@ -83,17 +83,21 @@ def identified_mistakes(tables: Path) -> Figure:
         return empty(tables, title, "The search found no mistake.")
     columns = 4
     rows = -(-count // columns)
-    layout = ConstrainedLayoutEngine(rect=(0, 0.04, 1, 0.93))
-    figure = pyplot.figure(figsize=(9.5, 0.6 + 1.15 * rows), layout=layout)
-    blocks = figure.subfigures(rows, columns, squeeze=False, wspace=0.05)
-    for position, block in enumerate(blocks.flat):
-        if position >= count:
-            continue
-        cause = str(data["cause"][position])
-        block.suptitle(f"{data['label'][position]} taken for {data['prediction'][position]}\n{cause}", fontsize=7,
-                       color="black" if cause == "not recognisable" else CAUSE_COLOURS[cause])  # fmt: skip
-        for axes, kind in zip(block.subplots(1, 3), ("seed_images", "reconstructions", "mistakes")):
+    # A narrow, empty column parts the triples. No layout engine: with so many axes its result varies in the last bits.
+    figure, grid = pyplot.subplots(rows, 4 * columns - 1, figsize=(9.5, 0.9 + 1.05 * rows), squeeze=False,
+                                   width_ratios=[1, 1, 1, 0.4] * (columns - 1) + [1, 1, 1])  # fmt: skip
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for position in range(count):
+        row, column = divmod(position, columns)
+        triple = grid[row, 4 * column : 4 * column + 3]
+        for axes, kind in zip(triple, ("seed_images", "reconstructions", "mistakes")):
             show_image(axes, data[kind][position])
+        cause = str(data["cause"][position])
+        triple[1].set_title(f"{data['label'][position]} taken for {data['prediction'][position]}\n{cause}", fontsize=7,
+                            color="black" if cause == "not recognisable" else CAUSE_COLOURS[cause])  # fmt: skip
+    height = figure.get_figheight()
+    figure.subplots_adjust(left=0.01, right=0.99, top=1 - 0.75 / height, bottom=0.25 / height, wspace=0.06, hspace=0.5)
     return finish(figure, tables, title)
 
 
