@@ -117,6 +117,20 @@ def judge_region(
     return Judgement(int(labels[counts.argmax()]), float(agreement), float(abstention), float(failures), verdict)
 
 
+def judge_regions(
+    annotators: Annotators, shown: np.ndarray, settings: params.Annotate, slips: np.random.Generator | None = None
+) -> list[Judgement]:
+    """What the annotators say of each region by its shown draws, codes float32 (R, S, latent_dim).
+
+    Args:
+        annotators: oracles and networks.
+        settings: thresholds and the rate of slips.
+        slips: draws human slips; None for none.
+    """
+    looked = (annotators.look(codes, settings.slip_rate, slips) for codes in shown)
+    return [judge_region(votes, predictions, settings.minimum_agreement, settings) for votes, predictions in looked]
+
+
 def agreement_kappa(votes: np.ndarray, classes: int) -> float:
     """Fleiss' kappa of votes int64 (images, oracles); "not recognisable" counts as one more category.
 

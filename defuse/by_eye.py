@@ -21,23 +21,22 @@ def sheet_digest(sheet: Path) -> str:
     return hashlib.md5(sheet.read_bytes(), usedforsecurity=False).hexdigest()[:12]
 
 
-def read_judgements(path: Path, kind: str, count: int) -> pd.DataFrame:
-    """A person's judgements: one row per `position` on the sheet, from 0, with `by_eye` and the sheet's `digest`.
+def check_judgements(table: pd.DataFrame, path: Path, kind: str, count: int) -> None:
+    """Check a person's judgements: one row per `position` on the sheet, from 0, with `by_eye`.
 
     Args:
-        path: the CSV.
+        table: the judgements.
+        path: their file, for the message.
         kind: "regions" or "mistakes"; decides which judgements are allowed.
         count: items on the sheet.
 
     Raises:
         StorageError: a judgement that is not allowed, a position that is not on the sheet or comes twice.
     """
-    table = read_table(path, "digest", "position", "by_eye")
     for value in table.by_eye[~table.by_eye.isin(JUDGEMENTS[kind])]:
         raise StorageError(f"{path}: by_eye is {value!r}; allowed: {', '.join(JUDGEMENTS[kind])}")
     for value in table.position[table.position.duplicated() | ~table.position.isin(range(count))]:
         raise StorageError(f"{path}: position {value}; allowed: 0 to {count - 1}, each once")
-    return table
 
 
 def compare(path: Path, kind: str, sheet: Path, oracles: np.ndarray) -> pd.DataFrame:
@@ -52,14 +51,14 @@ def compare(path: Path, kind: str, sheet: Path, oracles: np.ndarray) -> pd.DataF
         oracles: strings (N,), the region's verdict or the mistake's cause, in the order of the sheet.
 
     Raises:
-        StorageError: as `read_judgements`.
+        StorageError: as `check_judgements`.
     """
     nothing = pd.DataFrame(columns=COLUMNS)
     if not path.exists():
         return nothing
-    digests = set(read_table(path, "digest").digest)
-    if digests != {sheet_digest(sheet)}:
+    table = read_table(path, "digest", "position", "by_eye")
+    if set(table.digest) != {sheet_digest(sheet)}:
         return nothing
-    table = read_judgements(path, kind, len(oracles))
+    check_judgements(table, path, kind, len(oracles))
     pairs = pd.DataFrame({"sheet": kind, "oracles": oracles[table.position], "by_eye": table.by_eye})
     return pairs.groupby(list(COLUMNS[:3])).size().rename("count").reset_index()

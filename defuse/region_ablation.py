@@ -1,33 +1,14 @@
 """Ablations of the regions: how far draws may spread (tau), and how the mixture divides the codes."""
 
 import numpy as np
+import pandas as pd
 import torch
 
 from defuse import params
-from defuse.annotation import ACCEPTED, Annotators, Judgement, judge_region
+from defuse.annotation import ACCEPTED, Annotators, judge_region, judge_regions
 from defuse.distillation import Regions, sample_regions
 from defuse.oracles import ABSTAIN, majority
 from defuse.vae import decode
-
-
-def judge_regions(
-    annotators: Annotators, shown: np.ndarray, settings: params.Annotate, slips: np.random.Generator | None = None
-) -> list[Judgement]:
-    """What the annotators say of each region by its shown draws, codes float32 (R, S, latent_dim).
-
-    Args:
-        annotators: oracles and networks.
-        settings: thresholds and the rate of slips.
-        slips: draws human slips; None for none.
-    """
-    looked = (annotators.look(codes, settings.slip_rate, slips) for codes in shown)
-    return [judge_region(votes, predictions, settings.minimum_agreement, settings) for votes, predictions in looked]
-
-
-def mean_or_nan(values: list[float]) -> float:
-    """Mean of the values that are not NaN, NaN for none."""
-    kept = np.array(values)[~np.isnan(values)]
-    return float(kept.mean()) if len(kept) else float("nan")
 
 
 def region_variety(annotators: Annotators, codes: np.ndarray) -> float:
@@ -59,19 +40,16 @@ def tau_row(
         (share of draws where the oracles' majority contradicts the classifier), recognisable (share with a majority)
         and agreement.
     """  # fmt: skip
-    variety, failing, recognisable, judged = [], [], [], []
+    rows, columns = [], ["variety", "failure_rate", "recognisable", "agreement", "accepted"]
     for codes in sample_regions(regions, samples, tau, generator):
         votes, predictions = annotators.look(codes)
         named = majority(votes)
-        variety.append(region_variety(annotators, codes))
-        failing.append(float(((named != ABSTAIN) & (named != predictions)).mean()))
-        recognisable.append(float((named != ABSTAIN).mean()))
-        judged.append(judge_region(votes, predictions, settings.minimum_agreement, settings))
-    return {
-        "regions": len(regions), "accepted": sum(item.verdict == ACCEPTED for item in judged),
-        "variety": mean_or_nan(variety), "failure_rate": mean_or_nan(failing),
-        "recognisable": mean_or_nan(recognisable), "agreement": mean_or_nan([item.agreement for item in judged]),
-    }  # fmt: skip
+        judged = judge_region(votes, predictions, settings.minimum_agreement, settings)
+        failing = (named != ABSTAIN) & (named != predictions)
+        rows.append((region_variety(annotators, codes), failing.mean(), (named != ABSTAIN).mean(), judged.agreement,
+                     judged.verdict == ACCEPTED))  # fmt: skip
+    table = pd.DataFrame(rows, columns=columns)
+    return {"regions": len(regions), "accepted": int(table.accepted.sum()), **table[columns[:4]].mean().to_dict()}
 
 
 def mixture_row(
@@ -93,10 +71,10 @@ def mixture_row(
     """  # fmt: skip
     shown = sample_regions(regions, settings.shown_samples, settings.tau, generator)
     judged = judge_regions(annotators, shown, annotate)
+    agreement = pd.Series([item.agreement for item in judged], dtype=float)
     return {
         "regions": len(regions), "accepted": sum(item.verdict == ACCEPTED for item in judged),
         "coverage": float((regions.assignment >= 0).mean()) if len(regions.assignment) else 0.0,
         "largest_weight": float(regions.weight.max(initial=0.0)),
-        "agreement": mean_or_nan([item.agreement for item in judged]), "iterations": regions.iterations,
-        "converged": int(regions.converged),
+        "agreement": float(agreement.mean()), "iterations": regions.iterations, "converged": int(regions.converged),
     }  # fmt: skip

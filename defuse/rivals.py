@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from defuse import params
-from defuse.annotation import ACCEPTED, Annotators
+from defuse.annotation import ACCEPTED, Annotators, judge_regions
 from defuse.correction import (
     accuracies,
     choose_arm,
@@ -23,7 +23,6 @@ from defuse.correction import (
 )
 from defuse.distillation import Regions, sample_regions
 from defuse.randomness import numpy_generator, torch_generator
-from defuse.region_ablation import judge_regions
 from defuse.training import Machine
 from defuse.vae import decode
 

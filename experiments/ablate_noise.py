@@ -5,22 +5,21 @@ import pandas as pd
 from tqdm import tqdm
 
 from defuse.ablation import noise_row
-from defuse.data import load_split
-from defuse.identification import prepare_seeds
 from defuse.params import Settings
 from defuse.randomness import numpy_generator, seed_sequence
 from defuse.storage import write_table
 from experiments.annotators import load_annotators
-from experiments.cell import cell_command, cell_folder, data_file
+from experiments.cell import cell_command, cell_folder
+from experiments.seed_images import candidate_seeds
 
 
 def ablate(settings: Settings, dataset: str, seed: int) -> str:
     chosen, stage = settings.ablate_noise[dataset], "ablate_noise"
     _, annotators = load_annotators(settings, dataset, seed)
-    images, labels = load_split(data_file(dataset), "train")
-    order = numpy_generator(seed, stage, dataset, "seed images").permutation(len(labels))
-    candidates = order[: 2 * chosen.seed_images]
-    seeds = prepare_seeds(annotators.vae, annotators.classifier, images[candidates], labels[candidates])
+    generator = numpy_generator(seed, stage, dataset, "seed images")
+    seeds = candidate_seeds(
+        annotators.vae, annotators.classifier, dataset, "train", 2 * chosen.seed_images, generator
+    )
     seeds = seeds.take(np.flatnonzero(seeds.correct)[: chosen.seed_images])
     key = seed_sequence(seed, stage, dataset, "noise").generate_state(2, np.uint64)
     rows = [

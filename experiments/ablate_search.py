@@ -5,25 +5,24 @@ import pandas as pd
 from tqdm import tqdm
 
 from defuse.ablation import search_row
-from defuse.data import load_split
-from defuse.identification import Seeds, prepare_seeds, search_network
+from defuse.identification import search_network
 from defuse.params import Settings
 from defuse.randomness import numpy_generator, seed_sequence
 from defuse.storage import write_table
 from experiments.annotators import load_annotators
-from experiments.cell import cell_command, cell_folder, data_file
+from experiments.cell import cell_command, cell_folder
+from experiments.seed_images import candidate_seeds
 
 
 def ablate(settings: Settings, dataset: str, seed: int) -> str:
     chosen, stage = settings.ablate_search[dataset], "ablate_search"
     machine, annotators = load_annotators(settings, dataset, seed)
     network = search_network(annotators.vae, annotators.classifier, machine)
-    candidates: dict[str, Seeds] = {}
-    for split in ("train", "test"):
-        images, labels = load_split(data_file(dataset), split)
-        order = numpy_generator(seed, stage, dataset, "seed images", split).permutation(len(labels))
-        picked = order[: 2 * chosen.seed_images]
-        candidates[split] = prepare_seeds(annotators.vae, annotators.classifier, images[picked], labels[picked])
+    candidates = {
+        split: candidate_seeds(annotators.vae, annotators.classifier, dataset, split, 2 * chosen.seed_images,
+                               numpy_generator(seed, stage, dataset, "seed images", split))
+        for split in ("train", "test")
+    }  # fmt: skip
     key = seed_sequence(seed, stage, dataset, "noise").generate_state(2, np.uint64)
     rows = []
     for name, search in tqdm(chosen.searches.items(), desc=f"search {dataset} {seed}", disable=None, leave=False):

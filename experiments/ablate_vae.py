@@ -1,27 +1,28 @@
 """Compare VAEs (latent dimension, likelihood, width): right reconstructions, mistakes found, and their causes."""
 
-import dataclasses
-
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
 from defuse.ablation import search_row
+from defuse.annotation import Annotators
 from defuse.data import load_split
 from defuse.identification import prepare_seeds, reconstructed_accuracy, search_network
 from defuse.networks import VAE
 from defuse.params import Settings
 from defuse.randomness import numpy_generator, seed_sequence, seeded_torch, torch_generator
 from defuse.storage import write_table
-from defuse.training import to_machine
+from defuse.training import set_up_machine
 from defuse.vae import train_vae
-from experiments.annotators import load_annotators
+from experiments.annotators import load_oracles
 from experiments.cell import cell_command, cell_folder, data_file
+from experiments.trained import load_classifier
 
 
 def ablate(settings: Settings, dataset: str, seed: int) -> str:
     chosen, stage = settings.ablate_vae[dataset], "ablate_vae"
-    machine, annotators = load_annotators(settings, dataset, seed)
+    machine = set_up_machine(settings.compute)
+    classifier, oracles = load_classifier(dataset, seed, machine), load_oracles(dataset, machine)
     images, labels = load_split(data_file(dataset), "train")
     validation = load_split(data_file(dataset), "validation")
     order = numpy_generator(seed, stage, dataset, "images").permutation(len(labels))
@@ -37,16 +38,15 @@ def ablate(settings: Settings, dataset: str, seed: int) -> str:
             vae = VAE(**network)
         curve = train_vae(vae, training, validation[0], vae_settings, machine,
                           torch_generator(seed, stage, dataset, "batches", name), name, None)  # fmt: skip
-        annotators = dataclasses.replace(annotators, vae=to_machine(vae, machine))
-        seeds = prepare_seeds(vae, annotators.classifier, images[seed_images], labels[seed_images])
+        seeds = prepare_seeds(vae, classifier, images[seed_images], labels[seed_images])
         generator = numpy_generator(seed, stage, dataset, "judged", name)
         row = search_row(
-            annotators, search_network(vae, annotators.classifier, machine), seeds, settings.identify[dataset],
-            chosen.judged_mistakes, key, generator, name,
+            Annotators(vae, classifier, *oracles), search_network(vae, classifier, machine), seeds,
+            settings.identify[dataset], chosen.judged_mistakes, key, generator, name,
         )  # fmt: skip
         rows.append({
             "vae": name, **arm.model_dump(), "squared_error": curve[-1]["squared_error"], "kl": curve[-1]["kl"],
-            "reconstruction_accuracy": reconstructed_accuracy(annotators.classifier, vae, *validation), **row,
+            "reconstruction_accuracy": reconstructed_accuracy(classifier, vae, *validation), **row,
         })  # fmt: skip
     table = pd.DataFrame(rows)
     write_table(cell_folder(stage, dataset, seed) / "vaes.csv", table)

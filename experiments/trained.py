@@ -18,14 +18,20 @@ def image_channels(dataset: str) -> int:
     return load_arrays(data_file(dataset), "x_test")["x_test"].shape[-1]
 
 
+def load_classifier(dataset: str, seed: int, machine: Machine) -> nn.Module:
+    """The classifier to debug."""
+    weights = cell_folder("train_classifier", dataset, seed) / "classifier.safetensors"
+    expected = {"channels": image_channels(dataset), "classes": CLASSES[dataset]}
+    return to_machine(load_network(weights, build_classifier, **expected), machine)
+
+
 def load_trained(settings: Settings, dataset: str, seed: int) -> tuple[Machine, nn.Module, VAE]:
     """Set up the machine; load the classifier to debug and the VAE."""
     machine = set_up_machine(settings.compute)
-    weights = cell_folder("train_classifier", dataset, seed) / "classifier.safetensors"
-    channels = image_channels(dataset)
-    classifier = load_network(weights, build_classifier, channels=channels, classes=CLASSES[dataset])
-    vae = load_network(cell_folder("train_vae", dataset, seed) / "vae.safetensors", VAE, channels=channels)
-    return machine, to_machine(classifier, machine), to_machine(vae, machine)
+    classifier = load_classifier(dataset, seed, machine)
+    weights = cell_folder("train_vae", dataset, seed) / "vae.safetensors"
+    vae = load_network(weights, VAE, channels=image_channels(dataset))
+    return machine, classifier, to_machine(vae, machine)
 
 
 def distilled_codes(dataset: str, seed: int, vae: VAE) -> dict[str, np.ndarray]:

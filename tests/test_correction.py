@@ -28,18 +28,27 @@ SETTINGS = params.Correct(
 )  # fmt: skip
 
 
-@pytest.fixture
-def setting():
+def small_problem(strange):
+    """A classifier, 40 dark and 40 bright images with labels, and `strange` ones of class 0: bright above, dark below.
+
+    Also the generator of the images, to go on with.
+    """
     generator = torch.Generator().manual_seed(0)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         classifier = build_classifier("small_cnn", 1, 2, 4).eval()
     dark = torch.rand(40, 1, 32, 32, generator=generator) * 0.3
-    images, labels = torch.cat([dark, dark + 0.7]), torch.arange(2).repeat_interleave(40)
-    regions = (torch.rand(16, 1, 32, 32, generator=generator) * 0.3, torch.zeros(16, dtype=torch.int64))
-    regions[0][:, :, :16] += 0.7  # bright above, dark below
+    training = torch.cat([dark, dark + 0.7]), torch.arange(2).repeat_interleave(40)
+    images = torch.rand(strange, 1, 32, 32, generator=generator) * 0.3
+    images[:, :, :16] += 0.7
+    return classifier, training, (images, torch.zeros(strange, dtype=torch.int64)), generator
+
+
+@pytest.fixture
+def setting():
+    classifier, training, regions, generator = small_problem(16)
     batches = [draw_batches(count, 8, 6, generator) for count in (80, 16)]
-    return classifier, (images, labels), regions, batches
+    return classifier, training, regions, batches
 
 
 def weights(network):

@@ -5,9 +5,9 @@ import pytest
 from test_ablation import Pixel, Steps
 
 from defuse import params
-from defuse.annotation import ACCEPTED, FALSE_ALARM, Annotators
+from defuse.annotation import ACCEPTED, FALSE_ALARM, Annotators, judge_regions
 from defuse.distillation import Regions
-from defuse.region_ablation import judge_regions, mixture_row, region_variety, tau_row
+from defuse.region_ablation import mixture_row, region_variety, tau_row
 
 ANNOTATE = params.Annotate(minimum_agreement=0.6, strictness=[0.6], maximum_abstention=0.5, minimum_failures=0.5,
                            slip_rate=0.0, annotated_mistakes=1)  # fmt: skip

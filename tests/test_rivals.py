@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from test_correction import MACHINE, SETTINGS
+from test_correction import MACHINE, SETTINGS, small_problem
 from test_region_ablation import ANNOTATE, DISTILL, annotators, regions_at
 
 from defuse import params
 from defuse.correction import correct, draw_batches
-from defuse.networks import build_classifier
 from defuse.randomness import torch_generator
 from defuse.rivals import Rival, compare_rivals, region_rival, single_mistakes
 from defuse.training import accuracy
@@ -39,16 +38,7 @@ def test_single_mistakes_keep_their_label_and_all_that_were_looked_at_are_paid_f
 
 @pytest.fixture
 def setting():
-    """A classifier that knows dark from bright, and images bright above and dark below that it has not seen."""
-    generator = torch.Generator().manual_seed(0)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        classifier = build_classifier("small_cnn", 1, 2, 4).eval()
-    dark = torch.rand(40, 1, 32, 32, generator=generator) * 0.3
-    training = torch.cat([dark, dark + 0.7]), torch.arange(2).repeat_interleave(40)
-    strange = torch.rand(24, 1, 32, 32, generator=generator) * 0.3
-    strange[:, :, :16] += 0.7
-    labelled = strange, torch.zeros(24, dtype=torch.int64)
+    classifier, training, labelled, _ = small_problem(24)
     nothing = training[0][:0], training[1][:0]
     rivals = {
         "regions": Rival((labelled[0][:12], labelled[1][:12]), (labelled[0][12:18], labelled[1][12:18]), 30),
