@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from defuse.plots import BASELINE, CAUSE_COLOURS, REGIONS, TEST, empty, finish
+from defuse.plots import BASELINE, CAUSE_COLOURS, REGIONS, TEST, draw_over_seeds, empty, finish, stack_causes
 from defuse.results import result_path
 from defuse.storage import read_table
 
@@ -27,11 +27,7 @@ def draw_values(axes: Axes, table: pd.DataFrame, key: str, column: str, colour: 
 def draw_causes(axes: Axes, table: pd.DataFrame, key: str) -> None:
     """One stacked bar per value of `key`: shares of the judged mistakes by cause, means over seeds."""
     means = table.groupby(key, sort=False).mean(numeric_only=True)
-    start = np.zeros(len(means))
-    for cause, colour in CAUSE_COLOURS.items():
-        part = means[cause.replace(" ", "_")].fillna(0).to_numpy()
-        axes.barh(np.arange(len(means)), part, left=start, color=colour, label=cause, height=0.7)
-        start += part
+    stack_causes(axes, {cause: means[cause.replace(" ", "_")].fillna(0).to_numpy() for cause in CAUSE_COLOURS}, 0.7)
     axes.set_yticks(range(len(means)), [name.replace("_", " ") for name in means.index])
     axes.set_ylim(len(means) - 0.5, -0.5)
     axes.set(xlabel="share of the judged mistakes, by cause", xlim=(0, 1))
@@ -67,11 +63,9 @@ def vaes(tables: Path) -> Figure:
 
 
 def draw_curves(axes: Axes, table: pd.DataFrame, key: str, columns: dict[str, tuple[str, str]]) -> None:
-    """Means over seeds against `key`, with a band from the lowest to the highest seed; a column has colour and name."""
+    """Some columns against `key`, by `draw_over_seeds`; each has a colour and a name."""
     for column, (colour, name) in columns.items():
-        grouped = table.groupby(key)[column]
-        axes.plot(grouped.mean(), color=colour, marker="o", markersize=4, label=name)
-        axes.fill_between(grouped.mean().index, grouped.min(), grouped.max(), color=colour, alpha=0.2)
+        draw_over_seeds(axes, table, key, column, colour, name)
     axes.legend(fontsize=7, frameon=False)
 
 

@@ -67,6 +67,22 @@ def drawn(draw: Callable[[Path], Figure], tables: Path) -> Figure:
         return empty(tables, draw.__name__.replace("_", " "), message)
 
 
+def stack_causes(axes: Axes, parts: dict[str, np.ndarray], height: float) -> None:
+    """Horizontal bars, one for each position of the parts' arrays (N,), each part in its cause's colour."""
+    start = np.zeros(len(next(iter(parts.values()))))
+    for cause, part in parts.items():
+        axes.barh(np.arange(len(part)), part, height, left=start, color=CAUSE_COLOURS[cause], label=cause)
+        start += part
+
+
+def draw_over_seeds(axes: Axes, table: pd.DataFrame, key: str, column: str, colour: str, name: str) -> None:
+    """Means of `column` against `key`, with a band from the lowest to the highest seed where there are several."""
+    values = table.groupby(key)[column]
+    axes.plot(values.mean(), color=colour, marker="o", markersize=4, label=name)
+    if values.size().max() > 1:
+        axes.fill_between(values.mean().index, values.min(), values.max(), color=colour, alpha=0.2)
+
+
 def empty(tables: Path, title: str, message: str) -> Figure:
     """A figure that says why there is nothing to draw."""
     figure = pyplot.figure(figsize=(6, 2))
@@ -143,10 +159,8 @@ def lambda_sweep(tables: Path) -> Figure:
     measures = (("test_accuracy", TEST, "original test set"), ("region_test_accuracy", REGIONS, "region test draws"))
     chosen_baseline = baseline[baseline.chosen.astype(bool)]
     for measure, colour, name in measures:
-        grouped = arms.assign(position=arms["lambda"].clip(lower=smallest / 10)).groupby("position")[measure]
-        axes.plot(grouped.mean(), color=colour, marker="o", markersize=4, label=name)
-        if arms.seed.nunique() > 1:
-            axes.fill_between(grouped.mean().index, grouped.min(), grouped.max(), color=colour, alpha=0.2)
+        placed = arms.assign(position=arms["lambda"].clip(lower=smallest / 10))
+        draw_over_seeds(axes, placed, "position", measure, colour, name)
         before = sweep[sweep.arm == "before"][measure].mean()
         axes.axhline(before, color=colour, linestyle=":", linewidth=1, label=f"{name}, before")
         if len(chosen_baseline):
@@ -225,13 +239,11 @@ def noise(tables: Path) -> Figure:
     table = read_table(result_path(tables, "noise.csv")).drop(columns="seed")
     means = table.groupby("noise", sort=False).mean()
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(8.6, 3.6), sharey=True)
-    position, start = np.arange(len(means)), np.zeros(len(means))
+    position = np.arange(len(means))
     columns = {"classifier_mistake": "classifier mistake", "label_changed": "label changed",
                "third_label": "third label", "not_recognisable": "not recognisable"}  # fmt: skip
-    for column, cause in columns.items():
-        part = (means.wrong * means[column].fillna(0)).to_numpy()
-        left.barh(position, part, left=start, color=CAUSE_COLOURS[cause], label=cause)
-        start += part
+    parts = {cause: (means.wrong * means[column].fillna(0)).to_numpy() for column, cause in columns.items()}
+    stack_causes(left, parts, 0.8)
     left.set_yticks(position, [name.replace("_", " ") for name in means.index])
     left.invert_yaxis()
     left.set(xlabel="share of draws classified wrongly, by cause")
