@@ -5,7 +5,7 @@ TORCH ?= pinned
 PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PATH
 OWN_TORCH = awk '/^[a-z]/ {skip = /^(torch==|torchvision==|triton==|nvidia-|cuda-)/} !skip'
-# make replicate: JOBS=4 or auto; there and in make replicate-cluster TARGETS="mnist svhn-0", without it everything.
+# make demo and make replicate: JOBS=4 or auto; make replicate and make replicate-cluster: TARGETS="mnist svhn-0", without it everything.
 JOBS ?= auto
 TARGETS ?=
 REQUIREMENTS = $(if $(filter own,$(TORCH)),.venv/requirements.txt,requirements.lock)
@@ -30,7 +30,7 @@ setup: .venv/installed
 
 # The whole pipeline on scikit-learn's digits, figures included.
 demo: setup
-	dvc repro figures@digits
+	python -m experiments.replicate --jobs $(JOBS) digits
 	@echo; echo "Figures: results/digits/figures/   tables: results/digits/tables/   main numbers:"
 	@python -m json.tool results/digits/metrics.json
 

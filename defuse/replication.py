@@ -94,20 +94,38 @@ def collected_signals() -> Iterator[list[int]]:
 
 
 def end_orphans(root: Path) -> int:
-    """Kill the processes that a killed runner of this folder left: they hold DVC's locks and write outputs; how many.
+    """End the processes that a killed runner of this folder left: they hold DVC's locks and write outputs; how many.
 
-    To be called while `only_replication` holds, so that none belongs to a runner.
+    The commands of the stages are interrupted, so that DVC writes `dvc.lock` and its lock files to their ends; what
+    still runs after `GRACE_SECONDS` is killed. To be called while `only_replication` holds, so that none belongs to a
+    runner.
     """
-    orphans = []
+    found: set[psutil.Process] = set()
+    deadline = time.monotonic() + GRACE_SECONDS
+    while running := orphans(root):
+        for process in running:
+            try:
+                if time.monotonic() > deadline:
+                    process.kill()
+                elif process not in found and "--wait-for-lock" not in process.cmdline():
+                    process.send_signal(signal.SIGINT)
+            except psutil.NoSuchProcess:
+                continue
+        found.update(running)
+        time.sleep(POLL_SECONDS)
+    return len(found)
+
+
+def orphans(root: Path) -> list[psutil.Process]:
+    """The running processes that bear the mark of a runner of this folder."""
+    marked = []
     for process in psutil.process_iter():
         try:
-            if process.environ().get(RUNNER_MARK) == str(root.resolve()):
-                process.kill()
-                orphans.append(process)
+            if process.environ().get(RUNNER_MARK) == str(root.resolve()) and process.status() != psutil.STATUS_ZOMBIE:
+                marked.append(process)
         except (psutil.Error, OSError):  # it is another user's, or has just ended
             continue
-    psutil.wait_procs(orphans, timeout=GRACE_SECONDS)
-    return len(orphans)
+    return marked
 
 
 def start_stage(root: Path, stage: str, threads: int) -> Attempt:
@@ -199,9 +217,9 @@ def replicate(console: Console, root: Path, compute: Compute, targets: list[str]
     """
     jobs, sentence = jobs_at_once(asked_jobs, compute)
     with only_replication(root):
-        orphans = end_orphans(root)
-        if orphans:
-            say_line(console, f"Ended {orphans} processes that a killed replication left.")
+        ended = end_orphans(root)
+        if ended:
+            say_line(console, f"Ended {ended} processes that a killed replication left.")
         everything = stage_graph(root)
         asked = with_needs(everything, targets)
         waiting = not_up_to_date(root, asked)
