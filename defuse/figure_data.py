@@ -91,6 +91,23 @@ def member_data(
     }  # fmt: skip
 
 
+def novelty_data(
+    neighbours: dict[str, np.ndarray], regions: pd.DataFrame, settings: params.Summarize
+) -> dict[str, np.ndarray]:
+    """The first failing samples of each region worth showing, and the training mistakes nearest to them.
+
+    Args:
+        neighbours: arrays of the stage novelty, rows in the order of the regions.
+        regions: the cell's table of regions.
+        settings: how many regions, samples of each and neighbours of each sample.
+    """
+    rank = pd.Series(neighbours["region"]).groupby(neighbours["region"]).cumcount().to_numpy()
+    shown = np.isin(neighbours["region"], order_regions(regions, settings.shown_regions))
+    kept = {name: values[shown & (rank < settings.shown_members)] for name, values in neighbours.items()}
+    by_neighbour = ("distance", "neighbour", "neighbour_label", "neighbour_prediction")
+    return {**kept, **{name: kept[name][:, : settings.shown_neighbours] for name in by_neighbour}}
+
+
 def interpolation_data(
     images: Tensor, labels: Tensor, vae: VAE, classifier: nn.Module, settings: params.Summarize,
     generator: np.random.Generator,

@@ -304,6 +304,7 @@ class Summarize(Params):
     tsne_perplexity: Positive
     shown_regions: Count
     shown_members: Count
+    shown_neighbours: Count
     shown_mistakes: Count
     shown_pairs: Count
     interpolation_steps: Annotated[int, Field(ge=2)]

@@ -3,7 +3,14 @@
 import numpy as np
 
 from defuse.data import load_split
-from defuse.figure_data import identified_data, interpolation_data, member_data, region_data, tsne_data
+from defuse.figure_data import (
+    identified_data,
+    interpolation_data,
+    member_data,
+    novelty_data,
+    region_data,
+    tsne_data,
+)
 from defuse.params import Settings
 from defuse.randomness import integer_seed, numpy_generator
 from defuse.storage import load_arrays, read_table
@@ -21,6 +28,9 @@ def shown_data(settings: Settings, dataset: str) -> dict[str, dict[str, np.ndarr
                         "shown_predictions")  # fmt: skip
     shown = load_codes(cell_folder("distill", dataset, first) / "samples.npz", vae, "shown")["shown"]
     after = load_arrays(cell_folder("correct", dataset, first) / "shown.npz")["prediction_after"]
+    neighbours = load_arrays(cell_folder("novelty", dataset, first) / "neighbours.npz", "region", "samples", "label",
+                             "prediction", "distance", "neighbour", "neighbour_label",
+                             "neighbour_prediction")  # fmt: skip
     members = load_arrays(cell_folder("distill", dataset, first) / "regions.npz", "mistake", "assignment")
     regions = read_table(cell_folder("annotate", dataset, first) / "regions.csv")
     split = "test" if settings.identify[dataset].seed_source == "test" else "train"
@@ -38,6 +48,6 @@ def shown_data(settings: Settings, dataset: str) -> dict[str, dict[str, np.ndarr
         "interpolation": interpolation_data(*load_split(data_file(dataset), "test"), vae, classifier, chosen,
                                             stream("interpolation")),
         "tsne": tsne_data(mistakes, images, labels, vae, chosen, integer_seed(first, stage, dataset, "t-SNE")),
-        "novelty": load_arrays(cell_folder("novelty", dataset, first) / "neighbours.npz"),
+        "novelty": novelty_data(neighbours, regions, chosen),
         "planted": load_arrays(cell_folder("plant_bugs", dataset, first) / "examples.npz"),
     }  # fmt: skip

@@ -170,7 +170,8 @@ def cut_down_clone(folder: Path) -> Path:
     run(ROOT, "git", "clone", "--quiet", "--no-hardlinks", ".", str(folder))
     networks = YAML(typ="safe").load(folder / "params.yaml")["train_oracle"]["digits"]["networks"][:3]
     changes = {(stage, "digits", key): value for (stage, key), value in CUT_DOWN.items()}
-    edit(folder, {**changes, ("train_oracle", "digits", "networks"): networks, ("datasets",): ["digits"], ("seeds",): [0]})
+    edit(folder, {**changes, ("train_oracle", "digits", "networks"): networks, ("datasets",): ["digits"],
+                  ("seeds",): [0]})  # fmt: skip
     shutil.rmtree(folder / "results" / "digits")
     return folder
 

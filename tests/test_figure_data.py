@@ -7,7 +7,15 @@ import torch
 from torch import nn
 
 from defuse import params
-from defuse.figure_data import identified_data, interpolation_data, member_data, region_data, to_bytes, tsne_data
+from defuse.figure_data import (
+    identified_data,
+    interpolation_data,
+    member_data,
+    novelty_data,
+    region_data,
+    to_bytes,
+    tsne_data,
+)
 
 
 class Grey(nn.Module):
@@ -25,8 +33,8 @@ class Grey(nn.Module):
         return self.gain * codes[:, None, None, :]
 
 
-SHOWN = params.Summarize(tsne_codes=10, tsne_perplexity=3.0, shown_regions=1, shown_members=1, shown_mistakes=1,
-                         shown_pairs=1, interpolation_steps=2)  # fmt: skip
+SHOWN = params.Summarize(tsne_codes=10, tsne_perplexity=3.0, shown_regions=1, shown_members=1, shown_neighbours=1,
+                         shown_mistakes=1, shown_pairs=1, interpolation_steps=2)  # fmt: skip
 IMAGES = torch.arange(20).repeat_interleave(2).reshape(20, 1, 1, 2) / 255  # image i has grey i
 
 
@@ -82,6 +90,23 @@ def test_a_region_is_shown_with_mistakes_of_its_own_beside_their_seed_images():
     for name, grey in (("seed_images", 19 - data["label"]), ("mistakes", data["label"] + 100)):
         assert (data[name] == grey[:, None, None, None]).all()
     assert (data["prediction"] == data["label"] + 100).all()
+
+
+def test_each_shown_region_has_its_first_failing_samples_beside_the_training_mistakes_nearest_to_them():
+    regions = pd.DataFrame({"region": [3, 5, 7], "verdict": "accepted", "share_of_mistakes": [0.5, 0.1, 0.3]})
+    count = 9
+    neighbours = {"region": np.repeat([3, 5, 7], 3), "samples": np.arange(count), "label": np.arange(count) + 100,
+                  "prediction": np.arange(count) + 200,
+                  **{name: 10 * np.arange(count)[:, None] + np.arange(4)
+                     for name in ("distance", "neighbour", "neighbour_label", "neighbour_prediction")}}  # fmt: skip
+    settings = SHOWN.model_copy(update={"shown_regions": 2, "shown_members": 2, "shown_neighbours": 3})
+    data = novelty_data(neighbours, regions, settings)
+    assert data["region"].tolist() == [3, 3, 7, 7] and data["samples"].tolist() == [0, 1, 6, 7]
+    assert (data["label"] - 100).tolist() == (data["prediction"] - 200).tolist() == [0, 1, 6, 7]
+    for name in ("distance", "neighbour", "neighbour_label", "neighbour_prediction"):
+        assert data[name].tolist() == [[0, 1, 2], [10, 11, 12], [60, 61, 62], [70, 71, 72]]
+    nothing = {name: values[:0, :0] if values.ndim > 1 else values[:0] for name, values in neighbours.items()}
+    assert all(len(values) == 0 for values in novelty_data(nothing, regions, settings).values())
 
 
 def test_a_line_through_latent_space_starts_and_ends_at_two_images_of_different_classes():
