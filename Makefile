@@ -31,7 +31,8 @@ setup: .venv/installed
 # The whole pipeline on scikit-learn's digits, figures included.
 demo: setup
 	python -m experiments.replicate --jobs $(JOBS) digits
-	@echo; echo "Figures: results/digits/figures/   tables: results/digits/tables/   main numbers:"
+	@echo; echo "Bugs to look at: results/report/digits.html   figures: results/digits/figures/   tables: results/digits/tables/"
+	@echo "Main numbers:"
 	@python -m json.tool results/digits/metrics.json
 
 # All cells, or those of TARGETS, side by side on this machine.
@@ -50,9 +51,9 @@ verify: setup
 replicate-cluster: setup .venv/installed-cluster
 	python -m experiments.replicate_on_cluster $(CLUSTER) $(TARGETS)
 
-# Every figure again from results/ alone; needs no artifact and no training.
+# Every figure and the bug atlas again from results/ alone; needs no artifact and no training.
 figures: setup
-	dvc repro --single-item --force figures
+	dvc repro --single-item --force figures atlas front_page
 
 # What it costs on this machine, as ratios; BENCH="search memory" runs those sections, --help lists them.
 bench: setup

@@ -44,6 +44,7 @@ def with_sections(page: str, machine: str, measured: dict[str, str]) -> str:
 def command(
     sections: Annotated[list[str] | None, typer.Argument(help="sections to run; default: all")] = None,
     threads: Annotated[int | None, typer.Option(help="default: compute.threads")] = None,
+    seconds: Annotated[Path, typer.Option(help="what the section stages reads")] = stages.STAGE_SECONDS,
     write: Annotated[Path | None, typer.Option(help="page that gets the sections between its markers")] = None,
 ) -> None:
     settings = load_params(Path("params.yaml"))
@@ -61,7 +62,7 @@ def command(
         "quality": ("Does the number format cost quality?", lambda: training.quality(settings, machine)),
         "sweep": ("The sweep over lambda", lambda: training.sweep(settings, machine)),
         "side-by-side": ("Trainings side by side", lambda: training.side_by_side(settings)),
-        "stages": ("Seconds of each stage", stages.stage_seconds),
+        "stages": ("Seconds of each stage", lambda: stages.stage_seconds(seconds)),
     }  # fmt: skip
     if unknown := [name for name in sections or [] if name not in known]:
         raise SystemExit(f"benchmarks: section {unknown[0]!r}; allowed: {', '.join(known)}")

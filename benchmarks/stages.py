@@ -45,12 +45,12 @@ def estimate(table: pd.DataFrame, graph: Graph) -> str:
     return markdown(["seeds", "work", *(f"{jobs} job{'s' if jobs > 1 else ''}" for jobs in JOBS)], rows)
 
 
-def stage_seconds() -> Iterator[str]:
+def stage_seconds(recorded: Path) -> Iterator[str]:
     """(f) What each stage takes, and an estimate for a full replication with more seeds and jobs."""
-    if not STAGE_SECONDS.exists():
-        yield f"No {STAGE_SECONDS}: `make replicate` writes it while it runs cells."
+    if not recorded.exists():
+        yield f"No {recorded}: `make replicate` writes {STAGE_SECONDS} while it runs cells."
         return
-    table = read_table(STAGE_SECONDS).dropna(subset="dataset")
+    table = read_table(recorded).dropna(subset="dataset")
     yield shares(table)
     yield ("All of these data sets with more seeds, estimated as work divided by jobs, at least the longest chain of "
            "stages; a job is a core like those here:")  # fmt: skip

@@ -7,17 +7,17 @@ import pandas as pd
 from matplotlib import pyplot
 from matplotlib.figure import Figure, SubFigure
 
-from defuse.plots import BASELINE, REGIONS, TEST, finish, show_image
+from defuse.plots import FIRST_MEASURE, SECOND_MEASURE, THIRD_MEASURE, finish, show_image
 from defuse.results import result_path
 from defuse.storage import load_arrays, read_table
 
 ARM_STYLES = {
-    "mixture": {"color": TEST, "marker": "o"}, "k-means": {"color": REGIONS, "marker": "s"},
-    "mixture of all mistakes": {"color": TEST, "marker": "o", "linestyle": "--", "markerfacecolor": "white"},
-    "k-means of all mistakes": {"color": REGIONS, "marker": "s", "linestyle": "--", "markerfacecolor": "white"},
-    "mixture of test mistakes": {"color": BASELINE, "marker": "^"},
+    "mixture": {"color": FIRST_MEASURE, "marker": "o"}, "k-means": {"color": SECOND_MEASURE, "marker": "s"},
+    "mixture of all mistakes": {"color": FIRST_MEASURE, "marker": "o", "linestyle": "--", "markerfacecolor": "white"},
+    "k-means of all mistakes": {"color": SECOND_MEASURE, "marker": "s", "linestyle": "--", "markerfacecolor": "white"},
+    "mixture of test mistakes": {"color": THIRD_MEASURE, "marker": "^"},
 }  # fmt: skip
-KIND_COLOURS = {"mislabelled": "#D55E00", "left_out": "#56B4E9"}
+KIND_COLOURS = {"mislabelled": FIRST_MEASURE, "left_out": THIRD_MEASURE}
 CURVES_WIDTH, NAMES_WIDTH, IMAGE_WIDTH, ROW_HEIGHT, LEAST_HEIGHT = 4.0, 1.5, 0.42, 0.68, 4.6  # inches
 
 

@@ -38,11 +38,26 @@ ROWS = (
     ("matched where nothing was planted", "plant_bugs.found_in_control", "{:.0%}"),
 )  # fmt: skip
 
-# An earlier trial on MNIST, before this package: differs, classifier mistake, label changed, label kept.
-TRIAL = {
-    "normal_0.1": (0.006, 0.51, 0.41, 0.99), "normal_0.2": (0.020, 0.40, 0.53, 0.98),
-    "normal_0.3": (0.049, 0.29, 0.64, 0.95), "normal_0.5": (0.158, 0.17, 0.74, 0.84),
-    "normal_1.0": (0.465, 0.09, 0.78, 0.53),
+# Columns of the tables of arms: kind of arm in the table of means, then each measure's heading and format.
+CAUSES = {f"{cause}": (cause.replace("_", " "), "{:.1%}") for cause in (
+    "reconstruction", "label_changed", "classifier_mistake", "third_label", "not_recognisable")}  # fmt: skip
+ARMS = {
+    "rival": {
+        "labels_asked": ("labels asked", "{:.0f}"), "images": ("images trained on", "{:.0f}"),
+        "region_test_accuracy": ("regions' test draws", "{:.1%}"),
+        "mistake_test_accuracy": ("single mistakes, unseen", "{:.1%}"), "test_accuracy": ("test set", "{:.2%}"),
+    },
+    "VAE": {"reconstruction_accuracy": ("right reconstructions", "{:.1%}"), **CAUSES},
+    "search": {"draws_per_classifier_mistake": ("draws per mistake of the classifier", "{:.0f}"), **CAUSES},
+    "noise": {
+        "wrong": ("draws that are wrong", "{:.1%}"), "label_kept": ("labels kept, of recognisable draws", "{:.1%}"),
+        **CAUSES,
+    },
+    "tau": {
+        "variety": ("mean distance of two draws", "{:.2f}"), "failure_rate": ("draws that fail", "{:.1%}"),
+        "agreement": ("agreement", "{:.1%}"), "recognisable": ("recognisable", "{:.1%}"),
+    },
+    "mixture": {"regions": ("regions", "{:.1f}"), "accepted": ("accepted", "{:.1f}")},
 }  # fmt: skip
 
 
@@ -57,43 +72,70 @@ def shown(template: str, value: float) -> str:
     return "–" if pd.isna(value) else template.format(value)
 
 
+def load_means(tables: Path) -> pd.DataFrame:
+    """Mean and 95 % interval of every measure, indexed by `stage.measure`."""
+    means = read_table(result_path(tables, "means.csv"))
+    return means.set_index(means.stage + "." + means.measure)
+
+
+def with_spread(template: str, means: pd.DataFrame, key: str) -> str:
+    """A mean in its format, plus or minus half of its interval where there is one."""
+    if key not in means.index:
+        return "–"
+    facts = means.loc[key]
+    half = (facts.high - facts.low) / 2
+    return shown(template, facts["mean"]) + ("" if pd.isna(half) else f" ± {template.format(half)}")
+
+
+def title_with_seeds(tables: Path) -> str:
+    """A data set's title and how many seeds its tables hold."""
+    seeds = read_table(result_path(tables, "measures.csv")).seed.nunique()
+    return f"{provenance(tables)['title']} ({seeds} seed{'s' if seeds > 1 else ''})"
+
+
 def main_numbers(folders: list[Path]) -> str:
     """The main numbers of each data set, means over its seeds."""
     columns = []
     for tables in folders:
-        means = read_table(result_path(tables, "means.csv"))
-        values = dict(zip(means.stage + "." + means.measure, means["mean"]))
-        values["oracles"] = read_table(result_path(tables, "oracles.csv")).test_accuracy.min()
-        seeds = read_table(result_path(tables, "measures.csv")).seed.nunique()
-        columns.append((f"{provenance(tables)['title']} ({seeds} seed{'s' if seeds > 1 else ''})", values))
-    rows = [[name, *(shown(template, values.get(key, float("nan"))) for _, values in columns)]
-            for name, key, template in ROWS]  # fmt: skip
-    return markdown(["", *(title for title, _ in columns)], rows)
+        means = load_means(tables)
+        # The oracles are shared by all seeds.
+        means.loc["oracles", "mean"] = read_table(result_path(tables, "oracles.csv")).test_accuracy.min()
+        columns.append([with_spread(template, means, key) for _, key, template in ROWS])
+    rows = [[name, *cells] for (name, *_), cells in zip(ROWS, zip(*columns))]
+    return markdown(["", *(title_with_seeds(tables) for tables in folders)], rows)
 
 
-def noise_table(tables: Path) -> str:
-    """What each noise does: the table of the design's trial, from our run."""
-    table = read_table(result_path(tables, "noise.csv")).drop(columns="seed").groupby("noise", sort=False).mean()
-    rows = [[name.replace("_", " "), *(shown("{:.1%}", row[column]) for column in (
-        "wrong", "classifier_mistake", "label_changed", "third_label", "not_recognisable", "label_kept"))]
-        for name, row in table.iterrows()]  # fmt: skip
-    return markdown(["noise", "classifier differs from the seed's label", "of those: classifier mistake",
-                     "label changed", "third label", "not recognisable", "label kept, of recognisable draws"], rows)
+def arms_table(tables: Path, kind: str) -> str:
+    """Means over seeds of what the arms of a kind (`ARMS`) did; empty if the tables hold none."""
+    means = load_means(tables)
+    stages = [stage for stage in dict.fromkeys(means.stage) if stage.startswith(f"{kind} ")]
+    rows = [[stage.removeprefix(f"{kind} ").replace("_", " "),
+             *(with_spread(template, means, f"{stage}.{column}") for column, (_, template) in ARMS[kind].items())]
+            for stage in stages]  # fmt: skip
+    return markdown([kind, *(heading for heading, _ in ARMS[kind].values())], rows) if rows else ""
 
 
-def trial_table(tables: Path) -> str:
-    """MNIST's normal noises beside the trial that preceded this package: share by share, trial -> ours."""
-    ours, rows = read_table(result_path(tables, "noise.csv")).groupby("noise").mean(numeric_only=True), []
-    for name, (wrong, mistake, changed, kept) in TRIAL.items():
-        found = ours.loc[name]
-        named = 1 - found.not_recognisable
-        pairs = ((wrong, found.wrong), (mistake, found.classifier_mistake), (None, found.classifier_mistake / named),
-                 (changed, found.label_changed), (None, found.label_changed / named), (kept, found.label_kept))
-        rows.append([name.replace("_", " "), *(shown("{:.1%}", new) if old is None else f"{old:.1%} → {new:.1%}"
-                                               for old, new in pairs)])  # fmt: skip
-    return markdown(["noise", "differs from the seed's label", "of those: classifier mistake",
-                     "the same, of the recognised", "label changed", "the same, of the recognised",
-                     "label kept"], rows)  # fmt: skip
+def by_eye_table(results: Path, datasets: list[str]) -> str:
+    """What a person said of the contact sheets beside what the oracles say; empty where nobody has looked."""
+    rows = []
+    for name in datasets:
+        path = results / name / "by_eye.csv"
+        counts = read_table(path) if path.exists() else pd.DataFrame()
+        rows += [[provenance(results / name / "tables")["title"], *map(str, row)]
+                 for row in counts.itertuples(index=False)]  # fmt: skip
+    return markdown(["data", "sheet", "oracles", "by eye", "count"], rows) if rows else ""
+
+
+def conditions_table(claims: Path) -> str:
+    """Each condition of each claim: measure, rule, value with its interval, whether it holds."""
+    table = read_table(claims)
+    table = table[table.rule.notna()]
+    rows = []
+    for row in table.itertuples(index=False):
+        interval = "" if pd.isna(row.low) else f" ({row.low:.3g} to {row.high:.3g})"
+        rows.append([row.claim, row.data, row.measure, row.rule, f"{shown('{:.3g}', row.value)}{interval}",
+                     "open" if pd.isna(row.holds) else row.holds, row.verdict])  # fmt: skip
+    return markdown(["claim", "data", "measure", "rule", "value (95 % interval)", "holds", "verdict"], rows)
 
 
 def claims_table(claims: Path) -> str:
@@ -115,14 +157,25 @@ def claims_table(claims: Path) -> str:
 def results_block(results: Path, datasets: list[str]) -> str:
     """README's results section, without its markers, for the data sets that have tables."""
     folders = [results / name / "tables" for name in datasets if (results / name / "tables").is_dir()]
-    parts = ["Main numbers, means over seeds:", main_numbers(folders)]
+    parts = ["Main numbers, means over seeds ± half of their 95 % interval:", main_numbers(folders)]
     if (results / "claims.csv").exists():
-        parts += ["Verdicts on the paper's claims and one of ours (`results/claims.csv` has the measures and rules):",
+        parts += ["Verdicts on the paper's claims and three of ours (`results/claims.csv` has the measures and rules):",
                   claims_table(results / "claims.csv")]  # fmt: skip
-    if results / "mnist" / "tables" in folders:
-        parts += ["What each noise does on MNIST, by classifier and oracles:",
-                  noise_table(results / "mnist" / "tables")]  # fmt: skip
     return "\n\n".join(parts)
+
+
+def replication_block(results: Path, datasets: list[str]) -> str:
+    """The tables of `docs/replication.md`: conditions of the claims, a person's judgement, and each kind of arm."""
+    folders = [results / name / "tables" for name in datasets if (results / name / "tables").is_dir()]
+    sections = {"Every condition of every claim": conditions_table(results / "claims.csv"),
+                "Judged by eye": by_eye_table(results, datasets)}  # fmt: skip
+    names = {"rival": "Regions and their rivals", "VAE": "Autoencoders", "search": "Whole searches",
+             "noise": "Noise", "tau": "How far a region's draws spread",
+             "mixture": "Truncation and concentration prior of the mixture"}  # fmt: skip
+    for kind, name in names.items():
+        for tables in folders:
+            sections[f"{name}: {title_with_seeds(tables)}"] = arms_table(tables, kind)
+    return "\n\n".join(f"### {name}\n\n{table}" for name, table in sections.items() if table)
 
 
 def with_results(text: str, block: str) -> str:

@@ -1,9 +1,9 @@
-"""Write the result tables of README and docs/first-runs.md from results/ (`make readme`); no DVC stage."""
+"""Write the result tables of README and docs/replication.md from results/ (`make readme`); no DVC stage."""
 
 from pathlib import Path
 
 from defuse.params_file import load_params
-from defuse.report import results_block, trial_table, with_results
+from defuse.report import replication_block, results_block, with_results
 from defuse.storage import atomic_path
 from experiments.cell import PARAMS, RESULTS
 
@@ -14,5 +14,6 @@ def write_block(page: Path, block: str) -> None:
 
 
 if __name__ == "__main__":
-    write_block(Path("README.md"), results_block(RESULTS, list(load_params(PARAMS).datasets)))
-    write_block(Path("docs/first-runs.md"), trial_table(RESULTS / "mnist" / "tables"))
+    datasets = list(load_params(PARAMS).datasets)
+    write_block(Path("README.md"), results_block(RESULTS, datasets))
+    write_block(Path("docs/replication.md"), replication_block(RESULTS, datasets))

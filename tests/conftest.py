@@ -26,7 +26,7 @@ from defuse.params import Augmentation  # noqa: E402
 from defuse.randomness import seeded_torch  # noqa: E402
 from defuse.training import Machine  # noqa: E402
 
-DIGITS = ("figures@digits", "compare_by_eye@digits")  # the last stages of the digits
+DIGITS = ("atlas@digits", "compare_by_eye@digits")  # the last stages of the digits
 CUT_DOWN = {
     ("train_classifier", "epochs"): 4, ("train_vae", "epochs"): 12, ("train_oracle", "epochs"): 6,
     ("identify", "max_seed_images"): 300, ("identify", "draws"): 6, ("distill", "components"): 6,

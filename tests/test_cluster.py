@@ -223,7 +223,8 @@ def test_units_come_from_the_stage_graph(toy, tmp_path):
 def test_the_shipped_pipeline_splits_into_cells_and_gathering_stages():
     work = plan(stage_graph(ROOT))
     assert {name.partition("@")[0] for name in work.first} == {"prepare"}
-    assert {name.partition("@")[0] for name in work.gathering} == {"summarize", "compare_by_eye", "figures", "claims"}
+    assert {name.partition("@")[0] for name in work.gathering} == {
+        "summarize", "compare_by_eye", "figures", "atlas", "claims", "front_page"}  # fmt: skip
     shared = [unit for unit in work.units if not unit.after]
     assert {stage.partition("@")[0] for unit in shared for stage in unit.stages} == {"train_oracle", "calibrate_oracle"}
 

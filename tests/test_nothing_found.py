@@ -12,8 +12,9 @@ import pytest
 import torch
 from tiny_cell import STAGES, TRAINING, always_say, finished_project, relabel, run_stage, small_params
 
-from defuse import ablation_plots, params, plots
+from defuse import ablation_plots, cause_plots, paper_plots, params, plots
 from defuse.annotation import judge_region
+from defuse.atlas import dataset_page
 from defuse.distillation import DistillationError, fit_regions, sample_regions
 from defuse.identification import SearchError, Seeds, classes_and_gaps, perturb
 from defuse.params_file import load_params
@@ -21,9 +22,11 @@ from defuse.planting_plots import planted_bugs
 from experiments.figures import draw
 
 SEARCH = [stage for stage in STAGES if stage not in TRAINING]
-FIGURES = (plots.identified_mistakes, plots.regions, plots.lambda_sweep, plots.tsne, plots.causes, plots.acceptance,
-           plots.noise, plots.novelty, planted_bugs, ablation_plots.searches, ablation_plots.vaes, ablation_plots.tau,
-           ablation_plots.mixtures, ablation_plots.rivals)  # fmt: skip
+FIGURES = (paper_plots.procedure, paper_plots.interpolation, paper_plots.tsne, paper_plots.regions,
+           paper_plots.lambda_sweep, paper_plots.novelty, paper_plots.results_table, cause_plots.identified_mistakes,
+           cause_plots.causes, ablation_plots.acceptance, ablation_plots.noise, ablation_plots.searches,
+           ablation_plots.vaes, ablation_plots.tau, ablation_plots.mixtures, ablation_plots.rivals,
+           planted_bugs)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -59,12 +62,13 @@ def closing(caplog):
 
 
 def drawn_figures(folder):
-    """Every figure of the notebooks, drawn; the words on each."""
+    """Every figure of the notebooks, drawn, and the atlas' page, made; the words on each figure."""
+    assert "Bug atlas" in dataset_page(Path("results/digits/tables"), "digits")
     words = {}
     for draw_figure in FIGURES:
         figure = draw_figure(Path("results/digits/tables"))
         words[draw_figure.__name__] = [text.get_text() for text in figure.texts]
-        plots.save(figure, folder / f"{draw_figure.__name__}.png")
+        plots.save(figure, str(folder / f"{draw_figure.__name__}.png"))
     return words
 
 
@@ -101,6 +105,8 @@ def test_no_mistake_and_nothing_but_mistakes_end_well_and_say_so(project, closin
     assert "No component of the mixture is heavy enough to be a region." in words["regions"]
     assert "No region was accepted, so there is nothing to correct." in words["lambda_sweep"]
     assert ("The search found no mistake." in words["identified_mistakes"]) == (says == 3)
+    assert "No component of the mixture is heavy enough to be a region." in words["procedure"]
+    assert "No region was accepted, so there is nothing to correct." in words["results_table"]
     monkeypatch.setattr("experiments.figures.run_notebook", lambda *_: None)
     assert draw(load_params(Path("params.yaml")), "digits").endswith("; 0 accepted regions")
 

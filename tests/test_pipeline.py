@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import ROOT, edit, run
+from conftest import DIGITS, ROOT, edit, run
 
 
 def changed_params(folder: Path) -> set[str]:
@@ -32,8 +32,12 @@ def test_every_stage_ran_and_its_results_are_there(clone):
     planted = pd.read_csv(tables / "digits_planted.csv")
     assert set(planted.strength) == {0, 1} and planted.groupby(["bug", "strength"]).arm.nunique().eq(5).all()
     assert (planted.touched == planted.training_images * planted.strength).all() and planted.found.isin([0, 1]).all()
-    figures = {path.stem.removeprefix("digits_") for path in (clone / "results/digits/figures").glob("*.png")}
-    assert figures == {path.stem for path in (clone / "notebooks").glob("*.ipynb")}
+    notebooks = {path.stem for path in (clone / "notebooks").glob("*.ipynb")}
+    for kind in ("png", "pdf"):
+        figures = (clone / "results/digits/figures").glob(f"*.{kind}")
+        assert {path.stem.removeprefix("digits_") for path in figures} == notebooks
+    page = (clone / "results/report/digits.html").read_text()
+    assert all(f'id="region-{region}"' in page for region in regions.region)
 
 
 def test_draws_for_showing_correction_validation_and_test_are_disjoint(clone):
@@ -58,7 +62,7 @@ def test_the_main_numbers_are_inside_bounds(clone):
 
 
 def test_nothing_runs_twice(clone):
-    output = run(clone, "dvc", "repro", "figures@digits")
+    output = run(clone, "dvc", "repro", *DIGITS)
     assert "Running stage" not in output
 
 
@@ -87,6 +91,29 @@ def test_an_edit_touches_just_the_stages_that_use_it(clone, change, stages):
         (clone / "params.yaml").write_bytes(original)
 
 
+def test_another_seed_adds_just_its_cell_and_another_data_set_just_its_own(clone):
+    """Before and after an edit of `seeds` or `datasets`: the stages there are, and those that have to run."""
+    from defuse.pipeline import not_up_to_date, stage_graph
+
+    original = (clone / "params.yaml").read_bytes()
+    before = {stage for stage in stage_graph(clone) if stage.partition("@")[0] not in ("claims", "front_page")}
+    try:
+        edit(clone, {("seeds",): [0, 4]})
+        graph = stage_graph(clone)
+        added = {stage for stage in before if stage.endswith("-0")}
+        assert set(graph) - before - {"claims", "front_page"} == {f"{stage[:-2]}-4" for stage in added}
+        gathering = {f"{stage}@digits" for stage in ("summarize", "compare_by_eye", "figures", "atlas")}
+        waiting = set(not_up_to_date(clone, graph)) - {"claims", "front_page"}
+        assert waiting == {f"{stage[:-2]}-4" for stage in added} | gathering
+        edit(clone, {("seeds",): [0], ("datasets",): ["digits", "gtsrb"]})
+        graph = stage_graph(clone)
+        assert set(graph) - before - {"claims", "front_page"} == {stage.replace("digits", "gtsrb") for stage in before}
+        assert not [stage for stage in not_up_to_date(clone, graph) if "digits" in stage]
+    finally:
+        (clone / "params.yaml").write_bytes(original)
+    assert not [stage for stage in not_up_to_date(clone, stage_graph(clone)) if "digits" in stage]
+
+
 def test_a_bad_value_stops_a_stage_before_any_work(clone):
     original = (clone / "params.yaml").read_bytes()
     try:
@@ -105,6 +132,7 @@ def test_a_bad_value_stops_a_stage_before_any_work(clone):
 def test_the_digits_alone_leave_the_claims_table_empty(clone):
     assert "claims: 0 rows" in run(clone, sys.executable, "-m", "experiments.claims")
     assert pd.read_csv(clone / "results" / "claims.csv").columns.tolist()[:2] == ["claim", "statement"]
+    assert "front_page: 1 data sets" in run(clone, sys.executable, "-m", "experiments.front_page")
 
 
 def test_metrics_dag_and_params_diff_serve_dvc_users(clone):
@@ -116,9 +144,15 @@ def test_metrics_dag_and_params_diff_serve_dvc_users(clone):
 def test_a_fresh_clone_draws_the_committed_figures_from_results_alone(tmp_path):
     folder = tmp_path / "defuse"
     run(ROOT, "git", "clone", "--quiet", "--no-hardlinks", ".", str(folder))
-    committed = {path.name: path.read_bytes() for path in (folder / "results/digits/figures").glob("*.png")}
+
+    def results() -> dict[str, bytes]:
+        parts = [folder / "results" / "digits" / "figures", folder / "results" / "report"]
+        return {path.relative_to(folder).as_posix(): path.read_bytes() for part in parts for path in part.glob("**/*")
+                if path.suffix in (".png", ".pdf") or path.name == "digits.html"}  # fmt: skip
+
+    committed = results()
     shutil.rmtree(folder / "results" / "digits" / "figures")
-    run(folder, "dvc", "repro", "--single-item", "--force", "figures@digits")
-    drawn = {path.name: path.read_bytes() for path in (folder / "results/digits/figures").glob("*.png")}
-    assert committed and drawn == committed
+    shutil.rmtree(folder / "results" / "report" / "digits")
+    run(folder, "dvc", "repro", "--single-item", "--force", "figures@digits", "atlas@digits")
+    assert committed and results() == committed
     assert not (folder / "artifacts").exists()

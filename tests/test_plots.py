@@ -10,14 +10,16 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot
 
-from defuse import ablation_plots, planting_plots, plots
+from defuse import ablation_plots, cause_plots, paper_plots, planting_plots, plots
 from defuse.storage import StorageError, load_arrays, read_table, save_arrays, write_table
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
-FIGURES = ("identified_mistakes", "regions", "lambda_sweep", "tsne", "causes", "acceptance", "noise", "novelty")
-ABLATIONS = ("searches", "vaes", "tau", "mixtures", "rivals")
-DRAWN = {**{name: getattr(plots, name) for name in FIGURES}, "planted_bugs": planting_plots.planted_bugs,
-         **{name: getattr(ablation_plots, name) for name in ABLATIONS}}  # fmt: skip
+FIGURES = {
+    paper_plots: ("procedure", "interpolation", "tsne", "regions", "lambda_sweep", "novelty", "results_table"),
+    cause_plots: ("identified_mistakes", "causes"), planting_plots: ("planted_bugs",),
+    ablation_plots: ("acceptance", "noise", "searches", "vaes", "tau", "mixtures", "rivals"),
+}  # fmt: skip
+DRAWN = {name: getattr(module, name) for module, names in FIGURES.items() for name in names}
 
 
 @pytest.fixture(autouse=True)
@@ -69,14 +71,14 @@ def test_there_is_a_notebook_for_every_figure():
 
 def test_causes_are_bars_as_long_as_their_shares(tables):
     table = read_table(tables / "digits_causes.csv").set_index("cause").loc[list(plots.CAUSE_COLOURS)]
-    axes = plots.causes(tables).axes[0]
+    axes = cause_plots.causes(tables).axes[0]
     assert [bar.get_width() for bar in axes.patches] == pytest.approx(table.share.tolist())
     assert [label.get_text() for label in axes.get_yticklabels()] == list(table.index)
 
 
 def test_noises_are_stacked_bars_that_end_at_their_wrong_draws(tables):
     wrong = read_table(tables / "digits_noise.csv").groupby("noise", sort=False).wrong.mean()
-    last = plots.noise(tables).axes[0].patches[-len(wrong) :]
+    last = ablation_plots.noise(tables).axes[0].patches[-len(wrong) :]
     assert [bar.get_x() + bar.get_width() for bar in last] == pytest.approx(wrong.tolist(), abs=1e-6)
 
 
@@ -84,7 +86,7 @@ def test_the_sweep_of_several_seeds_is_drawn_with_its_range(tables):
     sweep = read_table(tables / "digits_lambda_sweep.csv")
     lower = sweep.assign(seed=1, test_accuracy=sweep.test_accuracy - 0.2)
     write_table(tables / "digits_lambda_sweep.csv", pd.concat([sweep, lower]))
-    axes = plots.lambda_sweep(tables).axes[0]
+    axes = paper_plots.lambda_sweep(tables).axes[0]
     arms = sweep[sweep.arm == "correction"].sort_values("lambda")
     assert axes.lines[0].get_ydata() == pytest.approx(arms.test_accuracy.to_numpy() - 0.1)
     heights = axes.collections[0].get_paths()[0].vertices[:, 1]
@@ -95,11 +97,38 @@ def test_the_sweep_of_several_seeds_is_drawn_with_its_range(tables):
 def test_samples_of_many_regions_share_the_figure_of_the_nearest_mistakes(tables):
     data = load_arrays(tables / "digits_novelty.npz")
     regions = len(np.unique(data["region"]))
-    titles = [axes.get_title() for axes in plots.novelty(tables).axes[: min(10, len(data["region"]))]]
+    titles = [axes.get_title() for axes in paper_plots.novelty(tables).axes[: min(10, len(data["region"]))]]
     firsts = [np.flatnonzero(data["region"] == region)[0] for region in np.unique(data["region"])][:10]
     assert regions > 1 and titles[: len(firsts)] == [
         f"{data['label'][first]} taken\nfor {data['prediction'][first]}" for first in firsts
     ]
+
+
+def test_the_results_table_shows_means_with_half_of_their_intervals(tables):
+    means = read_table(tables / "digits_means.csv")
+    outcome = means.stage == "outcome"
+    values = {"test_before": 0.8, "test_after_baseline": 0.85, "test_after_correction": 0.9,
+              "region_test_before": 0.1, "region_test_after_baseline": 0.5, "region_test_after_correction": 0.95}
+    for measure, value in values.items():
+        facts = value, value - 0.02, value + 0.02, 3
+        means.loc[outcome & (means.measure == measure), ["mean", "low", "high", "seeds"]] = facts
+    write_table(tables / "digits_means.csv", means)
+    figure = paper_plots.results_table(tables)
+    cells = {place: cell.get_text().get_text() for place, cell in figure.axes[0].tables[0].get_celld().items()}
+    assert [[cells[row, column] for column in (0, 1)] for row in (1, 2, 3)] == [
+        ["80.0% ± 2.0%", "10.0% ± 2.0%"], ["85.0% ± 2.0%", "50.0% ± 2.0%"], ["90.0% ± 2.0%", "95.0% ± 2.0%"]]
+    assert "mean of 3 seeds" in words(figure)
+
+
+def test_the_procedure_shows_three_accepted_regions_before_and_after_correction(tables):
+    shown = load_arrays(tables / "digits_regions.npz")
+    text = words(paper_plots.procedure(tables))
+    for region in shown["region"][:3]:
+        assert f"region {region}, accepted; annotators: " in text
+    corners = [int(line) for line in text.splitlines() if line.isdigit()]
+    for place in range(3):
+        for kind in ("prediction", "prediction_after"):
+            assert set(shown[kind][place, :5]) <= set(corners)
 
 
 def emptied(path: Path) -> None:
@@ -112,23 +141,30 @@ def emptied(path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "file", "message"), [
     ("identified_mistakes", "identified.npz", "The search found no mistake."),
+    ("procedure", "regions.npz", "No component of the mixture is heavy enough"),
+    ("interpolation", "interpolation.npz", "No two test images have different labels."),
+    ("results_table", "means.csv", "No region was accepted, so there is nothing to correct."),
     ("regions", "regions.npz", "No component of the mixture is heavy enough"),
     ("acceptance", "acceptance.csv", "No component of the mixture is heavy enough"),
     ("novelty", "novelty.npz", "No failing region sample, or no misclassified training image."),
 ])  # fmt: skip
 def test_where_there_is_nothing_to_draw_the_figure_says_so(tables, name, file, message):
     emptied(tables / f"digits_{file}")
-    assert message in words(getattr(plots, name)(tables))
+    assert message in words(DRAWN[name](tables))
 
 
 def test_without_an_accepted_region_the_sweep_says_so(tables):
     sweep = read_table(tables / "digits_lambda_sweep.csv")
     write_table(tables / "digits_lambda_sweep.csv", sweep.assign(region_test_accuracy=np.nan))
-    assert "No region was accepted" in words(plots.lambda_sweep(tables))
+    assert "No region was accepted" in words(paper_plots.lambda_sweep(tables))
 
 
-def test_a_saved_figure_has_the_same_bytes_again(tables, tmp_path):
+@pytest.mark.parametrize("drawn", ["causes", "procedure"])
+def test_a_saved_figure_has_the_same_bytes_again(tables, tmp_path, drawn):
     for name in ("one", "two"):
-        plots.save(plots.causes(tables), tmp_path / "figures" / f"{name}.png")
-    one, two = (tmp_path / "figures" / f"{name}.png" for name in ("one", "two"))
-    assert one.read_bytes() == two.read_bytes() and not pyplot.get_fignums()
+        shown = plots.save(DRAWN[drawn](tables), str(tmp_path / "figures" / f"{name}.png"))
+        assert shown == (tmp_path / "figures" / f"{name}.png").read_bytes() and not pyplot.get_fignums()
+    for kind in ("png", "pdf"):
+        one, two = (tmp_path / "figures" / f"{name}.{kind}" for name in ("one", "two"))
+        assert one.read_bytes() == two.read_bytes()
+    assert plots.save(DRAWN[drawn](tables), "") == shown and len(list((tmp_path / "figures").iterdir())) == 4

@@ -3,10 +3,24 @@
 import re
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from defuse.params_file import load_params
-from defuse.report import BEGIN, END, results_block, shown, trial_table, with_results
+from defuse.report import (
+    ARMS,
+    BEGIN,
+    END,
+    arms_table,
+    by_eye_table,
+    conditions_table,
+    replication_block,
+    results_block,
+    shown,
+    with_results,
+    with_spread,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -19,10 +33,52 @@ def test_readme_shows_the_committed_tables(monkeypatch):
     assert len(re.findall(r"\d+\.\d+ ?%", block)) > 20
 
 
-def test_the_page_on_the_first_runs_shows_the_committed_tables(monkeypatch):
+def test_the_page_on_the_replication_shows_the_committed_tables(monkeypatch):
     monkeypatch.chdir(ROOT)
-    text = Path("docs/first-runs.md").read_text()
-    assert with_results(text, trial_table(Path("results/mnist/tables"))) == text, "run `make readme`"
+    text = Path("docs/replication.md").read_text()
+    block = replication_block(Path("results"), list(load_params(Path("params.yaml")).datasets))
+    assert with_results(text, block) == text, "docs/replication.md is behind results/: run `make readme`"
+
+
+def cells(table: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+
+
+def test_a_mean_has_half_of_its_interval_beside_it():
+    means = pd.DataFrame({"mean": [0.5, 0.25], "low": [0.4, np.nan], "high": [0.6, np.nan]}, index=["several", "one"])
+    found = [with_spread("{:.1%}", means, key) for key in ("several", "one", "absent")]
+    assert found == ["50.0% ± 10.0%", "25.0%", "–"]
+
+
+@pytest.mark.parametrize("kind", ARMS)
+def test_each_arm_of_the_digits_has_a_row_with_its_means(kind):
+    tables = ROOT / "results" / "digits" / "tables"
+    name, keys = {"rival": ("rivals", ["arm"]), "VAE": ("vaes", ["vae"]), "search": ("searches", ["search"]),
+                  "noise": ("noise", ["noise"]), "tau": ("taus", ["tau"]),
+                  "mixture": ("mixtures", ["components", "concentration_prior"])}[kind]  # fmt: skip
+    column, (_, template) = next(iter(ARMS[kind].items()))
+    means = pd.read_csv(tables / f"digits_{name}.csv").groupby(keys, sort=False)[column].mean()
+    rows = cells(arms_table(tables, kind))
+    assert [row[1].partition(" ±")[0] for row in rows] == [shown(template, value) for value in means]
+
+
+def test_conditions_have_their_rule_value_and_decision(tmp_path):
+    pd.DataFrame({"claim": ["a", "a", "b"], "data": "MNIST", "measure": ["x", "y", "z"], "rule": [">= 1", "<= 2", ""],
+                  "value": [1.5, np.nan, 7], "low": [1.25, np.nan, np.nan], "high": [1.75, np.nan, np.nan],
+                  "holds": ["yes", "", ""], "verdict": "partly",
+                  }).to_csv(tmp_path / "claims.csv", index=False)  # fmt: skip
+    assert cells(conditions_table(tmp_path / "claims.csv")) == [
+        ["a", "MNIST", "x", ">= 1", "1.5 (1.25 to 1.75)", "yes", "partly"],
+        ["a", "MNIST", "y", "<= 2", "–", "open", "partly"],
+    ]
+
+
+def test_judgements_by_eye_are_a_table_only_where_there_are_some(tmp_path):
+    assert by_eye_table(tmp_path, ["digits"]) == ""
+    (tmp_path / "digits" / "tables").mkdir(parents=True)
+    (tmp_path / "digits" / "tables" / "provenance.json").write_text('{"title": "Digits", "slug": "digits"}')
+    (tmp_path / "digits" / "by_eye.csv").write_text("sheet,oracles,by_eye,count\nregions,accepted,right,5\n")
+    assert cells(by_eye_table(tmp_path, ["digits"])) == [["Digits", "regions", "accepted", "right", "5"]]
 
 
 def test_the_rest_of_the_text_is_kept():

@@ -1,0 +1,202 @@
+"""The bug atlas: pages that say what the tables say, stand alone, and work in a browser."""
+
+import base64
+import io
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from playwright.sync_api import Error as BrowserError
+from playwright.sync_api import sync_playwright
+
+from defuse.atlas import CARRIERS, FIGURES, dataset_page, front_page, region_rows
+from defuse.class_names import TRAFFIC_SIGNS, class_name
+from defuse.data import CLASSES
+from defuse.results import provenance, result_path
+from defuse.storage import load_arrays, read_json, read_table, save_arrays, write_json, write_table
+
+RESULTS = Path(__file__).resolve().parent.parent / "results"
+DIGITS = RESULTS / "digits" / "tables"
+
+
+class Page(HTMLParser):
+    """What a page holds: rows of its tables, cards, and what it refers to."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.rows, self.cards, self.identities, self.references, self.images = [], [], set(), [], []
+        self.cell = False
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        self.identities |= {found["id"]} if "id" in found else set()
+        self.references += [found[name] for name in ("href", "src") if name in found]
+        self.cards += [found["id"]] if tag == "section" and "id" in found else []
+        self.images += [found] if tag == "img" else []
+        self.rows += [[]] if tag == "tr" else []
+        self.cell = tag in ("td", "th") or (self.cell and tag in ("a", "span", "button"))
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag):
+        self.cell = self.cell and tag not in ("td", "th")
+
+    def handle_data(self, data):
+        if self.cell:
+            self.rows[-1][-1] += data
+
+
+def shares(values: pd.Series) -> list[str]:
+    return ["–" if np.isnan(value) else f"{value:.0%}" for value in values]
+
+
+def test_the_table_of_regions_says_what_the_tables_say():
+    page, rows = Page(dataset_page(DIGITS, "digits")), region_rows(DIGITS, "digits")
+    table = read_table(result_path(DIGITS, "regions.csv"))
+    assert len(page.rows) - 1 == len(rows) == (table.seed == table.seed.min()).sum()
+    columns = [[row[place].strip() for row in page.rows[1:]] for place in range(7)]
+    assert columns[0] == rows.region.astype(str).tolist() and columns[1] == rows.headline.tolist()
+    assert columns[2] == rows.verdict.tolist()
+    assert columns[3:] == [shares(rows[name]) for name in ("share_of_mistakes", "failure_rate", "failure_after",
+                                                           "agreement")]  # fmt: skip
+    accepted = rows[rows.accepted]
+    corrected = read_table(result_path(DIGITS, "corrected_regions.csv"))
+    corrected = corrected[corrected.seed == corrected.seed.min()].set_index("region")
+    assert len(accepted) and rows.accepted.tolist() == sorted(rows.accepted, reverse=True)
+    assert accepted.failure_after.tolist() == pytest.approx((1 - corrected.accuracy_after[accepted.region]).tolist())
+    assert accepted.headline.iloc[0] == f"{accepted.label.iloc[0]} taken for {accepted.prediction.iloc[0]}"
+
+
+def test_each_region_worth_showing_has_a_card_with_its_images():
+    page, shown = Page(dataset_page(DIGITS, "digits")), load_arrays(result_path(DIGITS, "regions.npz"))
+    assert page.cards == [f"region-{region}" for region in shown["region"]]
+    images = [image for image in page.images if image["alt"].startswith(f"draw of region {shown['region'][0]}:")]
+    assert len(images) == shown["images"].shape[1]
+    for image, pixels, said in zip(images, shown["images"][0], shown["prediction"][0]):
+        encoded = base64.b64decode(image["src"].partition(",")[2])
+        decoded = np.asarray(Image.open(io.BytesIO(encoded)).convert("L")).astype(int)
+        assert np.abs(decoded - pixels[..., 0]).mean() < 4 and f"says {said}," in image["alt"]
+    assert all("alt" in image for image in page.images)
+
+
+def test_two_renderings_have_the_same_bytes():
+    assert dataset_page(DIGITS, "digits") == dataset_page(DIGITS, "digits")
+
+
+def claims_about(title: str) -> pd.DataFrame:
+    """A claims table of one condition for each claim of the post, with another verdict each time."""
+    return pd.DataFrame([
+        {"claim": claim, "statement": f"It <holds>: {claim}", "data": title, "measure": f"outcome.{number}",
+         "rule": ">= 0.9", "value": number / 10, "low": np.nan, "high": np.nan, "verdict": f"verdict {number}"}
+        for number, claim in enumerate(CARRIERS)
+    ])  # fmt: skip
+
+
+def test_the_front_page_has_a_bug_and_each_claim_with_its_verdict_and_figure():
+    text = front_page(claims_about(provenance(DIGITS)["title"]), {"digits": DIGITS})
+    page = Page(text)
+    for number, (claim, figure) in enumerate(CARRIERS.items()):
+        assert f"It &lt;holds&gt;: {claim}" in text and f"digits/digits_{figure}.png" in page.references
+        assert [" ".join(cell.split()) for cell in page.rows[2 * number + 1]] == [
+            "Digits (scikit-learn)", f"verdict {number}", f"outcome.{number}: {number / 10:.3g} (>= 0.9)"]  # fmt: skip
+    assert set(CARRIERS.values()) <= set(FIGURES)
+    assert any(headline in text for headline in region_rows(DIGITS, "digits").query("accepted").headline)
+    other = front_page(claims_about("MNIST"), {"digits": DIGITS})
+    assert "verdict 1" not in other and other.count("take no part in the claims") == len(CARRIERS)
+
+
+def test_pages_say_where_there_is_nothing(tmp_path):
+    tables = Path(shutil.copytree(DIGITS, tmp_path / "tables"))
+    rejected = read_table(tables / "digits_regions.csv").assign(verdict="false alarm")
+    write_table(tables / "digits_regions.csv", rejected)
+    write_table(tables / "digits_corrected_regions.csv", read_table(tables / "digits_corrected_regions.csv").iloc[:0])
+    assert "taken for" not in "".join(region_rows(tables, "digits").headline)
+    assert "no region was accepted" in front_page(claims_about(""), {"digits": tables})
+    write_table(tables / "digits_regions.csv", rejected.iloc[:0])
+    for name in ("regions", "members", "novelty"):
+        path = tables / f"digits_{name}.npz"
+        save_arrays(path, **{key: array[:0] for key, array in load_arrays(path).items()})
+    page = dataset_page(tables, "digits")
+    assert "No component of the mixture is heavy enough" in page and not Page(page).cards
+
+
+def test_words_from_the_tables_are_escaped(tmp_path):
+    tables = Path(shutil.copytree(DIGITS, tmp_path / "tables"))
+    write_json(tables / "provenance.json", {**read_json(tables / "provenance.json"), "line": "<script>alert(1)"})
+    page = dataset_page(tables, "digits")
+    assert "&lt;script&gt;alert(1)" in page and "<script>alert" not in page
+
+
+def test_a_traffic_sign_is_named():
+    assert len(TRAFFIC_SIGNS) == CLASSES["gtsrb"] and len(set(TRAFFIC_SIGNS)) == len(TRAFFIC_SIGNS)
+    assert [class_name("gtsrb", label) for label in (1, 14, 17)] == ["1 (limit 30)", "14 (stop)", "17 (no entry)"]
+    assert class_name("mnist", 7) == "7"
+
+
+@pytest.mark.parametrize("name", [path.name for path in sorted((RESULTS / "report").glob("*.html"))])
+def test_a_committed_page_stands_alone(name):
+    text = (RESULTS / "report" / name).read_text()
+    assert "://" not in text.replace("file://", "")
+    page = Page(text)
+    for reference in page.references:
+        path, _, part = reference.partition("#")
+        if not reference.startswith("data:"):
+            other = Page((RESULTS / "report" / path).read_text()) if path.endswith(".html") else page
+            assert (RESULTS / "report" / path).exists() and (not part or part in other.identities)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium of the system or of Playwright; where neither can be had, the tests are skipped."""
+    with sync_playwright() as playwright:
+        try:
+            own = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+            browser = playwright.chromium.launch(executable_path=own, args=["--no-sandbox"])
+        except BrowserError as error:
+            pytest.skip(f"no Chromium: install it, or run playwright install chromium ({str(error).splitlines()[0]})")
+        yield browser
+        browser.close()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1200, "light"), (390, "dark")])
+def test_the_pages_work_in_a_browser(browser, tmp_path, width, scheme):
+    (tmp_path / "digits").mkdir()
+    for name in FIGURES:
+        shutil.copy(RESULTS / "digits" / "figures" / f"digits_{name}.png", tmp_path / "digits")
+    (tmp_path / "digits.html").write_text(dataset_page(DIGITS, "digits"))
+    (tmp_path / "index.html").write_text(front_page(claims_about("MNIST"), {"digits": DIGITS}))
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    errors = []
+    page.on("console", lambda message: errors.append(message.text))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("requestfailed", lambda request: errors.append(request.url))
+    page.goto((tmp_path / "index.html").as_uri())
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (ground == "rgb(255, 255, 255)") == (scheme == "light")
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    page.get_by_role("link", name="All regions of").first.click()
+    assert page.url.endswith("/digits.html") and page.evaluate("document.documentElement.scrollWidth") == width
+    rows = region_rows(DIGITS, "digits")
+    first = page.locator("#region-table tbody tr").first
+    for heading, column in (("fails", "failure_rate"), ("share of the mistakes", "share_of_mistakes")):
+        button = page.locator("#region-table th button", has_text=heading)
+        button.focus()
+        page.keyboard.press("Enter")
+        assert first.locator("td").nth(3 if "share" in heading else 4).inner_text() == f"{rows[column].max():.0%}"
+        page.keyboard.press("Enter")
+        assert first.locator("td").nth(3 if "share" in heading else 4).inner_text() == f"{rows[column].min():.0%}"
+    link = page.locator("#region-table a").last
+    card = page.locator(link.get_attribute("href"))
+    link.click()
+    assert page.url.endswith(link.get_attribute("href")) and card.is_visible()
+    card.locator("summary").click()
+    assert card.locator("h4").first.is_visible()
+    for image in page.locator("img").all():
+        image.scroll_into_view_if_needed() if image.is_visible() else None
+    broken = "[...document.images].filter((image) => image.complete && !image.naturalWidth).length"
+    assert page.evaluate(broken) == 0 and errors == []
