@@ -21,7 +21,7 @@ def procedure(tables: Path) -> Figure:
     if len(shown["region"]) == 0:
         return empty(tables, title, NO_REGION)
     table = table[table.seed == table.seed.min()].set_index("region")
-    rows, pairs, draws = min(3, len(shown["region"])), 3, 5
+    rows, pairs, draws = min(3, len(shown["region"])), 3, min(5, shown["images"].shape[1])
     # Narrow, empty columns part the three steps.
     widths = [1] * 2 * pairs + [0.5] + [1] * draws + [0.5] + [1] * draws
     figure, grid = pyplot.subplots(rows, len(widths), figsize=(9.6, 1.0 + 0.75 * rows), squeeze=False,
@@ -194,7 +194,7 @@ def results_table(tables: Path) -> Figure:
             "after_correction": "after correction with regions"}  # fmt: skip
     columns = {"test": ("original test set", TEST), "region_test": ("region test draws", REGIONS)}
     wanted = [f"{column}_{row}" for row in rows for column in columns]
-    if not set(wanted) <= set(means.index) or means.loc[wanted, "mean"].isna().all():
+    if not set(wanted) <= set(means.index) or np.isnan(means.loc["region_test_after_correction", "mean"]):
         return empty(tables, title, "No region was accepted, so there is nothing to correct.")
 
     def value(measure: str) -> str:

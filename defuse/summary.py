@@ -7,6 +7,7 @@ import pandas as pd
 from scipy import stats
 from sklearn.manifold import TSNE
 
+from defuse.results import provenance, result_path
 from defuse.storage import read_json, read_table
 
 
@@ -14,27 +15,30 @@ class SummaryError(Exception):
     """Cells that are missing, or left over from other params."""
 
 
-def check_cells(folders: list[Path], seeds: list[int]) -> None:
-    """Check that each stage's folder holds exactly the cells that `params.yaml` asks for.
+def check_cells(cells: Path, seeds: list[int]) -> dict[str, object]:
+    """Check that a folder holds exactly the cells that `params.yaml` asks for, all of the same data: their provenance.
 
     Args:
-        folders: one per stage, with one sub-folder per seed.
+        cells: a data set's folder of summarized cells, one sub-folder per seed.
         seeds: what `params.yaml` asks for.
 
     Raises:
-        SummaryError: naming every missing and every extra cell.
+        SummaryError: naming every missing and every extra cell, or those made from other data than the first.
     """
-    problems = []
-    for folder in folders:
-        found = {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
-        expected = {str(seed) for seed in seeds}
-        problems += [f"missing: {folder / name}" for name in sorted(expected - found)]
-        problems += [f"not in params.yaml, remove it: {folder / name}" for name in sorted(found - expected)]
+    found = {path.name for path in cells.iterdir() if path.is_dir()} if cells.is_dir() else set()
+    expected = {str(seed) for seed in seeds}
+    problems = [f"missing: {cells / name}" for name in sorted(expected - found)]
+    problems += [f"not in params.yaml, remove it: {cells / name}" for name in sorted(found - expected)]
     if problems:
         raise SummaryError("cells differ from params.yaml's seeds: " + "; ".join(problems))
+    about = {seed: provenance(cells / str(seed)) for seed in seeds}
+    others = [str(cells / str(seed)) for seed in seeds if about[seed] != about[seeds[0]]]
+    if others:
+        raise SummaryError(f"made from other data than {cells / str(seeds[0])}, run them again: {', '.join(others)}")
+    return about[seeds[0]]
 
 
-def gather_table(folder: Path, seeds: list[int], file: str, *columns: str) -> pd.DataFrame:
+def gather_table(cells: Path, seeds: list[int], name: str, *columns: str) -> pd.DataFrame:
     """One table of all seeds, with the seed as first column.
 
     Raises:
@@ -42,22 +46,21 @@ def gather_table(folder: Path, seeds: list[int], file: str, *columns: str) -> pd
     """
     parts = []
     for seed in seeds:
-        table = read_table(folder / str(seed) / file, *columns)
+        table = read_table(result_path(cells / str(seed), name), *columns)
         table.insert(0, "seed", seed)
         parts.append(table)
     return pd.concat(parts, ignore_index=True)
 
 
-def gather_measures(folders: list[Path], seeds: list[int]) -> pd.DataFrame:
-    """Tidy table seed, stage, measure, value of the numbers in every cell's `metrics.json`."""
+def gather_measures(cells: Path, seeds: list[int]) -> pd.DataFrame:
+    """Tidy table seed, stage, measure, value of the numbers in every cell's `measures.json`."""
     rows = []
-    for folder in folders:
-        for seed in seeds:
-            file = folder / str(seed) / "metrics.json"
-            for measure, value in (read_json(file) if file.exists() else {}).items():
+    for seed in seeds:
+        for stage, measures in read_json(result_path(cells / str(seed), "measures.json")).items():
+            for measure, value in measures.items():
                 if value is None or isinstance(value, int | float):
                     number = np.nan if value is None else float(value)
-                    rows.append({"seed": seed, "stage": folder.parent.name, "measure": measure, "value": number})
+                    rows.append({"seed": seed, "stage": stage, "measure": measure, "value": number})
     return pd.DataFrame(rows, columns=["seed", "stage", "measure", "value"])
 
 

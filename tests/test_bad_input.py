@@ -217,13 +217,18 @@ CASES = [
     ("finetune_baseline", VOTES, arrays(majority=None), "arrays missing: majority; it holds shown"),
     ("finetune_baseline", VOTES, arrays(majority=every_third_row), "its arrays differ in length: drawn"),
     ("novelty", SAMPLES, arrays(test=lambda codes: codes[..., :1]), "test is float32 ("),
-    ("summarize", TABLE, without_column("verdict"), "columns missing: verdict"),
+    ("summarize_cell", TABLE, without_column("verdict"), "columns missing: verdict"),
+    ("summarize", Path("results/digits/cells/0/digits_regions.csv"), without_column("verdict"),
+     "columns missing: verdict"),
+    ("summarize", Path("results/digits/cells/0/digits_measures.json"), csv("{"), "no readable JSON"),
     ("summarize", VOTES, arrays(cause=None), "arrays missing: cause; it holds shown"),
     ("summarize", MISTAKES, arrays(seed_index=None), "arrays missing: seed_index; it holds label"),
-    ("summarize", Path("artifacts/correct/digits/0/sweep.csv"), without_column("chosen"), "columns missing: chosen"),
-    ("summarize", Path("artifacts/ablate_noise/digits/0/noise.csv"), without_column("noise"), "columns missing: noise"),
-    ("summarize", Path("artifacts/correct/digits/0/metrics.json"), csv("{"), "no readable JSON"),
-    ("summarize", Path("artifacts/novelty/digits/0/metrics.json"), csv("[1]"), "no readable JSON"),
+    ("summarize_cell", Path("artifacts/correct/digits/0/sweep.csv"), without_column("chosen"),
+     "columns missing: chosen"),
+    ("summarize_cell", Path("artifacts/ablate_noise/digits/0/noise.csv"), without_column("noise"),
+     "columns missing: noise"),
+    ("summarize_cell", Path("artifacts/correct/digits/0/metrics.json"), csv("{"), "no readable JSON"),
+    ("summarize_cell", Path("artifacts/novelty/digits/0/metrics.json"), csv("[1]"), "no readable JSON"),
 ]  # fmt: skip
 
 

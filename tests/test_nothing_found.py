@@ -79,6 +79,7 @@ NOTHING = {
     "novelty": "0 accepted regions: no failing sample to compare",
     "ablate_regions": "0 to 0 regions over 1 mixtures",
     "compare_rivals": "9 arms, 0 images labelled for the regions and for each rival",
+    "summarize_cell": "18 tables and the measures of 9 stages in results/digits/cells/0",
     "summarize": "20 tables and 7 figures' data of 1 seed(s) in results/digits/tables; 0 accepted regions",
 }
 

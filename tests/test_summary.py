@@ -24,29 +24,36 @@ from defuse.summary import (
 
 @pytest.fixture
 def cells(tmp_path):
-    for stage in ("identify", "annotate"):
-        for seed in (0, 1):
-            folder = tmp_path / stage / "digits" / str(seed)
-            write_json(folder / "metrics.json", {"regions": 10 + seed, "nothing": None, "text": "left out"})
-            write_table(folder / "table.csv", pd.DataFrame({"x": [seed, seed + 1]}))
-    return [tmp_path / "identify" / "digits", tmp_path / "annotate" / "digits"]
+    for seed in (0, 1):
+        folder = tmp_path / "cells" / str(seed)
+        write_json(folder / "provenance.json", {"slug": "digits", "line": "all of the digits"})
+        measures = {"regions": 10 + seed, "nothing": None, "text": "left out"}
+        write_json(folder / "digits_measures.json", {"annotate": measures, "identify": {"mistakes": 3}})
+        write_table(folder / "digits_table.csv", pd.DataFrame({"x": [seed, seed + 1]}))
+    return tmp_path / "cells"
 
 
-def test_complete_cells_pass(cells):
-    check_cells(cells, [0, 1])
+def test_complete_cells_of_the_same_data_pass(cells):
+    assert check_cells(cells, [0, 1]) == {"slug": "digits", "line": "all of the digits"}
 
 
 def test_missing_and_extra_cells_are_all_named(cells):
     with pytest.raises(SummaryError) as caught:
-        check_cells(cells, [0, 2])
+        check_cells(cells, [0, 2, 3])
     message = str(caught.value)
-    for stage in ("identify", "annotate"):
-        assert f"missing: {cells[0].parent.parent / stage / 'digits' / '2'}" in message
-        assert f"remove it: {cells[0].parent.parent / stage / 'digits' / '1'}" in message
+    assert f"missing: {cells / '2'}; missing: {cells / '3'}; not in params.yaml, remove it: {cells / '1'}" in message
+    with pytest.raises(SummaryError, match="missing: "):
+        check_cells(cells / "absent", [0])
+
+
+def test_cells_of_other_data_are_named(cells):
+    write_json(cells / "1" / "provenance.json", {"slug": "digits", "line": "half of the digits"})
+    with pytest.raises(SummaryError, match=f"made from other data than {cells / '0'}, run them again: {cells / '1'}"):
+        check_cells(cells, [0, 1])
 
 
 def test_tables_carry_their_seed(cells):
-    assert gather_table(cells[0], [0, 1], "table.csv").to_numpy().tolist() == [[0, 0], [0, 1], [1, 1], [1, 2]]
+    assert gather_table(cells, [0, 1], "table.csv").to_numpy().tolist() == [[0, 0], [0, 1], [1, 1], [1, 2]]
 
 
 def test_measures_are_tidy(cells):
@@ -55,7 +62,7 @@ def test_measures_are_tidy(cells):
     regions = table[(table.measure == "regions") & (table.stage == "annotate")]
     assert regions.value.tolist() == [10, 11]
     assert table[table.measure == "nothing"].value.isna().all()
-    assert "text" not in set(table.measure)
+    assert "text" not in set(table.measure) and set(table.stage) == {"annotate", "identify"}
 
 
 def test_outcome_takes_the_chosen_arms_and_their_differences():

@@ -26,7 +26,7 @@ STAGES = {
     "ablate_vae": ("ablate", True), "distill": ("distill", True), "annotate": ("annotate", True),
     "ablate_regions": ("ablate", True), "correct": ("sweep", True), "finetune_baseline": ("baseline", True),
     "compare_rivals": ("compare", True), "novelty": ("novelty", True), "plant_bugs": ("plant_bugs", True),
-    "summarize": ("summarize", False),
+    "summarize_cell": ("summarize_cell", True), "summarize": ("summarize", False),
 }  # fmt: skip
 TRAINING = ("train_classifier", "train_vae", "train_oracle", "calibrate_oracle", "plant_bugs")
 SMALL = {
