@@ -96,9 +96,11 @@ def test_too_few_seeds_give_an_indication_and_no_verdict(tmp_path):
     assert (row["verdict"], row["indication"]) == ("cannot be told", "reproduced")
 
 
-def test_tables_of_other_seeds_are_refused(tmp_path):
-    with pytest.raises(ClaimsError, match="params.yaml names"):
-        judge(BOUNDS, "mnist", tables_with(tmp_path, {"novelty.unlike_neighbour": (1, 1, 1)}, [0]), SEEDS)
+def test_tables_of_other_seeds_are_refused_and_fewer_give_no_verdict(tmp_path):
+    with pytest.raises(ClaimsError, match=r"made from seeds \[0, 7\], params.yaml names"):
+        judge(BOUNDS, "mnist", tables_with(tmp_path, {"novelty.unlike_neighbour": (1, 1, 1)}, [0, 7]), SEEDS)
+    values = {"novelty.unlike_neighbour": (1, np.nan, np.nan)}
+    assert verdicts(judge(BOUNDS, "mnist", tables_with(tmp_path, values, [0]), SEEDS))["novelty"] == "cannot be told"
 
 
 @pytest.mark.parametrize(("found", "control", "kmeans", "expected"), [
