@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-PACKAGES = {module: names[0] for module, names in packages_distributions().items()}
+PACKAGES = {module: names[0].lower() for module, names in packages_distributions().items()}
 OURS = {"defuse", "experiments", "benchmarks", "tests"}
 
 
