@@ -3,6 +3,7 @@
 import base64
 import io
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import numpy as np
@@ -66,7 +67,7 @@ def region_rows(tables: Path, dataset: str) -> pd.DataFrame:
     return table.sort_values(["accepted", "share_of_mistakes"], ascending=False)
 
 
-def region_cards(tables: Path, dataset: str) -> list[dict[str, object]]:
+def region_cards(tables: Path, dataset: str) -> list[dict[str, Any]]:
     """What the page shows of each region worth showing: facts, draws with votes, members and neighbours."""
     rows = region_rows(tables, dataset).set_index("region", drop=False)
     shown, members, novelty = (load_arrays(result_path(tables, f"{name}.npz"))

@@ -121,7 +121,7 @@ def by_eye_table(results: Path, datasets: list[str]) -> str:
     for name in datasets:
         path = results / name / "by_eye.csv"
         counts = read_table(path) if path.exists() else pd.DataFrame()
-        rows += [[provenance(results / name / "tables")["title"], *map(str, row)]
+        rows += [list(map(str, (provenance(results / name / "tables")["title"], *row)))
                  for row in counts.itertuples(index=False)]  # fmt: skip
     return markdown(["data", "sheet", "oracles", "by eye", "count"], rows) if rows else ""
 
@@ -133,8 +133,8 @@ def conditions_table(claims: Path) -> str:
     rows = []
     for row in table.itertuples(index=False):
         interval = "" if pd.isna(row.low) else f" ({row.low:.3g} to {row.high:.3g})"
-        rows.append([row.claim, row.data, row.measure, row.rule, f"{shown('{:.3g}', row.value)}{interval}",
-                     "open" if pd.isna(row.holds) else row.holds, row.verdict])  # fmt: skip
+        rows.append([*map(str, (row.claim, row.data, row.measure, row.rule)), f"{shown('{:.3g}', row.value)}{interval}",
+                     "open" if pd.isna(row.holds) else str(row.holds), str(row.verdict)])  # fmt: skip
     return markdown(["claim", "data", "measure", "rule", "value (95 % interval)", "holds", "verdict"], rows)
 
 
