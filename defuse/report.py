@@ -8,6 +8,7 @@ from defuse.results import provenance, result_path
 from defuse.storage import read_table
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+BY_SEED = "{:g}"  # each seed's value in place of their mean
 ROWS = (
     ("classifier, test accuracy", "train_classifier.test_accuracy", "{:.2%}"),
     ("classifier on plain reconstructions of training images it gets right",
@@ -22,8 +23,8 @@ ROWS = (
     ("cause: not recognisable", "cause not recognisable.share", "{:.1%}"),
     ("cause: a third label", "cause third label.share", "{:.1%}"),
     ("components heavy enough to be regions", "distill.regions", "{:.0f}"),
-    ("regions that the annotators accept as bugs", "annotate.accepted_regions", "{:.0f}"),
-    ("chosen lambda", "correct.lambda", "{:g}"),
+    ("regions that the annotators accept as bugs, by seed", "annotate.accepted_regions", BY_SEED),
+    ("chosen lambda, by seed", "correct.lambda", BY_SEED),
     ("region test accuracy before", "outcome.region_test_before", "{:.1%}"),
     ("region test accuracy after the baseline", "outcome.region_test_after_baseline", "{:.1%}"),
     ("region test accuracy after correction", "outcome.region_test_after_correction", "{:.1%}"),
@@ -39,7 +40,7 @@ ROWS = (
 )  # fmt: skip
 
 # Columns of the tables of arms: kind of arm in the table of means, then each measure's heading and format.
-CAUSES = {f"{cause}": (cause.replace("_", " "), "{:.1%}") for cause in (
+CAUSES = {cause: (cause.replace("_", " "), "{:.1%}") for cause in (
     "reconstruction", "label_changed", "classifier_mistake", "third_label", "not_recognisable")}  # fmt: skip
 ARMS = {
     "rival": {
@@ -51,7 +52,7 @@ ARMS = {
     "search": {"draws_per_classifier_mistake": ("draws per mistake of the classifier", "{:.0f}"), **CAUSES},
     "noise": {
         "wrong": ("draws that are wrong", "{:.1%}"), "label_kept": ("labels kept, of recognisable draws", "{:.1%}"),
-        **CAUSES,
+        **{cause: column for cause, column in CAUSES.items() if cause != "reconstruction"},  # seeds are right there
     },
     "tau": {
         "variety": ("mean distance of two draws", "{:.2f}"), "failure_rate": ("draws that fail", "{:.1%}"),
@@ -93,6 +94,13 @@ def title_with_seeds(tables: Path) -> str:
     return f"{provenance(tables)['title']} ({seeds} seed{'s' if seeds > 1 else ''})"
 
 
+def values_by_seed(tables: Path, key: str) -> str:
+    """A measure's value of each seed, in the order of the seeds."""
+    measures = read_table(result_path(tables, "measures.csv"))
+    values = measures[measures.stage + "." + measures.measure == key].sort_values("seed").value
+    return ", ".join(shown(BY_SEED, value) for value in values) or "–"
+
+
 def main_numbers(folders: list[Path]) -> str:
     """The main numbers of each data set, means over its seeds."""
     columns = []
@@ -100,7 +108,8 @@ def main_numbers(folders: list[Path]) -> str:
         means = load_means(tables)
         # The oracles are shared by all seeds.
         means.loc["oracles", "mean"] = read_table(result_path(tables, "oracles.csv")).test_accuracy.min()
-        columns.append([with_spread(template, means, key) for _, key, template in ROWS])
+        columns.append([values_by_seed(tables, key) if template == BY_SEED else with_spread(template, means, key)
+                        for _, key, template in ROWS])  # fmt: skip
     rows = [[name, *cells] for (name, *_), cells in zip(ROWS, zip(*columns))]
     return markdown(["", *(title_with_seeds(tables) for tables in folders)], rows)
 

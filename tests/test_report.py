@@ -15,6 +15,7 @@ from defuse.report import (
     arms_table,
     by_eye_table,
     conditions_table,
+    main_numbers,
     replication_block,
     results_block,
     shown,
@@ -48,6 +49,14 @@ def test_a_mean_has_half_of_its_interval_beside_it():
     means = pd.DataFrame({"mean": [0.5, 0.25], "low": [0.4, np.nan], "high": [0.6, np.nan]}, index=["several", "one"])
     found = [with_spread("{:.1%}", means, key) for key in ("several", "one", "absent")]
     assert found == ["50.0% ± 10.0%", "25.0%", "–"]
+
+
+def test_accepted_regions_are_listed_by_seed():
+    tables = ROOT / "results" / "digits" / "tables"
+    measures = pd.read_csv(tables / "digits_measures.csv")
+    counts = measures[measures.measure == "accepted_regions"].sort_values("seed").value
+    line = next(row for row in cells(main_numbers([tables])) if row[0].startswith("regions that the annotators"))
+    assert line[1] == ", ".join(f"{count:g}" for count in counts) and len(counts) == measures.seed.nunique() > 1
 
 
 @pytest.mark.parametrize("kind", ARMS)
