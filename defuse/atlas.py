@@ -11,7 +11,7 @@ import pandas as pd
 from PIL import Image
 
 from defuse.class_names import class_name
-from defuse.results import provenance, result_path
+from defuse.results import of_first_seed, provenance, result_path
 from defuse.storage import load_arrays, read_table
 
 ABSTAIN = -1
@@ -57,10 +57,7 @@ def headline(dataset: str, region: pd.Series) -> str:
 def region_rows(tables: Path, dataset: str) -> pd.DataFrame:
     """One row per region of the first seed, the accepted first: the table of regions, and the failure rate after
     correction, NaN where nothing was corrected."""
-    table = read_table(result_path(tables, "regions.csv"))
-    table = table[table.seed == table.seed.min()]
-    corrected = read_table(result_path(tables, "corrected_regions.csv"))
-    corrected = corrected[corrected.seed == corrected.seed.min()] if len(corrected) else corrected
+    table, corrected = of_first_seed(tables, "regions.csv"), of_first_seed(tables, "corrected_regions.csv")
     after = (1 - corrected.set_index("region").accuracy_after).astype(float)
     table = table.assign(failure_after=table.region.map(after), accepted=table.verdict == "accepted")
     table["headline"] = [headline(dataset, region) for _, region in table.iterrows()]

@@ -8,7 +8,7 @@ from matplotlib import pyplot
 from matplotlib.figure import Figure
 
 from defuse.plots import REGIONS, TEST, draw_over_seeds, empty, finish, show_image, show_prediction
-from defuse.results import result_path
+from defuse.results import of_first_seed, result_path
 from defuse.storage import load_arrays, read_table
 
 NO_REGION = "No component of the mixture is heavy enough to be a region."
@@ -17,10 +17,10 @@ NO_REGION = "No component of the mixture is heavy enough to be a region."
 def procedure(tables: Path) -> Figure:
     """Three regions: identified mistakes beside their seeds, draws, and the same draws after correction (figure 1)."""
     members, shown = load_arrays(result_path(tables, "members.npz")), load_arrays(result_path(tables, "regions.npz"))
-    table, title = read_table(result_path(tables, "regions.csv")), "identification, distillation, correction"
+    table, title = of_first_seed(tables, "regions.csv"), "identification, distillation, correction"
     if len(shown["region"]) == 0:
         return empty(tables, title, NO_REGION)
-    table = table[table.seed == table.seed.min()].set_index("region")
+    table = table.set_index("region")
     rows, pairs, draws = min(3, len(shown["region"])), 3, min(5, shown["images"].shape[1])
     # Narrow, empty columns part the three steps.
     widths = [1] * 2 * pairs + [0.5] + [1] * draws + [0.5] + [1] * draws
@@ -85,11 +85,10 @@ def interpolation(tables: Path) -> Figure:
 def regions(tables: Path) -> Figure:
     """The draws that the annotators saw of each region, the prediction in the corner (post, figure 4)."""
     data, title = load_arrays(result_path(tables, "regions.npz")), "misclassification regions and their annotation"
-    table = read_table(result_path(tables, "regions.csv"))
+    table = of_first_seed(tables, "regions.csv").set_index("region")
     count = len(data["region"])
     if count == 0:
         return empty(tables, title, "No component of the mixture is heavy enough to be a region.")
-    table = table[table.seed == table.seed.min()].set_index("region")
     samples = data["images"].shape[1]
     figure, grid = pyplot.subplots(count, samples, figsize=(3.2 + 0.62 * samples, 0.9 + 0.66 * count), squeeze=False)
     for row, region in enumerate(data["region"]):

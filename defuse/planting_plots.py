@@ -8,7 +8,7 @@ from matplotlib import pyplot
 from matplotlib.figure import Figure, SubFigure
 
 from defuse.plots import FIRST_MEASURE, SECOND_MEASURE, THIRD_MEASURE, finish, show_image
-from defuse.results import result_path
+from defuse.results import of_first_seed, result_path
 from defuse.storage import load_arrays, read_table
 
 ARM_STYLES = {
@@ -84,5 +84,5 @@ def planted_bugs(tables: Path) -> Figure:
     figure = pyplot.figure(figsize=(CURVES_WIDTH + images_width, figure_height(len(data["bug"]))))
     curves, examples = figure.subfigures(1, 2, squeeze=False, width_ratios=(CURVES_WIDTH, images_width))[0]
     draw_curves(curves, table)
-    draw_examples(examples, table[table.seed == table.seed.min()], data)
+    draw_examples(examples, of_first_seed(tables, "planted.csv"), data)
     return finish(figure, tables, "bugs planted on purpose")

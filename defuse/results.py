@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from defuse.storage import read_json
+import pandas as pd
+
+from defuse.storage import read_json, read_table
 
 
 def provenance(tables: Path) -> dict[str, object]:
@@ -17,3 +19,9 @@ def provenance(tables: Path) -> dict[str, object]:
 def result_path(tables: Path, name: str) -> Path:
     """Path of a result file, for example `lambda_sweep.csv` -> `.../svhn_greyscale_subset_lambda_sweep.csv`."""
     return tables / f"{provenance(tables)['slug']}_{name}"
+
+
+def of_first_seed(tables: Path, name: str) -> pd.DataFrame:
+    """The rows of a table, such as `regions.csv`, of the seed whose images figures show: the first of the params."""
+    table, measures = (read_table(result_path(tables, file), "seed") for file in (name, "measures.csv"))
+    return table[table.seed == measures.seed.iloc[0]]

@@ -72,6 +72,18 @@ def test_the_table_of_regions_says_what_the_tables_say():
     assert accepted.headline.iloc[0] == f"{accepted.label.iloc[0]} taken for {accepted.prediction.iloc[0]}"
 
 
+def test_the_first_seed_is_the_first_of_the_params_and_not_the_smallest(tmp_path):
+    tables = Path(shutil.copytree(DIGITS, tmp_path / "tables"))
+    regions, corrected = (read_table(tables / f"digits_{name}.csv") for name in ("regions", "corrected_regions"))
+    other = regions[regions.seed == 0].assign(seed=-1, verdict="false alarm")
+    write_table(tables / "digits_regions.csv", pd.concat([regions, other]))
+    write_table(tables / "digits_corrected_regions.csv", corrected[corrected.seed != 0].assign(region=range(len(
+        corrected[corrected.seed != 0]))))  # fmt: skip
+    rows = region_rows(tables, "digits")
+    assert len(rows) == (regions.seed == 0).sum() and rows.accepted.any()
+    assert rows.failure_after.isna().all()  # what another seed's correction did to its regions tells nothing here
+
+
 def test_each_region_worth_showing_has_a_card_with_its_images():
     page, shown = Page(dataset_page(DIGITS, "digits")), load_arrays(result_path(DIGITS, "regions.npz"))
     assert page.cards == [f"region-{region}" for region in shown["region"]]
