@@ -58,16 +58,17 @@ class Report:
 
 
 def recorded_outputs(repo: Repo) -> list[Output]:
-    """The outputs in `dvc.lock`, in its order.
+    """The outputs in `dvc.lock`, in its order, of the stages that there are: others are of seeds or data sets dropped.
 
     Raises:
         VerificationError: `dvc.lock` is missing, damaged or records no output.
     """
     try:
+        known = {stage.name for stage in repo.index.stages}
         with repo.lock:  # a stage that ends just now writes dvc.lock
             stages = Lockfile(repo, str(Path(repo.root_dir) / "dvc.lock")).load().get("stages", {})
         outputs = [Output(stage, entry["path"], entry["md5"])
-                   for stage, content in stages.items() for entry in content.get("outs", [])]  # fmt: skip
+                   for stage, content in stages.items() if stage in known for entry in content.get("outs", [])]
     except DvcException as error:
         raise VerificationError(f"dvc.lock is not readable: {error}") from error
     except KeyError as error:

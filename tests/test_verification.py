@@ -177,6 +177,12 @@ def test_results_must_be_there(toy, path):
     assert exit_status() == 1
 
 
+def test_what_the_pipeline_no_longer_has_is_not_asked_for(toy):
+    shutil.rmtree("results")
+    Path("dvc.yaml").write_text(PIPELINE[: PIPELINE.index("  summarize:")])
+    assert findings() == [] and [output.stage for output in verify(Path()).outputs] == ["prepare", "train"]
+
+
 def test_a_file_in_place_of_a_directory_is_a_change(toy):
     shutil.rmtree("artifacts/net")
     Path("artifacts/net").write_text("weights")
