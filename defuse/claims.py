@@ -51,8 +51,16 @@ RIVALS = ("more training", "more training, augmented", "single mistakes", "singl
           "mixture per class", "baseline: mistakes alone")  # fmt: skip
 
 
-def claims(bounds: params.Claims, dataset: str) -> list[Claim]:
-    """The six claims of the post and three of ours, with the bounds of `params.yaml`; the questions of later work."""
+def search_noise(search: params.Noise, compared: dict[str, params.Noise]) -> str:
+    """The arm of the noise ablation that is the search's own noise; a name that no table has if there is none."""
+    return next((arm for arm, noise in compared.items() if noise == search), "of the search")
+
+
+def claims(bounds: params.Claims, dataset: str, noise: str) -> list[Claim]:
+    """The six claims of the post and three of ours, with the bounds of `params.yaml`; the questions of later work.
+
+    `noise` is the arm of the noise ablation that decides whether perturbation keeps the label, see `search_noise`.
+    """
 
     def least(measure: str, bound: float) -> Condition:
         return Condition(measure, True, bound)
@@ -75,7 +83,7 @@ def claims(bounds: params.Claims, dataset: str) -> list[Claim]:
               "blog", (least("annotate.mean_agreement", bounds.agreement),
                        least("annotate.mean_purity", bounds.agreement))),
         Claim("small perturbation", "Decoded neighbours of an image keep its label",
-              "blog", (least("noise beta_raw.label_kept", bounds.labels_kept),)),
+              "blog", (least(f"noise {noise}.label_kept", bounds.labels_kept),)),
         Claim("planted bugs", "It finds bugs that are known to be there, oftener than where none is and than k-means",
               "later work", (least("plant_bugs.found", bounds.planted_found),
                              least("plant_bugs.above_control", bounds.planted_advantage),
@@ -156,14 +164,17 @@ def load_means(tables: Path, seeds: list[int]) -> pd.DataFrame:
     return means.set_index(means.stage + "." + means.measure)[["mean", "low", "high", "seeds"]]
 
 
-def judge(bounds: params.Claims, dataset: str, tables: Path, seeds: list[int]) -> list[dict[str, object]]:
+def judge(
+    bounds: params.Claims, dataset: str, noise: str, tables: Path, seeds: list[int]
+) -> list[dict[str, object]]:
     """Rows of the claims table for one data set, one per claim and measure, with COLUMNS as keys.
 
+    `noise` as in `claims`.
     `indication` applies the rule to what there is, even to one seed; `verdict` asks for `minimum_seeds`.
     """
     means, about, rows = load_means(tables, seeds), provenance(tables), []
     nothing = pd.Series({"mean": np.nan, "low": np.nan, "high": np.nan, "seeds": 0})
-    for claim in claims(bounds, dataset):
+    for claim in claims(bounds, dataset, noise):
         conditions = claim.conditions or tuple(Condition(name, True, np.nan) for name in claim.measures)
         values = [means.loc[item.measure] if item.measure in means.index else nothing for item in conditions]
         decisions = [holds(item, *value[["mean", "low", "high"]]) for item, value in zip(conditions, values)]

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from defuse.claims import COLUMNS, judge
+from defuse.claims import COLUMNS, judge, search_noise
 from defuse.params import Settings
 from defuse.storage import write_table
 from experiments.cell import RESULTS, gathering_command
@@ -11,8 +11,12 @@ DEMONSTRATION = "digits"
 
 
 def check_claims(settings: Settings) -> str:
-    rows = [row for dataset in settings.datasets if dataset != DEMONSTRATION
-            for row in judge(settings.claims, dataset, RESULTS / dataset / "tables", list(settings.seeds))]  # fmt: skip
+    rows = []
+    for dataset in settings.datasets:
+        if dataset != DEMONSTRATION:
+            noise = search_noise(settings.identify[dataset].noise, settings.ablate_noise[dataset].noises)
+            tables = RESULTS / dataset / "tables"
+            rows += judge(settings.claims, dataset, noise, tables, list(settings.seeds))
     table = pd.DataFrame(rows, columns=COLUMNS)
     write_table(RESULTS / "claims.csv", table)
     decided = table.drop_duplicates(["claim", "data"]).query("rule != ''").indication.value_counts()

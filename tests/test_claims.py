@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from defuse import params
-from defuse.claims import COLUMNS, ClaimsError, Condition, claims, holds, judge, verdict
+from defuse.claims import COLUMNS, ClaimsError, Condition, claims, holds, judge, search_noise, verdict
 from defuse.storage import write_json, write_table
 
 BOUNDS = params.Claims(
@@ -14,6 +14,7 @@ BOUNDS = params.Claims(
     reconstructions=params.Reconstructions(mnist=0.98, svhn=0.92, gtsrb=0.9),
 )  # fmt: skip
 SEEDS = [0, 1, 2]
+NOISE = "beta_raw"
 
 
 def tables_with(folder, values, seeds=SEEDS):
@@ -66,7 +67,7 @@ def test_verdicts(decisions, expected):
 
 
 def test_made_tables_give_each_verdict(tmp_path):
-    rows = judge(BOUNDS, "mnist", tables_with(tmp_path, {
+    rows = judge(BOUNDS, "mnist", NOISE, tables_with(tmp_path, {
         "outcome.region_test_after_correction": (0.97, 0.95, 0.99), "outcome.test_drop": (0.002, 0.001, 0.003),
         "outcome.region_test_advantage": (-0.2, -0.3, -0.1), "outcome.test_advantage": (-0.02, -0.03, -0.01),
         "novelty.unlike_neighbour": (0.5, 0.3, 0.7),
@@ -83,7 +84,7 @@ def test_made_tables_give_each_verdict(tmp_path):
 
 def test_a_claim_of_which_no_condition_holds_is_not_partly_reproduced(tmp_path):
     values = {"annotate.mean_agreement": (0.4, 0.3, 0.5), "annotate.mean_purity": (0.8, 0.7, 0.9)}  # fails; open
-    rows = judge(BOUNDS, "mnist", tables_with(tmp_path, values), SEEDS)
+    rows = judge(BOUNDS, "mnist", NOISE, tables_with(tmp_path, values), SEEDS)
     assert verdicts(rows)["bugs with a name"] == "not reproduced"
 
 
@@ -91,16 +92,30 @@ def test_too_few_seeds_give_an_indication_and_no_verdict(tmp_path):
     values = {
         "outcome.region_test_after_correction": (0.97, np.nan, np.nan), "outcome.test_drop": (0.002, np.nan, np.nan)
     }
-    rows = judge(BOUNDS, "mnist", tables_with(tmp_path, values, [0]), [0])
+    rows = judge(BOUNDS, "mnist", NOISE, tables_with(tmp_path, values, [0]), [0])
     row = next(row for row in rows if row["claim"] == "correction")
     assert (row["verdict"], row["indication"]) == ("cannot be told", "reproduced")
 
 
 def test_tables_of_other_seeds_are_refused_and_fewer_give_no_verdict(tmp_path):
     with pytest.raises(ClaimsError, match=r"made from seeds \[0, 7\], params.yaml names"):
-        judge(BOUNDS, "mnist", tables_with(tmp_path, {"novelty.unlike_neighbour": (1, 1, 1)}, [0, 7]), SEEDS)
+        judge(BOUNDS, "mnist", NOISE, tables_with(tmp_path, {"novelty.unlike_neighbour": (1, 1, 1)}, [0, 7]), SEEDS)
     values = {"novelty.unlike_neighbour": (1, np.nan, np.nan)}
-    assert verdicts(judge(BOUNDS, "mnist", tables_with(tmp_path, values, [0]), SEEDS))["novelty"] == "cannot be told"
+    rows = judge(BOUNDS, "mnist", NOISE, tables_with(tmp_path, values, [0]), SEEDS)
+    assert verdicts(rows)["novelty"] == "cannot be told"
+
+
+def test_the_noise_that_the_search_used_decides_on_small_perturbation(tmp_path):
+    def normal(scale):
+        return params.Noise(distribution="normal", concentration=None, centred=None, scale=scale)
+
+    arms = {"normal_0.1": normal(0.1), "normal_0.2": normal(0.2)}
+    tables = tables_with(tmp_path, {
+        "noise normal_0.1.label_kept": (0.99, 0.98, 1.0), "noise normal_0.2.label_kept": (0.8, 0.75, 0.85)
+    })  # fmt: skip
+    found = {scale: verdicts(judge(BOUNDS, "svhn", search_noise(normal(scale), arms), tables, SEEDS))
+             ["small perturbation"] for scale in (0.1, 0.2, 0.3)}  # fmt: skip
+    assert found == {0.1: "reproduced", 0.2: "not reproduced", 0.3: "cannot be told"}
 
 
 @pytest.mark.parametrize(("found", "control", "kmeans", "expected"), [
@@ -110,28 +125,29 @@ def test_tables_of_other_seeds_are_refused_and_fewer_give_no_verdict(tmp_path):
 def test_planted_bugs_must_be_found_and_oftener_than_by_chance(tmp_path, found, control, kmeans, expected):
     values = {"plant_bugs.found": found, "plant_bugs.above_control": found - control,
               "plant_bugs.above_kmeans": found - kmeans}  # fmt: skip
-    rows = judge(BOUNDS, "mnist", tables_with(tmp_path, {name: (value,) * 3 for name, value in values.items()}), SEEDS)
+    tables = tables_with(tmp_path, {name: (value,) * 3 for name, value in values.items()})
+    rows = judge(BOUNDS, "mnist", NOISE, tables, SEEDS)
     assert verdicts(rows)["planted bugs"] == expected
 
 
 @pytest.mark.parametrize(("dataset", "expected"), [("mnist", "not reproduced"), ("gtsrb", "reproduced")])
 def test_each_data_set_has_its_own_aim_for_reconstructions(tmp_path, dataset, expected):
     values = {"identify.validation_reconstruction_accuracy": (0.93, 0.925, 0.935)}
-    assert verdicts(judge(BOUNDS, dataset, tables_with(tmp_path, values), SEEDS))["reconstructions"] == expected
+    assert verdicts(judge(BOUNDS, dataset, NOISE, tables_with(tmp_path, values), SEEDS))["reconstructions"] == expected
 
 
 def test_regions_must_beat_each_rival(tmp_path):
     wins = {f"regions against {arm}.{measure}_accuracy": (0.1, 0.05, 0.15) for arm, measure in (
         ("single mistakes", "region_test"), ("single mistakes", "mistake_test"), ("k-means", "mistake_test"),
         ("more training", "mistake_test"))}  # fmt: skip
-    assert verdicts(judge(BOUNDS, "mnist", tables_with(tmp_path, wins), SEEDS))["rivals"] == "reproduced"
+    assert verdicts(judge(BOUNDS, "mnist", NOISE, tables_with(tmp_path, wins), SEEDS))["rivals"] == "reproduced"
     lost = {**wins, "regions against k-means.mistake_test_accuracy": (-0.1, -0.15, -0.05)}
-    assert verdicts(judge(BOUNDS, "mnist", tables_with(tmp_path, lost), SEEDS))["rivals"] == "partly"
+    assert verdicts(judge(BOUNDS, "mnist", NOISE, tables_with(tmp_path, lost), SEEDS))["rivals"] == "partly"
 
 
 def test_every_claim_of_the_post_has_a_rule_and_no_number_is_put_in_the_papers_mouth(tmp_path):
-    rules = [claim.source for claim in claims(BOUNDS, "mnist") if claim.conditions]
+    rules = [claim.source for claim in claims(BOUNDS, "mnist", NOISE) if claim.conditions]
     assert rules.count("blog") == 6 and rules.count("later work") == 2 and rules.count("design") == 1
-    rows = judge(BOUNDS, "mnist", tables_with(tmp_path, {"novelty.unlike_neighbour": (1, 1, 1)}), SEEDS)
+    rows = judge(BOUNDS, "mnist", NOISE, tables_with(tmp_path, {"novelty.unlike_neighbour": (1, 1, 1)}), SEEDS)
     assert all(row["paper_value"] == "" for row in rows)
     assert all(tuple(row) == COLUMNS for row in rows)
