@@ -64,41 +64,53 @@ def region_rows(tables: Path, dataset: str) -> pd.DataFrame:
     return table.sort_values(["accepted", "share_of_mistakes"], ascending=False)
 
 
-def region_cards(tables: Path, dataset: str) -> list[dict[str, Any]]:
-    """What the page shows of each region worth showing: facts, draws with votes, members and neighbours."""
-    rows = region_rows(tables, dataset).set_index("region", drop=False)
-    shown, members, novelty = (load_arrays(result_path(tables, f"{name}.npz"))
-                               for name in ("regions", "members", "novelty"))  # fmt: skip
+def load_shown(tables: Path) -> tuple[dict[str, np.ndarray], ...]:
+    """The images of the regions worth showing: draws, members beside their seeds, samples beside their neighbours."""
+    regions, members, novelty = (load_arrays(result_path(tables, f"{name}.npz"))
+                                 for name in ("regions", "members", "novelty"))  # fmt: skip
+    return regions, members, novelty
+
+
+def region_card(dataset: str, facts: pd.Series, shown: tuple[dict[str, np.ndarray], ...]) -> dict[str, Any]:
+    """What the page shows of one region: facts, draws with votes, members and neighbours."""
+    regions, members, novelty = shown
+    region = facts.region
+    place = regions["region"].tolist().index(region)
 
     def name(label: int) -> str:
         return "–" if label == ABSTAIN else class_name(dataset, int(label))
 
-    cards = []
-    for place, region in enumerate(shown["region"]):
-        facts = rows.loc[region]
-        draws = [
-            {"image": data_uri(image), "prediction": int(before), "after": int(after),
-             "right": before == facts.label, "right_after": after == facts.label,
-             "votes": ["–" if vote == ABSTAIN else int(vote) for vote in votes],
-             "words": f"draw of region {region}: the classifier says {name(before)}, after correction {name(after)}"}
-            for image, before, after, votes in zip(shown["images"][place], shown["prediction"][place],
-                                                   shown["prediction_after"][place], shown["votes"][place])
-        ]  # fmt: skip
-        pairs = [
-            {"seed": data_uri(members["seed_images"][number]), "mistake": data_uri(members["mistakes"][number]),
-             "label": name(members["label"][number]), "prediction": name(members["prediction"][number])}
-            for number in np.flatnonzero(members["region"] == region)
-        ]  # fmt: skip
-        neighbours = [
-            {"sample": data_uri(np.moveaxis(novelty["samples"][number], 0, -1)),
-             "label": name(novelty["label"][number]), "prediction": name(novelty["prediction"][number]),
-             "nearest": [{"image": data_uri(np.moveaxis(image, 0, -1)), "label": name(label), "prediction": name(said)}
-                         for image, label, said in zip(novelty["neighbour"][number], novelty["neighbour_label"][number],
-                                                       novelty["neighbour_prediction"][number])]}
-            for number in np.flatnonzero(novelty["region"] == region)
-        ]  # fmt: skip
-        cards.append({"facts": facts, "draws": draws, "pairs": pairs, "neighbours": neighbours})
-    return cards
+    draws = [
+        {"image": data_uri(image), "prediction": int(before), "after": int(after), "right": before == facts.label,
+         "votes": ["–" if vote == ABSTAIN else int(vote) for vote in votes],
+         "words": f"draw of region {region}: the classifier says {name(before)}, after correction {name(after)}"}
+        for image, before, after, votes in zip(regions["images"][place], regions["prediction"][place],
+                                               regions["prediction_after"][place], regions["votes"][place])
+    ]  # fmt: skip
+    pairs = [
+        {"seed": data_uri(members["seed_images"][number]), "mistake": data_uri(members["mistakes"][number]),
+         "label": name(members["label"][number]), "prediction": name(members["prediction"][number])}
+        for number in np.flatnonzero(members["region"] == region)
+    ]  # fmt: skip
+    neighbours = [
+        {"sample": data_uri(np.moveaxis(novelty["samples"][number], 0, -1)),
+         "label": name(novelty["label"][number]), "prediction": name(novelty["prediction"][number]),
+         "nearest": [{"image": data_uri(np.moveaxis(image, 0, -1)), "label": name(label), "prediction": name(said)}
+                     for image, label, said in zip(novelty["neighbour"][number], novelty["neighbour_label"][number],
+                                                   novelty["neighbour_prediction"][number])]}
+        for number in np.flatnonzero(novelty["region"] == region)
+    ]  # fmt: skip
+    return {"facts": facts, "draws": draws, "pairs": pairs, "neighbours": neighbours}
+
+
+def worst_bug(tables: Path, dataset: str) -> dict[str, Any]:
+    """What the front page shows of a data set: counts of regions, and the card of the accepted region that fails most
+    with most agreement, None if none was accepted."""
+    rows, shown = region_rows(tables, dataset).set_index("region", drop=False), load_shown(tables)
+    accepted = rows.loc[shown[0]["region"]].query("accepted")
+    worst = (accepted.failure_rate * accepted.agreement).idxmax() if len(accepted) else None
+    card = None if worst is None else region_card(dataset, accepted.loc[worst], shown)
+    return {"card": card, "regions": len(rows), "accepted": int(rows.accepted.sum())}
 
 
 def dataset_page(tables: Path, dataset: str) -> str:
@@ -106,8 +118,8 @@ def dataset_page(tables: Path, dataset: str) -> str:
 
     The page expects the `FIGURES` as `DATASET/SLUG_FIGURE.png` beside it.
     """
-    rows = region_rows(tables, dataset)
-    cards = region_cards(tables, dataset)
+    rows, shown = region_rows(tables, dataset).set_index("region", drop=False), load_shown(tables)
+    cards = [region_card(dataset, rows.loc[region], shown) for region in shown[0]["region"]]
     means = read_table(result_path(tables, "means.csv"))
     outcome = means[means.stage == "outcome"].set_index("measure")["mean"]
     return render(
@@ -125,12 +137,8 @@ def front_page(claims: pd.DataFrame, tables: dict[str, Path]) -> str:
         tables: folder of tables of each data set that has a page.
     """
     about = {dataset: provenance(folder) for dataset, folder in tables.items()}
-    bugs = []
-    for dataset, folder in tables.items():
-        cards = region_cards(folder, dataset)
-        accepted = [card for card in cards if card["facts"].accepted]
-        worst = max(accepted, key=lambda card: card["facts"].failure_rate * card["facts"].agreement, default=None)
-        bugs.append({"dataset": dataset, "about": about[dataset], "card": worst, "accepted": len(accepted)})
+    bugs = [{"dataset": dataset, "about": about[dataset], **worst_bug(folder, dataset)}
+            for dataset, folder in tables.items()]  # fmt: skip
     judged = []
     for claim, figure in CARRIERS.items():
         rows = claims[claims.claim == claim]
