@@ -187,7 +187,7 @@ def novelty(tables: Path) -> Figure:
 
 def results_table(tables: Path) -> Figure:
     """Accuracy on test and on the regions' test draws before, after the baseline and after correction (table)."""
-    means, title = read_table(result_path(tables, "means.csv")), "accuracy before and after"
+    means, title = read_table(result_path(tables, "means.csv")), "accuracy"
     means = means[means.stage == "outcome"].set_index("measure")
     rows = {"before": "before", "after_baseline": "after fine-tuning on mistakes alone (baseline)",
             "after_correction": "after correction with regions"}  # fmt: skip

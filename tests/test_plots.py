@@ -48,12 +48,16 @@ def words(figure) -> str:
 
 
 @pytest.mark.parametrize("name", DRAWN)
-@pytest.mark.parametrize("dataset", ["digits", "mnist"])
+@pytest.mark.parametrize("dataset", ["digits", "mnist", "svhn"])
 def test_every_figure_names_its_data(dataset, name):
     folder = RESULTS / dataset / "tables"
-    text, about = words(plots.drawn(DRAWN[name], folder)), json.loads((folder / "provenance.json").read_text())
+    figure = plots.drawn(DRAWN[name], folder)
+    text, about = words(figure), json.loads((folder / "provenance.json").read_text())
     assert f"{about['title']}: " in text
     assert about["line"].replace(" ", "") in text.replace("\n", "").replace(" ", "")
+    for line in figure.texts:  # the title and the provenance line lie inside of the picture
+        extent = line.get_window_extent()
+        assert extent.x0 >= 0 and extent.x1 <= figure.bbox.x1 and extent.y0 >= 0 and extent.y1 <= figure.bbox.y1
 
 
 def test_a_missing_table_is_named_in_place_of_its_figure(tables):
