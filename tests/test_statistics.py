@@ -152,5 +152,5 @@ def test_values_per_seed_give_each_verdict(tmp_path, regions, drop, verdict, ind
     write_json(tmp_path / "provenance.json", {"slug": "mnist", "title": "MNIST", "line": "MNIST"})
     write_table(tmp_path / "mnist_measures.csv", measures)
     write_table(tmp_path / "mnist_means.csv", over_seeds(measures, ["stage", "measure"], "value"))
-    rows = [row for row in judge(BOUNDS, "mnist", tmp_path, [0, 1, 2]) if row["claim"] == "correction"]
+    rows = [row for row in judge(BOUNDS, "mnist", "beta_raw", tmp_path, [0, 1, 2]) if row["claim"] == "correction"]
     assert {(row["verdict"], row["indication"]) for row in rows} == {(verdict, indication)}
