@@ -66,9 +66,7 @@ def region_rows(tables: Path, dataset: str) -> pd.DataFrame:
 
 def load_shown(tables: Path) -> tuple[dict[str, np.ndarray], ...]:
     """The images of the regions worth showing: draws, members beside their seeds, samples beside their neighbours."""
-    regions, members, novelty = (load_arrays(result_path(tables, f"{name}.npz"))
-                                 for name in ("regions", "members", "novelty"))  # fmt: skip
-    return regions, members, novelty
+    return tuple(load_arrays(result_path(tables, f"{name}.npz")) for name in ("regions", "members", "novelty"))
 
 
 def region_card(dataset: str, facts: pd.Series, shown: tuple[dict[str, np.ndarray], ...]) -> dict[str, Any]:

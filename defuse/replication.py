@@ -1,6 +1,7 @@
 """Stages side by side on one machine: each runs as a `dvc repro` of its own, as soon as what it needs is done."""
 
 import fcntl
+import json
 import os
 import signal
 import subprocess
@@ -128,6 +129,20 @@ def orphans(root: Path) -> list[psutil.Process]:
     return marked
 
 
+def delete_damaged_rwlock(root: Path) -> bool:
+    """Delete DVC's table of who reads and writes what if a kill cut its writing off: DVC refuses to work with it.
+
+    To be called when no stage of the folder runs; whether there was one to delete.
+    """
+    path = root / ".dvc" / "tmp" / "rwlock"
+    try:
+        json.loads(path.read_bytes() if path.exists() else b"{}")
+    except ValueError:
+        path.unlink()
+        return True
+    return False
+
+
 def start_stage(root: Path, stage: str, threads: int) -> Attempt:
     """Start a stage in a process group of its own, its output in `artifacts/logs/STAGE.log`."""
     # Without --single-item DVC also locks the outputs of the stages before it, which other cells are reading.
@@ -220,6 +235,8 @@ def replicate(console: Console, root: Path, compute: Compute, targets: list[str]
         ended = end_orphans(root)
         if ended:
             say_line(console, f"Ended {ended} processes that a killed replication left.")
+        if delete_damaged_rwlock(root):
+            say_line(console, "Deleted .dvc/tmp/rwlock, which a killed run left half written.")
         everything = stage_graph(root)
         asked = with_needs(everything, targets)
         waiting = not_up_to_date(root, asked)

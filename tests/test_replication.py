@@ -276,6 +276,15 @@ def goes_on(folder: Path, finished: Path) -> str:
     return text
 
 
+def test_a_half_written_rwlock_of_dvc_is_deleted(finished, tmp_path):
+    folder = tmp_path / "toy"
+    shutil.copytree(finished["1"], folder)
+    (folder / ".dvc/tmp/rwlock").write_text('{"read": {"artifacts/prepare')
+    status, text = replicated(folder, "1")
+    assert status == 0 and "Deleted .dvc/tmp/rwlock" in text
+    assert "Deleted" not in replicated(folder, "1")[1]
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_run_leaves_no_process_and_the_next_goes_on(finished, tmp_path, number, code):
     folder, process, children = held(finished["1"], tmp_path / "toy")
