@@ -55,11 +55,9 @@ def recorded(folder: Path) -> dict[str, dict[str, str]]:
 def put_back_if_damaged(folder: Path, before: bytes, stage: str) -> None:
     """DVC writes `dvc.lock` and `.dvc/tmp/rwlock` in place: where the kill fell into such a moment, do what
     docs/design.md says."""
-    held = folder / ".dvc" / "tmp" / "rwlock"
-    try:
-        json.loads(held.read_bytes() if held.exists() else b"{}")
-    except ValueError:
-        held.unlink()
+    from defuse.replication import delete_damaged_rwlock
+
+    delete_damaged_rwlock(folder)
     lock, yaml = folder / "dvc.lock", YAML(typ="safe")
     try:
         after = yaml.load(lock)["stages"]

@@ -277,8 +277,7 @@ def goes_on(folder: Path, finished: Path) -> str:
 
 
 def test_a_half_written_rwlock_of_dvc_is_deleted(finished, tmp_path):
-    folder = tmp_path / "toy"
-    shutil.copytree(finished["1"], folder)
+    folder = shutil.copytree(finished["1"], tmp_path / "toy")
     (folder / ".dvc/tmp/rwlock").write_text('{"read": {"artifacts/prepare')
     status, text = replicated(folder, "1")
     assert status == 0 and "Deleted .dvc/tmp/rwlock" in text
