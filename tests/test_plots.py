@@ -48,7 +48,7 @@ def words(figure) -> str:
 
 
 @pytest.mark.parametrize("name", DRAWN)
-@pytest.mark.parametrize("dataset", ["digits", "mnist", "svhn"])
+@pytest.mark.parametrize("dataset", ["digits", "mnist", "svhn", "gtsrb"])
 def test_every_figure_names_its_data(dataset, name):
     folder = RESULTS / dataset / "tables"
     figure = plots.drawn(DRAWN[name], folder)
