@@ -149,12 +149,13 @@ def tsne(tables: Path) -> Figure:
     training, mistakes = data["training"], data["mistakes"]
     axes.scatter(training[:, 0], training[:, 1], s=5, color="#7FB7DB", linewidth=0, label="training images")
     axes.scatter(mistakes[:, 0], mistakes[:, 1], s=4, color="black", linewidth=0, label="identified mistakes")
-    for position, shown in enumerate(data["shown"]):
-        point = mistakes[shown]
+    points = mistakes[data["shown"]]
+    for position, picture in enumerate(np.argsort(-points[:, 1], kind="stable")):  # from above, so that no lines cross
+        point = points[picture]
         axes.scatter(point[0], point[1], s=30, color="red", zorder=3)
         inset = axes.inset_axes((1.03, 0.68 - 0.33 * position, 0.26, 0.27))
-        show_image(inset, data["images"][position])
-        inset.set_title(f"{data['label'][position]} taken for {data['prediction'][position]}", fontsize=7, color="red")
+        show_image(inset, data["images"][picture])
+        inset.set_title(f"{data['label'][picture]} taken for {data['prediction'][picture]}", fontsize=7, color="red")
         axes.annotate("", xy=point, xytext=(1.03, 0.8 - 0.33 * position), textcoords="axes fraction",
                       arrowprops={"arrowstyle": "-", "color": "red", "linewidth": 0.7})  # fmt: skip
     axes.set(xticks=[], yticks=[], xlabel="t-SNE of latent codes (no unit)")

@@ -1,6 +1,7 @@
 """Tiny images, tiny networks, and a guard of the global random state."""
 
 import copy
+import fcntl
 import json
 import os
 import random
@@ -166,19 +167,29 @@ def edit(folder: Path, changes: dict[tuple[str, ...], object]) -> None:
 
 
 def cut_down_clone(folder: Path) -> Path:
-    """A clone of the digits' first seed whose params are cut down, without artifacts and the digits' results."""
+    """A clone of the digits' first seed whose params are cut down, after one `dvc repro`."""
     run(ROOT, "git", "clone", "--quiet", "--no-hardlinks", ".", str(folder))
     networks = YAML(typ="safe").load(folder / "params.yaml")["train_oracle"]["digits"]["networks"][:3]
     changes = {(stage, "digits", key): value for (stage, key), value in CUT_DOWN.items()}
     edit(folder, {**changes, ("train_oracle", "digits", "networks"): networks, ("datasets",): ["digits"],
                   ("seeds",): [0]})  # fmt: skip
     shutil.rmtree(folder / "results" / "digits")
+    run(folder, "dvc", "repro", *DIGITS)
     return folder
 
 
 @pytest.fixture(scope="session")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cut-down clone after one `dvc repro` of the digits."""
-    folder = cut_down_clone(tmp_path_factory.mktemp("clone") / "defuse")
-    run(folder, "dvc", "repro", *DIGITS)
-    return folder
+    """A copy of a cut-down clone that one of pytest-xdist's workers makes for all."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    with open(shared / "clone.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (shared / "clone").exists():
+            cut_down_clone(own / "unfinished").rename(shared / "clone")
+    return Path(shutil.copytree(shared / "clone", own / "defuse", symlinks=True))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The file that takes longest comes first, so that no worker is left alone with it at the end."""
+    items.sort(key=lambda item: item.path.name != "test_pipeline.py")

@@ -1,6 +1,5 @@
 """`params.yaml`: every value is checked before any work, and the messages help."""
 
-import copy
 import json
 from pathlib import Path
 
@@ -69,13 +68,14 @@ def test_settings_are_frozen(tree, write_params):
         settings.train_classifier["digits"].epochs = 3
 
 
-def test_every_missing_key_is_named(tree, write_params):
-    for leaf in leaves(tree):
-        broken = copy.deepcopy(tree)
-        holder, key = holder_of(broken, leaf)
+@pytest.mark.parametrize("start", range(4))
+def test_every_missing_key_is_named(tree, write_params, start):
+    missing = list(leaves(tree))[start::4]
+    for leaf in missing:
+        holder, key = holder_of(tree, leaf)
         del holder[key]
-        path = write_params(broken)
-        assert message_of(path) == f"{path}: {leaf}: this key is missing"
+    path = write_params(tree)
+    assert sorted(message_of(path).splitlines()) == sorted(f"{path}: {leaf}: this key is missing" for leaf in missing)
 
 
 @pytest.mark.parametrize(("path", "meant"), [

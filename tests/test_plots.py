@@ -172,3 +172,12 @@ def test_a_saved_figure_has_the_same_bytes_again(tables, tmp_path, drawn):
         one, two = (tmp_path / "figures" / f"{name}.{kind}" for name in ("one", "two"))
         assert one.read_bytes() == two.read_bytes()
     assert plots.save(DRAWN[drawn](tables), "") == shown and len(list((tmp_path / "figures").iterdir())) == 4
+
+
+def test_lines_from_the_latent_space_to_its_three_pictures_do_not_cross(tables):
+    data = load_arrays(tables / "digits_tsne.npz")
+    data["mistakes"][data["shown"]] = [[0, -1], [0, 1], [0, 0]]
+    save_arrays(tables / "digits_tsne.npz", **data)
+    lines = paper_plots.tsne(tables).axes[0].texts
+    assert [line.xy[1] for line in lines] == [1, 0, -1]
+    assert [line.xyann[1] for line in lines] == sorted((line.xyann[1] for line in lines), reverse=True)
