@@ -11,10 +11,10 @@ import torch
 import typer
 
 from benchmarks import growth, search, stages, training
-from defuse.params_file import load_params
-from defuse.report import BEGIN, END, with_results
-from defuse.storage import atomic_path
-from defuse.training import Machine, set_up_machine
+from defuse.core.params_file import load_params
+from defuse.core.storage import atomic_path
+from defuse.models.machine import Machine, set_up_machine
+from defuse.showing.report import BEGIN, END, with_results
 
 
 def machine_line(machine: Machine) -> str:
@@ -24,8 +24,10 @@ def machine_line(machine: Machine) -> str:
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()
     able = ", ".join(key for key in names if capabilities.get(key))
     memory, cores = psutil.virtual_memory().total / 2**30, joblib.cpu_count()
-    return (f"Measured on: {name}, {cores} cores of {platform.machine()} ({able}), {memory:.0f} GiB; threads used: "
-            f"{torch.get_num_threads()}; {str(machine.precision)[6:]}; torch {torch.__version__.split('+')[0]}.")
+    return (
+        f"Measured on: {name}, {cores} cores of {platform.machine()} ({able}), {memory:.0f} GiB; threads used: "
+        f"{torch.get_num_threads()}; {str(machine.precision)[6:]}; torch {torch.__version__.split('+')[0]}."
+    )
 
 
 def with_sections(page: str, machine: str, measured: dict[str, str]) -> str:
@@ -51,8 +53,10 @@ def command(
     threads = threads or settings.compute.threads
     machine = set_up_machine(settings.compute.model_copy(update={"threads": threads}))
     known: dict[str, tuple[str, Callable[[], Iterator[str]]]] = {
-        "search": ("The search against one image at a time and against its ceiling",
-                   lambda: search.against_reference_and_ceiling(settings, machine)),
+        "search": (
+            "The search against one image at a time and against its ceiling",
+            lambda: search.against_reference_and_ceiling(settings, machine),
+        ),
         "decoders": ("What the ceiling is made of", lambda: search.decoders(settings, machine)),
         "memory": ("Peak memory of the search", lambda: search.memory(settings, threads)),
         "growth": ("How the search grows", lambda: growth.search_growth(settings, machine)),
@@ -63,7 +67,7 @@ def command(
         "sweep": ("The sweep over lambda", lambda: training.sweep(settings, machine)),
         "side-by-side": ("Trainings side by side", lambda: training.side_by_side(settings)),
         "stages": ("Seconds of each stage", lambda: stages.stage_seconds(seconds)),
-    }  # fmt: skip
+    }
     if unknown := [name for name in sections or [] if name not in known]:
         raise SystemExit(f"benchmarks: section {unknown[0]!r}; allowed: {', '.join(known)}")
     print(machine_line(machine))

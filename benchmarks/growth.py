@@ -8,11 +8,11 @@ import numpy as np
 from benchmarks.search import search
 from benchmarks.subjects import loaded
 from benchmarks.timing import exponent, in_turns
-from defuse.distillation import fit_regions
-from defuse.identification import search_network
-from defuse.params import Settings
-from defuse.report import markdown
-from defuse.training import Machine
+from defuse.core.params import Settings
+from defuse.method.distillation import fit_regions
+from defuse.models.machine import Machine
+from defuse.models.search_network import search_network
+from defuse.showing.report import markdown
 
 SEED_IMAGES, DRAWS, LATENT_DIMS = [250, 500, 1000, 2000], [10, 20, 40, 80], [8, 16, 32, 64]
 CODES, COMPONENTS = [1000, 2000, 4000, 8000], [10, 20, 40, 80]
@@ -22,8 +22,13 @@ ROUNDS, ITERATIONS = 3, 10
 def row(name: str, sizes: list[int], work: Callable[[int], Callable[[], object]]) -> list[str]:
     """One line of a growth table: the sizes, the seconds of each, the exponent; seconds are the best of the rounds."""
     durations = list(in_turns(ROUNDS, *(work(size) for size in sizes)).min(axis=0))
-    return [name, ", ".join(f"{size:,}" for size in sizes), ", ".join(f"{taken:.2f}" for taken in durations),
-            f"{durations[-1] / durations[0]:.1f}", exponent(sizes, durations)]  # fmt: skip
+    return [
+        name,
+        ", ".join(f"{size:,}" for size in sizes),
+        ", ".join(f"{taken:.2f}" for taken in durations),
+        f"{durations[-1] / durations[0]:.1f}",
+        exponent(sizes, durations),
+    ]
 
 
 def search_growth(settings: Settings, machine: Machine) -> Iterator[str]:
@@ -35,9 +40,11 @@ def search_growth(settings: Settings, machine: Machine) -> Iterator[str]:
         classifier, vae, seeds = loaded(changed, "mnist", machine, seed_images)
         return partial(search, search_network(vae, classifier, machine), vae, classifier, seeds, draws)
 
-    rows = [row("seed images (20 draws)", SEED_IMAGES, lambda size: work(seed_images=size)),
-            row("draws (500 seed images)", DRAWS, lambda size: work(draws=size)),
-            row("latent dimensions (500 seed images, 20 draws)", LATENT_DIMS, lambda size: work(latent_dim=size))]
+    rows = [
+        row("seed images (20 draws)", SEED_IMAGES, lambda size: work(seed_images=size)),
+        row("draws (500 seed images)", DRAWS, lambda size: work(draws=size)),
+        row("latent dimensions (500 seed images, 20 draws)", LATENT_DIMS, lambda size: work(latent_dim=size)),
+    ]
     yield markdown(["search against", "sizes", "seconds", "last / first", "exponent"], rows)
 
 
@@ -52,6 +59,8 @@ def mixture_growth(settings: Settings, machine: Machine) -> Iterator[str]:
         )
         return partial(fit_regions, points[:codes], chosen, 0)
 
-    rows = [row("codes (K = 20)", CODES, lambda size: work(codes=size)),
-            row("K (4,000 codes)", COMPONENTS, lambda size: work(components=size))]
+    rows = [
+        row("codes (K = 20)", CODES, lambda size: work(codes=size)),
+        row("K (4,000 codes)", COMPONENTS, lambda size: work(components=size)),
+    ]
     yield markdown(["mixture against", "sizes", "seconds", "last / first", "exponent"], rows)

@@ -7,8 +7,8 @@ import torch
 
 from benchmarks.subjects import untrained
 from benchmarks.training import STEPS, vae_steps
-from defuse.params_file import load_params
-from defuse.training import set_up_machine
+from defuse.core.params_file import load_params
+from defuse.models.machine import set_up_machine
 
 if __name__ == "__main__":
     threads, steps = map(int, sys.argv[1:])

@@ -8,9 +8,9 @@ import torch
 
 from benchmarks.search import search
 from benchmarks.subjects import loaded
-from defuse.identification import search_network
-from defuse.params_file import load_params
-from defuse.training import set_up_machine
+from defuse.core.params_file import load_params
+from defuse.models.machine import set_up_machine
+from defuse.models.search_network import search_network
 
 if __name__ == "__main__":
     seed_images, threads = map(int, sys.argv[1:])

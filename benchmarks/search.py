@@ -13,12 +13,13 @@ from torch import nn
 
 from benchmarks.subjects import SIZES, Subject, loaded, subject
 from benchmarks.timing import in_turns, ratio, seconds
-from defuse.identification import Mistakes, Seeds, draw_noise, find_mistakes, search_network
-from defuse.networks import VAE
-from defuse.params import Noise, Settings
-from defuse.randomness import item_generator
-from defuse.report import markdown
-from defuse.training import Machine, to_machine
+from defuse.core.params import Noise, Settings
+from defuse.core.random_streams import item_generator
+from defuse.method.identification import Mistakes, Seeds, draw_noise, find_mistakes
+from defuse.models.autoencoder import VAE
+from defuse.models.machine import Machine, to_machine
+from defuse.models.search_network import search_network
+from defuse.showing.report import markdown
 
 NOISE = Noise(distribution="normal", concentration=None, centred=None, scale=0.3)
 DRAWS, KEEP, ROUNDS = 30, 3, 2
@@ -61,8 +62,9 @@ def bare_passes(network: nn.Module, codes: torch.Tensor, batch_size: int) -> Non
 def ceiling(found: Subject, machine: Machine, codes: torch.Tensor) -> tuple[nn.Module, torch.Tensor, int, str]:
     """Fastest of batch sizes, layouts and number formats for the bare passes: network, codes, batch size, in words."""
     best, result = float("inf"), None
-    for dtype, layout in itertools.product((torch.float32, torch.bfloat16),
-                                           (torch.channels_last, torch.contiguous_format)):  # fmt: skip
+    for dtype, layout in itertools.product(
+        (torch.float32, torch.bfloat16), (torch.channels_last, torch.contiguous_format)
+    ):
         variant = Machine(machine.device, dtype, layout, compiled=False)
         network, given = search_network(found.vae, found.classifier, variant), codes.to(machine.device, dtype)
         for batch_size in BATCHES:
@@ -76,8 +78,10 @@ def ceiling(found: Subject, machine: Machine, codes: torch.Tensor) -> tuple[nn.M
 
 def same_mistakes(found: Mistakes, reference: list[tuple]) -> tuple[int, int]:
     """Mistakes of a search that the reference found too, with the same prediction; and all of the reference."""
-    mine = {(int(index), int(prediction), tuple(code.tolist()))
-            for index, prediction, code in zip(found.seed_index, found.prediction, found.codes)}  # fmt: skip
+    mine = {
+        (int(index), int(prediction), tuple(code.tolist()))
+        for index, prediction, code in zip(found.seed_index, found.prediction, found.codes)
+    }
     theirs = {(index, prediction, code) for index, prediction, _, code in reference}
     return len(mine & theirs), len(theirs)
 
@@ -98,26 +102,56 @@ def against_reference_and_ceiling(settings: Settings, machine: Machine) -> Itera
         codes = torch.randn((count, vae.latent_dim), generator=torch.Generator().manual_seed(0))
         network, given, batch_size, words = ceiling(found, machine, codes)
         times = in_turns(
-            ROUNDS, partial(one_at_a_time, vae, classifier, few, DRAWS, KEEP),
+            ROUNDS,
+            partial(one_at_a_time, vae, classifier, few, DRAWS, KEEP),
             partial(search, plain, vae, classifier, seeds.take(slice(fewer))),
             partial(search, ours, vae, classifier, seeds),
             partial(bare_passes, network, given, batch_size),
-        ) / np.array([len(few.label) * DRAWS, fewer * DRAWS, count, count])  # fmt: skip
+        ) / np.array([len(few.label) * DRAWS, fewer * DRAWS, count, count])
         first = seeds.take(slice(200))
         reference = one_at_a_time(vae, classifier, first, 10, KEEP)
         rates = [f"{1 / np.median(column):,.0f}" for column in times.T]
-        speeds.append([f"{size}-sized", *rates, ratio(times[:, 0], times[:, 2]), ratio(times[:, 3], times[:, 2]),
-                       words])
+        speeds.append(
+            [f"{size}-sized", *rates, ratio(times[:, 0], times[:, 2]), ratio(times[:, 3], times[:, 2]), words]
+        )
         for name, net in (("float32", plain), (str(machine.precision)[6:], ours)):
             mistakes = search(net, vae, classifier, first, 10)
             both, all_of_them = same_mistakes(mistakes, reference)
-            checks.append([f"{size}-sized, {name}", f"{all_of_them:,}", f"{both:,}", f"{len(mistakes.label):,}",
-                           f"{mistakes.doubtful:,}", f"{mistakes.dropped:,}"])  # fmt: skip
-    yield markdown(["networks", "one at a time, draws/s", "ours in float32", "ours", "ceiling",
-                    "(a) ours / one at a time", "(b) ours / ceiling", "the ceiling's batch"], speeds)  # fmt: skip
+            checks.append(
+                [
+                    f"{size}-sized, {name}",
+                    f"{all_of_them:,}",
+                    f"{both:,}",
+                    f"{len(mistakes.label):,}",
+                    f"{mistakes.doubtful:,}",
+                    f"{mistakes.dropped:,}",
+                ]
+            )
+    yield markdown(
+        [
+            "networks",
+            "one at a time, draws/s",
+            "ours in float32",
+            "ours",
+            "ceiling",
+            "(a) ours / one at a time",
+            "(b) ours / ceiling",
+            "the ceiling's batch",
+        ],
+        speeds,
+    )
     yield "The same mistakes? One at a time against ours, 200 seed images, 10 draws, at most 3 kept:"
-    yield markdown(["networks", "found one at a time", "found by both", "found by ours", "classified again in float32",
-                    "dropped then"], checks)  # fmt: skip
+    yield markdown(
+        [
+            "networks",
+            "found one at a time",
+            "found by both",
+            "found by ours",
+            "classified again in float32",
+            "dropped then",
+        ],
+        checks,
+    )
 
 
 def decoders(settings: Settings, machine: Machine) -> Iterator[str]:
@@ -133,10 +167,27 @@ def decoders(settings: Settings, machine: Machine) -> Iterator[str]:
         translation = seconds(partial(bare_passes, compiled, codes, 256))
         times = in_turns(15, *(partial(bare_passes, network, codes, 256) for network in (*variants, compiled)))
         rates = [f"{256 / np.median(column):,.0f}" for column in times.T]
-        rows.append([f"{size}-sized", *rates, ratio(times[:, 0], times[:, 1]), ratio(times[:, 1], times[:, 2]),
-                     f"{translation:.0f} s"])  # fmt: skip
-    yield markdown(["networks", "transposed, draws/s", "sub-pixel", "sub-pixel, compiled", "sub-pixel / transposed",
-                    "compiled / not", "compilation takes"], rows)  # fmt: skip
+        rows.append(
+            [
+                f"{size}-sized",
+                *rates,
+                ratio(times[:, 0], times[:, 1]),
+                ratio(times[:, 1], times[:, 2]),
+                f"{translation:.0f} s",
+            ]
+        )
+    yield markdown(
+        [
+            "networks",
+            "transposed, draws/s",
+            "sub-pixel",
+            "sub-pixel, compiled",
+            "sub-pixel / transposed",
+            "compiled / not",
+            "compilation takes",
+        ],
+        rows,
+    )
 
 
 def memory(settings: Settings, threads: int) -> Iterator[str]:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from defuse.pipeline import Graph, stage_and_cell, stage_graph
-from defuse.report import markdown
-from defuse.storage import read_table
+from defuse.core.storage import read_table
+from defuse.showing.report import markdown
+from experiments.running.pipeline import Graph, stage_and_cell, stage_graph
 
 STAGE_SECONDS = Path("artifacts/stage-seconds.csv")
 SEEDS, JOBS = (1, 3, 5), (1, 2, 4, 8, 16)
@@ -18,8 +18,16 @@ def shares(table: pd.DataFrame) -> str:
     """Seconds and share of each stage in one cell, with what the cells of its data set share."""
     order, datasets = list(dict.fromkeys(table.stage)), list(dict.fromkeys(table.dataset))
     first = table.groupby(["stage", "dataset"]).seconds.first().unstack().reindex(order, columns=datasets)
-    rows = [[stage, *("–" if pd.isna(taken) else f"{taken:.0f} s ({taken / first[name].sum():.0%})"
-                      for name, taken in line.items())] for stage, line in first.iterrows()]  # fmt: skip
+    rows = [
+        [
+            stage,
+            *(
+                "–" if pd.isna(taken) else f"{taken:.0f} s ({taken / first[name].sum():.0%})"
+                for name, taken in line.items()
+            ),
+        ]
+        for stage, line in first.iterrows()
+    ]
     rows.append(["sum", *(f"{first[name].sum() / 60:.1f} min" for name in datasets)])
     return markdown(["stage", *datasets], rows)
 
@@ -52,6 +60,8 @@ def stage_seconds(recorded: Path) -> Iterator[str]:
         return
     table = read_table(recorded).dropna(subset="dataset")
     yield shares(table)
-    yield ("All of these data sets with more seeds, estimated as work divided by jobs, at least the longest chain of "
-           "stages; a job is a core like those here:")  # fmt: skip
+    yield (
+        "All of these data sets with more seeds, estimated as work divided by jobs, at least the longest chain of "
+        "stages; a job is a core like those here:"
+    )
     yield estimate(table, stage_graph(Path()))

@@ -6,13 +6,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from defuse.data import CLASSES, prepare_arrays, read_digits, split_validation
-from defuse.identification import Seeds, prepare_seeds
-from defuse.networks import VAE, build_classifier
-from defuse.params import Settings
-from defuse.randomness import seeded_torch, torch_generator
-from defuse.training import Machine, to_machine, train_classifier
-from defuse.vae import train_vae
+from defuse.core.params import Settings
+from defuse.core.random_streams import seeded_torch, torch_generator
+from defuse.data.prepared import CLASSES
+from defuse.data.sources import read_digits
+from defuse.data.splits import prepare_arrays, split_validation
+from defuse.method.identification import Seeds, prepare_seeds
+from defuse.models.autoencoder import VAE
+from defuse.models.autoencoder_training import train_vae
+from defuse.models.classifiers import build_classifier
+from defuse.models.machine import Machine, to_machine
+from defuse.models.training import train_classifier
 
 SIZES = ("mnist", "gtsrb")
 EPOCHS = {"classifier": 8, "vae": 20}
@@ -54,8 +58,16 @@ def subject(settings: Settings, size: str, machine: Machine) -> Subject:
     classifier, vae = untrained(settings, size)
     images, labels, *test = digits(vae.decoder[-1].out_channels)
     chosen = settings.train_classifier[size].model_copy(update={"epochs": EPOCHS["classifier"]})
-    train_classifier(classifier, images, labels, tuple(test), chosen, machine,
-                     torch_generator(0, "benchmarks", size), f"classifier of {size}'s size")  # fmt: skip
+    train_classifier(
+        classifier,
+        images,
+        labels,
+        tuple(test),
+        chosen,
+        machine,
+        torch_generator(0, "benchmarks", size),
+        f"classifier of {size}'s size",
+    )
     chosen = settings.train_vae[size].model_copy(update={"epochs": EPOCHS["vae"], "warmup_steps": 0})
     train_vae(vae, images, test[0], chosen, machine, torch_generator(0, "benchmarks", size), f"VAE of {size}'s size")
     return Subject(classifier, vae, prepare_seeds(vae, classifier, images, labels))

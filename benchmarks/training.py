@@ -17,14 +17,17 @@ from torch.nn import functional
 
 from benchmarks.subjects import SIZES, digits, loaded, untrained
 from benchmarks.timing import in_turns, ratio, seconds
-from defuse.augmentation import augment
-from defuse.correction import classified_right, correct, cross_entropies, draw_batches
-from defuse.networks import build_classifier
-from defuse.params import Correct, Settings
-from defuse.randomness import torch_generator
-from defuse.report import markdown
-from defuse.training import Machine, accuracy, make_optimizer, to_machine, train_classifier
-from defuse.vae import kl_per_dimension, reconstruction_loss, train_vae
+from defuse.core.params import Correct, Settings
+from defuse.core.random_streams import torch_generator
+from defuse.method.correction import classified_right, correct, cross_entropies, draw_batches
+from defuse.models.augmentation import augment
+from defuse.models.autoencoder import kl_per_dimension, reconstruction_loss
+from defuse.models.autoencoder_training import train_vae
+from defuse.models.classifiers import build_classifier
+from defuse.models.evaluation import accuracy
+from defuse.models.machine import Machine, to_machine
+from defuse.models.training import make_optimizer, train_classifier
+from defuse.showing.report import markdown
 
 BATCH, STEPS, ROUNDS = 128, 5, 7
 # A fifth of a real arm: of its steps, and of some 16,000 images that it is evaluated on.
@@ -74,10 +77,16 @@ def vae_steps(vae: nn.Module, images: torch.Tensor, machine: Machine) -> Callabl
 
 def formats(settings: Settings, machine: Machine) -> Iterator[str]:
     """What each setting of `compute` changes, training images per second of each network."""
-    machines = [Machine(machine.device, dtype, layout, compiled) for dtype, layout, compiled in (
-        (torch.float32, torch.contiguous_format, False), (torch.float32, torch.channels_last, False),
-        (torch.bfloat16, torch.contiguous_format, False), (torch.bfloat16, torch.channels_last, False),
-        (torch.bfloat16, torch.channels_last, True))]  # fmt: skip
+    machines = [
+        Machine(machine.device, dtype, layout, compiled)
+        for dtype, layout, compiled in (
+            (torch.float32, torch.contiguous_format, False),
+            (torch.float32, torch.channels_last, False),
+            (torch.bfloat16, torch.contiguous_format, False),
+            (torch.bfloat16, torch.channels_last, False),
+            (torch.bfloat16, torch.channels_last, True),
+        )
+    ]
     oracle = settings.train_oracle["mnist"].networks[0]
     makers = {
         "MNIST's classifier": lambda: untrained(settings, "mnist")[0],
@@ -95,11 +104,23 @@ def formats(settings: Settings, machine: Machine) -> Iterator[str]:
         translation = seconds(works[-1])
         times = in_turns(ROUNDS, *works)
         rates = [f"{BATCH * STEPS / np.median(column):,.0f}" for column in times.T]
-        rows.append([name, *rates, ratio(times[:, 0], times[:, 3]), ratio(times[:, 3], times[:, 4]),
-                     f"{translation:.0f} s"])  # fmt: skip
-    yield markdown(["training, images/s", "float32, contiguous", "float32, channels last", "bfloat16, contiguous",
-                    "bfloat16, channels last", "and compiled", "bfloat16 and channels last / plain",
-                    "compiled / not", "compilation takes"], rows)  # fmt: skip
+        rows.append(
+            [name, *rates, ratio(times[:, 0], times[:, 3]), ratio(times[:, 3], times[:, 4]), f"{translation:.0f} s"]
+        )
+    yield markdown(
+        [
+            "training, images/s",
+            "float32, contiguous",
+            "float32, channels last",
+            "bfloat16, contiguous",
+            "bfloat16, channels last",
+            "and compiled",
+            "bfloat16 and channels last / plain",
+            "compiled / not",
+            "compilation takes",
+        ],
+        rows,
+    )
 
 
 def augmentation_share(settings: Settings, machine: Machine) -> Iterator[str]:
@@ -108,10 +129,14 @@ def augmentation_share(settings: Settings, machine: Machine) -> Iterator[str]:
     for size in SIZES:
         chosen = settings.train_oracle[size].augmentation
         images = torch.rand((BATCH, 1 if size == "mnist" else 3, 32, 32)).to(machine.device)
-        network = build_classifier(**settings.train_oracle[size].networks[0].model_dump(),
-                                   channels=images.shape[1], classes=10)  # fmt: skip
-        times = in_turns(ROUNDS, partial(augment, images, chosen, torch.Generator().manual_seed(0)),
-                         classifier_steps(network, images, machine))  # fmt: skip
+        network = build_classifier(
+            **settings.train_oracle[size].networks[0].model_dump(), channels=images.shape[1], classes=10
+        )
+        times = in_turns(
+            ROUNDS,
+            partial(augment, images, chosen, torch.Generator().manual_seed(0)),
+            classifier_steps(network, images, machine),
+        )
         times[:, 1] /= STEPS
         rows.append([f"{size}'s oracle", ratio(times[:, 0], times[:, 1])])
     yield markdown(["network", "augmentation / training step"], rows)
@@ -127,8 +152,16 @@ def quality(settings: Settings, machine: Machine) -> Iterator[str]:
         for seed in range(QUALITY_SEEDS):
             classifier, vae = untrained(settings, "mnist", seed)
             chosen = settings.train_classifier["mnist"].model_copy(update={"epochs": QUALITY_EPOCHS})
-            train_classifier(classifier, images, labels, tuple(test), chosen, variant,
-                             torch_generator(seed, "benchmarks"), f"classifier {seed}")  # fmt: skip
+            train_classifier(
+                classifier,
+                images,
+                labels,
+                tuple(test),
+                chosen,
+                variant,
+                torch_generator(seed, "benchmarks"),
+                f"classifier {seed}",
+            )
             chosen = settings.train_vae["mnist"].model_copy(update={"epochs": QUALITY_EPOCHS, "warmup_steps": 0})
             curve = train_vae(vae, images, test[0], chosen, variant, torch_generator(seed, "benchmarks"), f"VAE {seed}")
             columns[0].append(100 * accuracy(classifier, *test))
@@ -143,12 +176,20 @@ def quality(settings: Settings, machine: Machine) -> Iterator[str]:
             shown.append(f"{np.mean(column):.2f} ± {half:.2f}")
         difference = np.array(ours) - np.array(exact)
         rows.append([name, *shown, f"{difference.mean():+.2f}"])
-    yield markdown([f"means of {QUALITY_SEEDS} seeds with 95 % intervals", "float32", str(machine.precision)[6:],
-                    "mean difference, seed by seed"], rows)  # fmt: skip
+    yield markdown(
+        [
+            f"means of {QUALITY_SEEDS} seeds with 95 % intervals",
+            "float32",
+            str(machine.precision)[6:],
+            "mean difference, seed by seed",
+        ],
+        rows,
+    )
 
 
-def arms(classifier: nn.Module, data: Data, evaluation: Data, batches: torch.Tensor, chosen: Correct,
-         machine: Machine) -> None:  # fmt: skip
+def arms(
+    classifier: nn.Module, data: Data, evaluation: Data, batches: torch.Tensor, chosen: Correct, machine: Machine
+) -> None:
     """Some arms of the sweep as the stage runs them, each evaluated."""
     for lambda_ in SWEEP_LAMBDAS:
         tuned = correct(classifier, data, data, lambda_, batches, batches, chosen, machine, "arm")
@@ -180,13 +221,14 @@ def sweep(settings: Settings, machine: Machine) -> Iterator[str]:
         steps = chosen.steps // SWEEP_SHARE
         batches = draw_batches(len(images), chosen.batch_size, steps, torch.Generator().manual_seed(0))
         times = in_turns(
-            2, partial(arms, classifier, (images, labels), (images[many], labels[many]), batches, chosen, machine),
+            2,
+            partial(arms, classifier, (images, labels), (images[many], labels[many]), batches, chosen, machine),
             partial(bare_steps, classifier, (images, labels), batches, chosen, machine),
-        )  # fmt: skip
-        rows.append([f"{size}-sized, {len(SWEEP_LAMBDAS)} arms of {steps} steps",
-                     ratio(times[:, 0], times[:, 1])])  # fmt: skip
-    yield markdown([f"sweep, {EVALUATION_IMAGES:,} images to evaluate per arm", "arms / their bare training steps"],
-                   rows)  # fmt: skip
+        )
+        rows.append([f"{size}-sized, {len(SWEEP_LAMBDAS)} arms of {steps} steps", ratio(times[:, 0], times[:, 1])])
+    yield markdown(
+        [f"sweep, {EVALUATION_IMAGES:,} images to evaluate per arm", "arms / their bare training steps"], rows
+    )
 
 
 def wall_seconds(threads: int, steps: int, at_once: bool) -> float:
@@ -216,12 +258,24 @@ def side_by_side(settings: Settings) -> Iterator[str]:
     some_steps()
     steps = int(SIDE_BY_SIDE_SECONDS * STEPS / seconds(some_steps))
     arrangements = {
-        "one after the other, 1 thread": (1, False), f"one after the other, {cores} threads": (cores, False),
-        "at once, 1 thread each (what `JOBS=auto` does)": (1, True), f"at once, {cores} threads each": (cores, True),
-    }  # fmt: skip
+        "one after the other, 1 thread": (1, False),
+        f"one after the other, {cores} threads": (cores, False),
+        "at once, 1 thread each (what `JOBS=auto` does)": (1, True),
+        f"at once, {cores} threads each": (cores, True),
+    }
     taken = {words: wall_seconds(threads, steps, at_once) for words, (threads, at_once) in arrangements.items()}
     first = next(iter(taken.values()))
-    yield markdown(["two trainings of MNIST's VAE", "wall time", "speed against the first line"],
-                   [[words, *((f"stopped at {SIDE_BY_SIDE_LIMIT} s", f"below {first / SIDE_BY_SIDE_LIMIT:.2f}")
-                              if wall == float("inf") else (f"{wall:.0f} s", f"{first / wall:.2f}"))]
-                    for words, wall in taken.items()])  # fmt: skip
+    yield markdown(
+        ["two trainings of MNIST's VAE", "wall time", "speed against the first line"],
+        [
+            [
+                words,
+                *(
+                    (f"stopped at {SIDE_BY_SIDE_LIMIT} s", f"below {first / SIDE_BY_SIDE_LIMIT:.2f}")
+                    if wall == float("inf")
+                    else (f"{wall:.0f} s", f"{first / wall:.2f}")
+                ),
+            ]
+            for words, wall in taken.items()
+        ],
+    )

@@ -4,22 +4,20 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from defuse.ablation import noise_row
-from defuse.params import Settings
-from defuse.randomness import numpy_generator, seed_sequence
-from defuse.storage import write_table
-from experiments.annotators import load_annotators
-from experiments.cell import cell_command, cell_folder
-from experiments.seed_images import candidate_seeds
+from defuse.core.params import Settings
+from defuse.core.random_streams import numpy_generator, seed_sequence
+from defuse.core.storage import write_table
+from defuse.studies.searches import noise_row
+from experiments.shared.annotators import load_annotators
+from experiments.shared.cell import cell_command, cell_folder
+from experiments.shared.seed_images import candidate_seeds
 
 
 def ablate(settings: Settings, dataset: str, seed: int) -> str:
     chosen, stage = settings.ablate_noise[dataset], "ablate_noise"
     _, annotators = load_annotators(settings, dataset, seed)
     generator = numpy_generator(seed, stage, dataset, "seed images")
-    seeds = candidate_seeds(
-        annotators.vae, annotators.classifier, dataset, "train", 2 * chosen.seed_images, generator
-    )
+    seeds = candidate_seeds(annotators.vae, annotators.classifier, dataset, "train", 2 * chosen.seed_images, generator)
     seeds = seeds.take(np.flatnonzero(seeds.correct)[: chosen.seed_images])
     key = seed_sequence(seed, stage, dataset, "noise").generate_state(2, np.uint64)
     rows = [

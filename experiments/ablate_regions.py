@@ -6,14 +6,14 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from defuse.distillation import Regions, fit_regions
-from defuse.params import Settings
-from defuse.randomness import integer_seed, numpy_generator
-from defuse.region_ablation import mixture_row, tau_row
-from defuse.storage import load_arrays, write_table
-from experiments.annotators import load_annotators
-from experiments.cell import cell_command, cell_folder
-from experiments.trained import distilled_codes
+from defuse.core.params import Settings
+from defuse.core.random_streams import integer_seed, numpy_generator
+from defuse.core.storage import load_arrays, write_table
+from defuse.method.distillation import Regions, fit_regions
+from defuse.studies.regions import mixture_row, tau_row
+from experiments.shared.annotators import load_annotators
+from experiments.shared.cell import cell_command, cell_folder
+from experiments.shared.trained import distilled_codes
 
 
 def ablate(settings: Settings, dataset: str, seed: int) -> str:
@@ -21,14 +21,24 @@ def ablate(settings: Settings, dataset: str, seed: int) -> str:
     distill, annotate = settings.distill[dataset], settings.annotate[dataset]
     _, annotators = load_annotators(settings, dataset, seed)
     threadpool_limits(settings.compute.threads)
-    parts = load_arrays(cell_folder("distill", dataset, seed) / "regions.npz", "weight", "mean", "covariance",
-                        "assignment", "fitted")  # fmt: skip
+    parts = load_arrays(
+        cell_folder("distill", dataset, seed) / "regions.npz", "weight", "mean", "covariance", "assignment", "fitted"
+    )
     regions = Regions(**parts, converged=True, iterations=0)
     taus = [
-        {"tau": tau, **tau_row(annotators, regions, tau, chosen.samples, annotate,
-                               numpy_generator(seed, stage, dataset, "tau", f"{tau:g}"))}
+        {
+            "tau": tau,
+            **tau_row(
+                annotators,
+                regions,
+                tau,
+                chosen.samples,
+                annotate,
+                numpy_generator(seed, stage, dataset, "tau", f"{tau:g}"),
+            ),
+        }
         for tau in tqdm(chosen.taus, desc=f"tau {dataset} {seed}", disable=None, leave=False)
-    ]  # fmt: skip
+    ]
     codes = distilled_codes(dataset, seed, annotators.vae)["codes"]
     mixtures = []
     grid = list(itertools.product(chosen.components, chosen.concentration_priors))
@@ -37,8 +47,9 @@ def ablate(settings: Settings, dataset: str, seed: int) -> str:
         fitted = fit_regions(codes, arm, integer_seed(seed, stage, dataset, "mixture"))
         generator = numpy_generator(seed, stage, dataset, "shown", f"{components} {prior}")
         row = mixture_row(annotators, fitted, arm, annotate, generator)
-        mixtures.append({"components": components, "concentration_prior": 1 / components if prior is None else prior,
-                         **row})  # fmt: skip
+        mixtures.append(
+            {"components": components, "concentration_prior": 1 / components if prior is None else prior, **row}
+        )
     table = pd.DataFrame(mixtures)
     folder = cell_folder(stage, dataset, seed)
     write_table(folder / "tau.csv", pd.DataFrame(taus))

@@ -4,14 +4,14 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from defuse.ablation import search_row
-from defuse.identification import search_network
-from defuse.params import Settings
-from defuse.randomness import numpy_generator, seed_sequence
-from defuse.storage import write_table
-from experiments.annotators import load_annotators
-from experiments.cell import cell_command, cell_folder
-from experiments.seed_images import candidate_seeds
+from defuse.core.params import Settings
+from defuse.core.random_streams import numpy_generator, seed_sequence
+from defuse.core.storage import write_table
+from defuse.models.search_network import search_network
+from defuse.studies.searches import search_row
+from experiments.shared.annotators import load_annotators
+from experiments.shared.cell import cell_command, cell_folder
+from experiments.shared.seed_images import candidate_seeds
 
 
 def ablate(settings: Settings, dataset: str, seed: int) -> str:
@@ -19,10 +19,16 @@ def ablate(settings: Settings, dataset: str, seed: int) -> str:
     machine, annotators = load_annotators(settings, dataset, seed)
     network = search_network(annotators.vae, annotators.classifier, machine)
     candidates = {
-        split: candidate_seeds(annotators.vae, annotators.classifier, dataset, split, 2 * chosen.seed_images,
-                               numpy_generator(seed, stage, dataset, "seed images", split))
+        split: candidate_seeds(
+            annotators.vae,
+            annotators.classifier,
+            dataset,
+            split,
+            2 * chosen.seed_images,
+            numpy_generator(seed, stage, dataset, "seed images", split),
+        )
         for split in ("train", "test")
-    }  # fmt: skip
+    }
     key = seed_sequence(seed, stage, dataset, "noise").generate_state(2, np.uint64)
     rows = []
     for name, search in tqdm(chosen.searches.items(), desc=f"search {dataset} {seed}", disable=None, leave=False):

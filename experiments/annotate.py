@@ -3,27 +3,44 @@
 import numpy as np
 import pandas as pd
 
-from defuse.annotation import (
+from defuse.annotators.oracles import cast_votes
+from defuse.core.params import Settings
+from defuse.core.random_streams import numpy_generator
+from defuse.core.storage import load_arrays, save_arrays, write_json, write_table
+from defuse.data.prepared import CLASSES, load_split
+from defuse.method.annotation import (
+    ABSTAIN,
     ACCEPTED,
     agreement_kappa,
     cause_shares,
     causes_of_mistakes,
     judge_region,
+    majority,
     region_row,
 )
-from defuse.data import CLASSES, load_split
-from defuse.oracles import ABSTAIN, cast_votes, majority
-from defuse.params import Settings
-from defuse.randomness import numpy_generator
-from defuse.storage import load_arrays, save_arrays, write_json, write_table
-from defuse.vae import decode, encode
-from experiments.annotators import load_annotators
-from experiments.cell import cell_command, cell_folder, data_file
-from experiments.trained import load_codes
+from defuse.models.evaluation import decode, encode
+from experiments.shared.annotators import load_annotators
+from experiments.shared.cell import cell_command, cell_folder, data_file
+from experiments.shared.trained import load_codes
 
-COLUMNS = ["region", "weight", "label", "agreement", "abstention", "failures", "verdict", "prediction", "mistakes",
-           "share_of_mistakes", "failure_rate", "failure_low", "failure_high", "oracle_failure_rate",
-           "seed_label_agreement", "purity"]  # fmt: skip
+COLUMNS = [
+    "region",
+    "weight",
+    "label",
+    "agreement",
+    "abstention",
+    "failures",
+    "verdict",
+    "prediction",
+    "mistakes",
+    "share_of_mistakes",
+    "failure_rate",
+    "failure_low",
+    "failure_high",
+    "oracle_failure_rate",
+    "seed_label_agreement",
+    "purity",
+]
 
 
 def annotate(settings: Settings, dataset: str, seed: int) -> str:
@@ -34,8 +51,14 @@ def annotate(settings: Settings, dataset: str, seed: int) -> str:
     def look(codes: np.ndarray, purpose: str) -> tuple[np.ndarray, np.ndarray]:
         return annotators.look(codes, chosen.slip_rate, numpy_generator(seed, stage, dataset, "slips", purpose))
 
-    mistakes = load_codes(cell_folder("identify", dataset, seed) / "mistakes.npz", vae,
-                          "codes", "label", "prediction", "reconstruction_failure")  # fmt: skip
+    mistakes = load_codes(
+        cell_folder("identify", dataset, seed) / "mistakes.npz",
+        vae,
+        "codes",
+        "label",
+        "prediction",
+        "reconstruction_failure",
+    )
     total = len(mistakes["label"])
     generator = numpy_generator(seed, stage, dataset, "mistakes")
     drawn = np.sort(generator.choice(total, min(chosen.annotated_mistakes, total), replace=False))
@@ -54,9 +77,14 @@ def annotate(settings: Settings, dataset: str, seed: int) -> str:
         members = seed_labels[regions["assignment"] == region]
         row = region_row(votes, predictions, *look(samples["test"][region], f"test {region}"), members, total, chosen)
         rows.append({"region": region, "weight": weight, **row})
-        acceptance += [{"minimum_agreement": strictness, "region": region,
-                        "verdict": judge_region(votes, predictions, strictness, chosen).verdict}
-                       for strictness in chosen.strictness]  # fmt: skip
+        acceptance += [
+            {
+                "minimum_agreement": strictness,
+                "region": region,
+                "verdict": judge_region(votes, predictions, strictness, chosen).verdict,
+            }
+            for strictness in chosen.strictness
+        ]
         shown.append((votes, predictions))
     table = pd.DataFrame(rows, columns=COLUMNS)
     images, labels = load_split(data_file(dataset), "test")
@@ -69,24 +97,37 @@ def annotate(settings: Settings, dataset: str, seed: int) -> str:
     write_table(folder / "regions.csv", table)
     write_table(folder / "acceptance.csv", pd.DataFrame(acceptance, columns=["minimum_agreement", "region", "verdict"]))
     write_table(folder / "causes.csv", pd.DataFrame(cause_shares(causes)))
-    save_arrays(folder / "votes.npz", shown=shown_votes, mistakes=mistake_votes, drawn=drawn, majority=named,
-                shown_predictions=np.array([part for _, part in shown], np.int64).reshape(-1, count),
-                cause=causes.astype(np.str_))  # fmt: skip
-    write_json(folder / "metrics.json", {
-        "regions": len(table), "accepted_regions": int(verdicts.get(ACCEPTED, 0)),
-        "rejected": {reason: int(number) for reason, number in verdicts.items() if reason != ACCEPTED},
-        "region_kappa": agreement_kappa(shown_votes.reshape(-1, len(oracles)), classes),
-        "mean_agreement": table.agreement.mean(), "mean_purity": table.purity.mean(),
-        "mistake_kappa": agreement_kappa(mistake_votes, classes),
-        "seed_label_agreement": table.seed_label_agreement.mean(),
-        "oracle_reconstruction_recognised": recognised.mean(),
-        "oracle_reconstruction_agreement": (
-            (reconstructed == labels.numpy())[recognised].mean() if recognised.any() else np.nan
-        ),
-    })  # fmt: skip
-    return (f"{int(verdicts.get(ACCEPTED, 0))} of {len(table)} regions accepted; of {len(causes):,} mistakes "
-            f"{(causes == 'classifier mistake').sum():,} are the classifier's, "
-            f"in {(causes == 'label changed').sum():,} the label changed")  # fmt: skip
+    save_arrays(
+        folder / "votes.npz",
+        shown=shown_votes,
+        mistakes=mistake_votes,
+        drawn=drawn,
+        majority=named,
+        shown_predictions=np.array([part for _, part in shown], np.int64).reshape(-1, count),
+        cause=causes.astype(np.str_),
+    )
+    write_json(
+        folder / "metrics.json",
+        {
+            "regions": len(table),
+            "accepted_regions": int(verdicts.get(ACCEPTED, 0)),
+            "rejected": {reason: int(number) for reason, number in verdicts.items() if reason != ACCEPTED},
+            "region_kappa": agreement_kappa(shown_votes.reshape(-1, len(oracles)), classes),
+            "mean_agreement": table.agreement.mean(),
+            "mean_purity": table.purity.mean(),
+            "mistake_kappa": agreement_kappa(mistake_votes, classes),
+            "seed_label_agreement": table.seed_label_agreement.mean(),
+            "oracle_reconstruction_recognised": recognised.mean(),
+            "oracle_reconstruction_agreement": (
+                (reconstructed == labels.numpy())[recognised].mean() if recognised.any() else np.nan
+            ),
+        },
+    )
+    return (
+        f"{int(verdicts.get(ACCEPTED, 0))} of {len(table)} regions accepted; of {len(causes):,} mistakes "
+        f"{(causes == 'classifier mistake').sum():,} are the classifier's, "
+        f"in {(causes == 'label changed').sum():,} the label changed"
+    )
 
 
 if __name__ == "__main__":

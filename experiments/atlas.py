@@ -2,11 +2,11 @@
 
 import shutil
 
-from defuse.atlas import FIGURES, dataset_page
-from defuse.params import Settings
-from defuse.results import provenance
-from defuse.storage import atomic_path
-from experiments.cell import RESULTS, dataset_command
+from defuse.core.params import Settings
+from defuse.core.storage import atomic_path
+from defuse.evidence.results import provenance
+from defuse.showing.atlas import FIGURES, dataset_page
+from experiments.shared.cell import RESULTS, dataset_command
 
 REPORT = RESULTS / "report"
 

@@ -3,14 +3,17 @@
 import numpy as np
 import pandas as pd
 
-from defuse.data import CLASSES, load_split
-from defuse.networks import build_classifier, load_network
-from defuse.oracles import ABSTAIN, blends, calibrate_threshold, majority, vote
-from defuse.params import Settings
-from defuse.randomness import torch_generator
-from defuse.storage import write_json, write_table
-from defuse.training import predict, set_up_machine, to_machine
-from experiments.cell import ARTIFACTS, data_file, dataset_command
+from defuse.annotators.oracles import blends, calibrate_threshold, vote
+from defuse.core.params import Settings
+from defuse.core.random_streams import torch_generator
+from defuse.core.storage import write_json, write_table
+from defuse.data.prepared import CLASSES, load_split
+from defuse.method.annotation import ABSTAIN, majority
+from defuse.models.classifiers import build_classifier
+from defuse.models.evaluation import predict
+from defuse.models.machine import set_up_machine, to_machine
+from defuse.models.saved_networks import load_network
+from experiments.shared.cell import ARTIFACTS, data_file, dataset_command
 
 
 def calibrate(settings: Settings, dataset: str) -> str:
@@ -28,24 +31,34 @@ def calibrate(settings: Settings, dataset: str) -> str:
         threshold = calibrate_threshold(logits["validation"], recognised)
         test_votes.append(vote(logits["test"], threshold))
         blend_votes.append(vote(predict(oracle, blended), threshold))
-        rows.append({
-            "oracle": index, "architecture": network.architecture, "threshold": threshold,
-            **{f"{split}_accuracy": float(part.float().mean()) for split, part in right.items()},
-            "test_recognised": (test_votes[-1] != ABSTAIN).mean(),
-            "blends_rejected": (blend_votes[-1] == ABSTAIN).mean(),
-        })  # fmt: skip
+        rows.append(
+            {
+                "oracle": index,
+                "architecture": network.architecture,
+                "threshold": threshold,
+                **{f"{split}_accuracy": float(part.float().mean()) for split, part in right.items()},
+                "test_recognised": (test_votes[-1] != ABSTAIN).mean(),
+                "blends_rejected": (blend_votes[-1] == ABSTAIN).mean(),
+            }
+        )
     table, folder = pd.DataFrame(rows), ARTIFACTS / stage / dataset
     together = majority(np.stack(test_votes, axis=1))
     kept = together != ABSTAIN
     write_table(folder / "oracles.csv", table)
-    write_json(folder / "metrics.json", {
-        "lowest_test_accuracy": table.test_accuracy.min(), "mean_test_accuracy": table.test_accuracy.mean(),
-        "majority_test_recognised": kept.mean(),
-        "majority_test_accuracy": (together == data["test"][1].numpy())[kept].mean() if kept.any() else np.nan,
-        "blends_rejected_by_majority": (majority(np.stack(blend_votes, axis=1)) == ABSTAIN).mean(),
-    })  # fmt: skip
-    return (f"test accuracy {table.test_accuracy.min():.2%} to {table.test_accuracy.max():.2%}, "
-            f"{table.blends_rejected.mean():.0%} of blends declined")
+    write_json(
+        folder / "metrics.json",
+        {
+            "lowest_test_accuracy": table.test_accuracy.min(),
+            "mean_test_accuracy": table.test_accuracy.mean(),
+            "majority_test_recognised": kept.mean(),
+            "majority_test_accuracy": (together == data["test"][1].numpy())[kept].mean() if kept.any() else np.nan,
+            "blends_rejected_by_majority": (majority(np.stack(blend_votes, axis=1)) == ABSTAIN).mean(),
+        },
+    )
+    return (
+        f"test accuracy {table.test_accuracy.min():.2%} to {table.test_accuracy.max():.2%}, "
+        f"{table.blends_rejected.mean():.0%} of blends declined"
+    )
 
 
 if __name__ == "__main__":

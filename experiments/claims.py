@@ -2,10 +2,10 @@
 
 import pandas as pd
 
-from defuse.claims import COLUMNS, judge, search_noise
-from defuse.params import Settings
-from defuse.storage import write_table
-from experiments.cell import RESULTS, gathering_command
+from defuse.core.params import Settings
+from defuse.core.storage import write_table
+from defuse.evidence.claims import COLUMNS, judge, search_noise
+from experiments.shared.cell import RESULTS, gathering_command
 
 DEMONSTRATION = "digits"
 

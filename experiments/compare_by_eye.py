@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from defuse.by_eye import compare
-from defuse.params import Settings
-from defuse.results import result_path
-from defuse.storage import load_arrays, read_table, write_table
-from experiments.cell import RESULTS, dataset_command
+from defuse.core.params import Settings
+from defuse.core.storage import load_arrays, read_table, write_table
+from defuse.evidence.results import result_path
+from defuse.studies.by_eye import compare
+from experiments.shared.cell import RESULTS, dataset_command
 
 JUDGEMENTS = Path("docs/by_eye")
 
@@ -19,10 +19,15 @@ def tally(settings: Settings, dataset: str) -> str:
     verdicts = read_table(result_path(tables, "regions.csv"), "seed", "region", "verdict")
     first = verdicts[verdicts.seed == settings.seeds[0]].set_index("region").verdict
     shown = load_arrays(regions, "region")["region"]
-    table = pd.concat([
-        compare(JUDGEMENTS / f"{dataset}_regions.csv", "regions", regions, first.loc[shown].to_numpy(str)),
-        compare(JUDGEMENTS / f"{dataset}_mistakes.csv", "mistakes", mistakes, load_arrays(mistakes, "cause")["cause"]),
-    ], ignore_index=True)  # fmt: skip
+    table = pd.concat(
+        [
+            compare(JUDGEMENTS / f"{dataset}_regions.csv", "regions", regions, first.loc[shown].to_numpy(str)),
+            compare(
+                JUDGEMENTS / f"{dataset}_mistakes.csv", "mistakes", mistakes, load_arrays(mistakes, "cause")["cause"]
+            ),
+        ],
+        ignore_index=True,
+    )
     write_table(RESULTS / dataset / "by_eye.csv", table)
     return f"{table['count'].sum()} items of these contact sheets were judged by eye"
 

@@ -4,18 +4,18 @@ import numpy as np
 import pandas as pd
 import torch
 
-from defuse.augmentation import augment
-from defuse.data import load_split
-from defuse.distillation import class_regions, kmeans_regions
-from defuse.params import Settings
-from defuse.randomness import integer_seed, numpy_generator, torch_generator
-from defuse.rivals import Rival, compare_rivals, region_rival, single_mistakes
-from defuse.storage import write_table
-from defuse.vae import decode
-from experiments.annotators import load_annotators
-from experiments.cell import cell_command, cell_folder, data_file
-from experiments.region_data import annotated_mistakes, decoded_regions, region_count
-from experiments.trained import distilled_codes
+from defuse.core.params import Settings
+from defuse.core.random_streams import integer_seed, numpy_generator, torch_generator
+from defuse.core.storage import write_table
+from defuse.data.prepared import load_split
+from defuse.method.distillation import class_regions, kmeans_regions
+from defuse.models.augmentation import augment
+from defuse.models.evaluation import decode
+from defuse.studies.rivals import Rival, compare_rivals, region_rival, single_mistakes
+from experiments.shared.annotators import load_annotators
+from experiments.shared.cell import cell_command, cell_folder, data_file
+from experiments.shared.region_data import annotated_mistakes, decoded_regions, region_count
+from experiments.shared.trained import distilled_codes
 
 
 def compare(settings: Settings, dataset: str, seed: int) -> str:
@@ -42,20 +42,39 @@ def compare(settings: Settings, dataset: str, seed: int) -> str:
     own = {purpose: decoded_regions(dataset, seed, vae, purpose) for purpose in ("correction", "validation", "test")}
     rivals = {
         "regions": Rival(own["correction"], own["validation"], budget),
-        **{name: region_rival(annotators, regions, distill, annotate, seed, stage, dataset, name)
-           for name, regions in clusterings.items()},
+        **{
+            name: region_rival(annotators, regions, distill, annotate, seed, stage, dataset, name)
+            for name, regions in clusterings.items()
+        },
         "single mistakes": singles(pool[:budget], chosen.validation_share),
         "single mistakes, more labels": singles(pool, chosen.validation_share),
-    }  # fmt: skip
+    }
     training, validation, test = (load_split(data_file(dataset), split) for split in ("train", "validation", "test"))
-    data = {"validation": validation, "test": test, "region_test": own["test"],
-            "mistake_test": singles(held_out, 0.0).training}  # fmt: skip
+    data = {
+        "validation": validation,
+        "test": test,
+        "region_test": own["test"],
+        "mistake_test": singles(held_out, 0.0).training,
+    }
     generator = torch_generator(seed, stage, dataset, "augmentation")
     augmented = augment(training[0], settings.train_oracle[dataset].augmentation, generator), training[1]
-    table = pd.DataFrame(compare_rivals(
-        annotators.classifier, training, augmented, rivals, "single mistakes", data, chosen, settings.correct[dataset],
-        settings.finetune_baseline[dataset], machine, seed, stage, dataset,
-    ))  # fmt: skip
+    table = pd.DataFrame(
+        compare_rivals(
+            annotators.classifier,
+            training,
+            augmented,
+            rivals,
+            "single mistakes",
+            data,
+            chosen,
+            settings.correct[dataset],
+            settings.finetune_baseline[dataset],
+            machine,
+            seed,
+            stage,
+            dataset,
+        )
+    )
     write_table(cell_folder(stage, dataset, seed) / "rivals.csv", table)
     return f"{len(table)} arms, {budget} images labelled for the regions and for each rival"
 

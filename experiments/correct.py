@@ -5,16 +5,15 @@ import pandas as pd
 import torch
 from torch import nn
 
-from defuse.correction import accuracies, accuracy_by_region, choose_arm, classified_right, correct, draw_batches
-from defuse.data import load_split
-from defuse.params import Settings
-from defuse.randomness import torch_generator
-from defuse.storage import save_arrays, write_json, write_table
-from defuse.training import predict
-from defuse.vae import decode
-from experiments.cell import cell_command, cell_folder, data_file
-from experiments.region_data import accepted_regions, decoded_regions, evaluation_data
-from experiments.trained import load_codes, load_trained
+from defuse.core.params import Settings
+from defuse.core.random_streams import torch_generator
+from defuse.core.storage import save_arrays, write_json, write_table
+from defuse.data.prepared import load_split
+from defuse.method.correction import accuracies, accuracy_by_region, choose_arm, classified_right, correct, draw_batches
+from defuse.models.evaluation import decode, predict
+from experiments.shared.cell import cell_command, cell_folder, data_file
+from experiments.shared.region_data import accepted_regions, decoded_regions, evaluation_data
+from experiments.shared.trained import load_codes, load_trained
 
 
 def sweep(settings: Settings, dataset: str, seed: int) -> str:
@@ -24,9 +23,11 @@ def sweep(settings: Settings, dataset: str, seed: int) -> str:
     regions = decoded_regions(dataset, seed, vae, "correction")
     numbers = accepted_regions(dataset, seed)
     data = evaluation_data(dataset, seed, vae)
-    batches = {name: draw_batches(len(part[1]), chosen.batch_size, chosen.steps,
-                                  torch_generator(seed, stage, dataset, name))
-               for name, part in (("training", training), ("regions", regions)) if len(part[1])}  # fmt: skip
+    batches = {
+        name: draw_batches(len(part[1]), chosen.batch_size, chosen.steps, torch_generator(seed, stage, dataset, name))
+        for name, part in (("training", training), ("regions", regions))
+        if len(part[1])
+    }
     codes = load_codes(cell_folder("distill", dataset, seed) / "samples.npz", vae, "shown")["shown"]
     shown = decode(vae, torch.from_numpy(codes.reshape(-1, vae.latent_dim)))
 
@@ -38,8 +39,17 @@ def sweep(settings: Settings, dataset: str, seed: int) -> str:
     predicted = [predictions(classifier)]
     by_region = [accuracy_by_region(right["region_test"], len(numbers))]
     for lambda_ in chosen.lambdas if len(numbers) else chosen.lambdas[:1]:
-        corrected = correct(classifier, training, regions, lambda_, batches["training"], batches.get("regions"),
-                            chosen, machine, f"correct {dataset} {seed} lambda {lambda_:g}")  # fmt: skip
+        corrected = correct(
+            classifier,
+            training,
+            regions,
+            lambda_,
+            batches["training"],
+            batches.get("regions"),
+            chosen,
+            machine,
+            f"correct {dataset} {seed} lambda {lambda_:g}",
+        )
         right = classified_right(corrected, data)
         arms.append({"arm": "correction", "lambda": lambda_, **accuracies(right)})
         predicted.append(predictions(corrected))
@@ -50,16 +60,25 @@ def sweep(settings: Settings, dataset: str, seed: int) -> str:
     table["chosen"] = (table.index == after) & (best is not None)
     folder = cell_folder(stage, dataset, seed)
     write_table(folder / "sweep.csv", table)
-    write_table(folder / "regions.csv", pd.DataFrame({
-        "region": numbers, "accuracy_before": by_region[0], "accuracy_after": by_region[after],
-    }))  # fmt: skip
+    write_table(
+        folder / "regions.csv",
+        pd.DataFrame(
+            {
+                "region": numbers,
+                "accuracy_before": by_region[0],
+                "accuracy_after": by_region[after],
+            }
+        ),
+    )
     save_arrays(folder / "shown.npz", prediction_after=predicted[after])
     write_json(folder / "metrics.json", {"lambda": None if best is None else arms[after]["lambda"]})
     if best is None:
         return f"{len(numbers)} accepted regions: no lambda could be chosen"
-    return (f"lambda {arms[after]['lambda']:g}: region test {arms[0]['region_test_accuracy']:.1%} -> "
-            f"{arms[after]['region_test_accuracy']:.1%}, test {arms[0]['test_accuracy']:.2%} -> "
-            f"{arms[after]['test_accuracy']:.2%}")  # fmt: skip
+    return (
+        f"lambda {arms[after]['lambda']:g}: region test {arms[0]['region_test_accuracy']:.1%} -> "
+        f"{arms[after]['region_test_accuracy']:.1%}, test {arms[0]['test_accuracy']:.2%} -> "
+        f"{arms[after]['test_accuracy']:.2%}"
+    )
 
 
 if __name__ == "__main__":

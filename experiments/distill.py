@@ -3,11 +3,11 @@
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from defuse.distillation import fit_regions, sample_regions
-from defuse.params import Settings
-from defuse.randomness import integer_seed, numpy_generator
-from defuse.storage import load_rows, save_arrays, write_json
-from experiments.cell import cell_command, cell_folder
+from defuse.core.params import Settings
+from defuse.core.random_streams import integer_seed, numpy_generator
+from defuse.core.storage import load_rows, save_arrays, write_json
+from defuse.method.distillation import fit_regions, sample_regions
+from experiments.shared.cell import cell_command, cell_folder
 
 
 def distill(settings: Settings, dataset: str, seed: int) -> str:
@@ -19,21 +19,39 @@ def distill(settings: Settings, dataset: str, seed: int) -> str:
     regions = fit_regions(codes, chosen, integer_seed(seed, stage, dataset, "mixture"))
     folder = cell_folder(stage, dataset, seed)
     save_arrays(
-        folder / "regions.npz", weight=regions.weight, mean=regions.mean, covariance=regions.covariance,
-        assignment=regions.assignment, mistake=np.flatnonzero(used), fitted=regions.fitted,
-    )  # fmt: skip
-    counts = {"shown": chosen.shown_samples, "correction": chosen.correction_samples,
-              "validation": chosen.validation_samples, "test": chosen.test_samples}
+        folder / "regions.npz",
+        weight=regions.weight,
+        mean=regions.mean,
+        covariance=regions.covariance,
+        assignment=regions.assignment,
+        mistake=np.flatnonzero(used),
+        fitted=regions.fitted,
+    )
+    counts = {
+        "shown": chosen.shown_samples,
+        "correction": chosen.correction_samples,
+        "validation": chosen.validation_samples,
+        "test": chosen.test_samples,
+    }
     # One stream for each purpose: the draws are disjoint.
-    save_arrays(folder / "samples.npz", **{
-        purpose: sample_regions(regions, count, chosen.tau, numpy_generator(seed, stage, dataset, purpose))
-        for purpose, count in counts.items()
-    })  # fmt: skip
-    write_json(folder / "metrics.json", {
-        "codes": len(codes), "fitted_codes": int(regions.fitted.sum()), "regions": len(regions),
-        "mixture_converged": regions.converged, "mixture_iterations": regions.iterations,
-        "coverage": (regions.assignment >= 0).mean() if len(codes) else 0.0,
-    })  # fmt: skip
+    save_arrays(
+        folder / "samples.npz",
+        **{
+            purpose: sample_regions(regions, count, chosen.tau, numpy_generator(seed, stage, dataset, purpose))
+            for purpose, count in counts.items()
+        },
+    )
+    write_json(
+        folder / "metrics.json",
+        {
+            "codes": len(codes),
+            "fitted_codes": int(regions.fitted.sum()),
+            "regions": len(regions),
+            "mixture_converged": regions.converged,
+            "mixture_iterations": regions.iterations,
+            "coverage": (regions.assignment >= 0).mean() if len(codes) else 0.0,
+        },
+    )
     state = "converged" if regions.converged else "not converged"
     return f"{len(regions)} regions from {len(codes):,} codes ({state} after {regions.iterations} iterations)"
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from defuse.notebooks import run_notebook
-from defuse.params import Settings
-from defuse.results import provenance, result_path
-from defuse.storage import read_table
-from experiments.cell import RESULTS, dataset_command
+from defuse.core.params import Settings
+from defuse.core.storage import read_table
+from defuse.evidence.results import provenance, result_path
+from defuse.showing.notebooks import run_notebook
+from experiments.shared.cell import RESULTS, dataset_command
 
 
 def draw(settings: Settings, dataset: str) -> str:

@@ -3,14 +3,14 @@
 import pandas as pd
 import torch
 
-from defuse.correction import accuracies, choose_arm, classified_right, draw_batches, finetune_baseline
-from defuse.params import Settings
-from defuse.randomness import torch_generator
-from defuse.storage import write_json, write_table
-from defuse.vae import decode
-from experiments.cell import cell_command, cell_folder
-from experiments.region_data import annotated_mistakes, evaluation_data
-from experiments.trained import load_trained
+from defuse.core.params import Settings
+from defuse.core.random_streams import torch_generator
+from defuse.core.storage import write_json, write_table
+from defuse.method.correction import accuracies, choose_arm, classified_right, draw_batches, finetune_baseline
+from defuse.models.evaluation import decode
+from experiments.shared.cell import cell_command, cell_folder
+from experiments.shared.region_data import annotated_mistakes, evaluation_data
+from experiments.shared.trained import load_trained
 
 
 def baseline(settings: Settings, dataset: str, seed: int) -> str:
@@ -24,8 +24,9 @@ def baseline(settings: Settings, dataset: str, seed: int) -> str:
     arms = []
     for rate in chosen.learning_rates if len(labels) else ():
         batches = draw_batches(len(labels), chosen.batch_size, chosen.steps, torch_generator(seed, stage, dataset))
-        tuned = finetune_baseline(classifier, (images, labels), batches, rate, chosen, machine,
-                                  f"baseline {dataset} {seed} rate {rate:g}")  # fmt: skip
+        tuned = finetune_baseline(
+            classifier, (images, labels), batches, rate, chosen, machine, f"baseline {dataset} {seed} rate {rate:g}"
+        )
         arms.append({"arm": "baseline", "learning_rate": rate, **accuracies(classified_right(tuned, data))})
     start = accuracies(classified_right(classifier, data))
     best = choose_arm(arms, start["validation_accuracy"], chosen.maximum_accuracy_drop)
@@ -36,8 +37,10 @@ def baseline(settings: Settings, dataset: str, seed: int) -> str:
     write_json(folder / "metrics.json", {"mistakes": len(labels), "labels_asked": len(is_mistake)})
     if best is None:
         return f"{len(labels)} annotated mistakes: no learning rate could be chosen"
-    return (f"{len(labels)} annotated mistakes, rate {arms[best]['learning_rate']:g}: region test "
-            f"{arms[best]['region_test_accuracy']:.1%}, test {arms[best]['test_accuracy']:.2%}")  # fmt: skip
+    return (
+        f"{len(labels)} annotated mistakes, rate {arms[best]['learning_rate']:g}: region test "
+        f"{arms[best]['region_test_accuracy']:.1%}, test {arms[best]['test_accuracy']:.2%}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Make the front page of the bug atlas: a bug of each data set, and the claims with their figures."""
 
-from defuse.atlas import front_page
-from defuse.params import Settings
-from defuse.storage import atomic_path, read_table
-from experiments.cell import RESULTS, gathering_command
+from defuse.core.params import Settings
+from defuse.core.storage import atomic_path, read_table
+from defuse.showing.atlas import front_page
+from experiments.shared.cell import RESULTS, gathering_command
 
 REPORT = RESULTS / "report"
 

@@ -3,13 +3,14 @@
 import numpy as np
 import pandas as pd
 
-from defuse.data import load_split
-from defuse.identification import find_mistakes, prepare_seeds, reconstructed_accuracy, search_network
-from defuse.params import Settings
-from defuse.randomness import numpy_generator, seed_sequence
-from defuse.storage import save_arrays, write_json, write_table
-from experiments.cell import cell_command, cell_folder, data_file
-from experiments.trained import load_trained
+from defuse.core.params import Settings
+from defuse.core.random_streams import numpy_generator, seed_sequence
+from defuse.core.storage import save_arrays, write_json, write_table
+from defuse.data.prepared import load_split
+from defuse.method.identification import find_mistakes, prepare_seeds, reconstructed_accuracy
+from defuse.models.search_network import search_network
+from experiments.shared.cell import cell_command, cell_folder, data_file
+from experiments.shared.trained import load_trained
 
 
 def identify(settings: Settings, dataset: str, seed: int) -> str:
@@ -23,14 +24,26 @@ def identify(settings: Settings, dataset: str, seed: int) -> str:
         seeds = seeds.take(np.sort(generator.choice(len(seeds.label), chosen.max_seed_images, replace=False)))
     key = seed_sequence(seed, stage, dataset, "noise").generate_state(2, np.uint64)
     mistakes = find_mistakes(
-        search_network(vae, classifier, machine), vae, classifier, seeds, chosen.noise, chosen.draws, chosen.keep,
-        chosen.batch_size, key, f"identify {dataset} {seed}",
-    )  # fmt: skip
+        search_network(vae, classifier, machine),
+        vae,
+        classifier,
+        seeds,
+        chosen.noise,
+        chosen.draws,
+        chosen.keep,
+        chosen.batch_size,
+        key,
+        f"identify {dataset} {seed}",
+    )
     right = everything.raw_prediction == everything.label
     measures = {
-        "seed_images": len(seeds.label), "draws": mistakes.draws, "wrong_draws": mistakes.wrong_draws,
-        "wrong_draw_share": mistakes.wrong_draws / max(mistakes.draws, 1), "mistakes": len(mistakes.label),
-        "doubtful": mistakes.doubtful, "dropped": mistakes.dropped,
+        "seed_images": len(seeds.label),
+        "draws": mistakes.draws,
+        "wrong_draws": mistakes.wrong_draws,
+        "wrong_draw_share": mistakes.wrong_draws / max(mistakes.draws, 1),
+        "mistakes": len(mistakes.label),
+        "doubtful": mistakes.doubtful,
+        "dropped": mistakes.dropped,
         "seed_images_with_mistakes": len(np.unique(mistakes.seed_index)),
         "reconstruction_failures": int(mistakes.reconstruction_failure.sum()),
         "raw_accuracy": right.mean(),
@@ -39,7 +52,7 @@ def identify(settings: Settings, dataset: str, seed: int) -> str:
         "validation_reconstruction_accuracy": reconstructed_accuracy(
             classifier, vae, *load_split(data_file(dataset), "validation")
         ),
-    }  # fmt: skip
+    }
     folder = cell_folder(stage, dataset, seed)
     arrays = {name: value for name, value in vars(mistakes).items() if isinstance(value, np.ndarray)}
     save_arrays(folder / "mistakes.npz", **arrays)
@@ -47,8 +60,11 @@ def identify(settings: Settings, dataset: str, seed: int) -> str:
     write_table(folder / "class_pairs.csv", pairs.value_counts(sort=False).rename("mistakes").reset_index())
     write_json(folder / "metrics.json", measures)
     kept = measures["validation_reconstruction_accuracy"]
-    control = "no validation image is right" if np.isnan(kept) else (
-        f"{kept:.1%} of correct validation images right reconstructed")  # fmt: skip
+    control = (
+        "no validation image is right"
+        if np.isnan(kept)
+        else (f"{kept:.1%} of correct validation images right reconstructed")
+    )
     return f"{len(mistakes.label):,} mistakes from {len(seeds.label):,} seed images; {control}"
 
 

@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from defuse.data import load_split
-from defuse.novelty import error_types, nearest_mistakes, new_type_shares
-from defuse.params import Settings
-from defuse.storage import save_arrays, write_json
-from defuse.training import predict
-from experiments.cell import cell_command, cell_folder, data_file
-from experiments.region_data import accepted_regions, decoded_regions
-from experiments.trained import load_trained
+from defuse.core.params import Settings
+from defuse.core.storage import save_arrays, write_json
+from defuse.data.prepared import load_split
+from defuse.method.novelty import error_types, nearest_mistakes, new_type_shares
+from defuse.models.evaluation import predict
+from experiments.shared.cell import cell_command, cell_folder, data_file
+from experiments.shared.region_data import accepted_regions, decoded_regions
+from experiments.shared.trained import load_trained
 
 
 def novelty(settings: Settings, dataset: str, seed: int) -> str:
@@ -24,8 +24,9 @@ def novelty(settings: Settings, dataset: str, seed: int) -> str:
     numbers = accepted_regions(dataset, seed)
     regions = np.repeat(numbers, len(sample_labels) // max(len(numbers), 1))
     failing = np.flatnonzero((sample_predictions != sample_labels).numpy())
-    picked = np.concatenate([failing[regions[failing] == region][: chosen.samples]
-                             for region in np.unique(regions)] or [failing])  # fmt: skip
+    picked = np.concatenate(
+        [failing[regions[failing] == region][: chosen.samples] for region in np.unique(regions)] or [failing]
+    )
     samples, sample_labels = samples[picked].numpy(), sample_labels[picked].numpy()
     sample_predictions = sample_predictions[picked].numpy()
     neighbours = nearest_mistakes(samples, images, chosen.neighbours)
@@ -34,11 +35,16 @@ def novelty(settings: Settings, dataset: str, seed: int) -> str:
     )
     folder = cell_folder("novelty", dataset, seed)
     save_arrays(
-        folder / "neighbours.npz", samples=np.round(samples * 255).astype(np.uint8), region=regions[picked],
-        label=sample_labels, prediction=sample_predictions, distance=neighbours.distance,
+        folder / "neighbours.npz",
+        samples=np.round(samples * 255).astype(np.uint8),
+        region=regions[picked],
+        label=sample_labels,
+        prediction=sample_predictions,
+        distance=neighbours.distance,
         neighbour=np.round(images[neighbours.index] * 255).astype(np.uint8),
-        neighbour_label=labels[neighbours.index], neighbour_prediction=predictions[neighbours.index],
-    )  # fmt: skip
+        neighbour_label=labels[neighbours.index],
+        neighbour_prediction=predictions[neighbours.index],
+    )
     counts = {"misclassified_training_images": len(labels), "samples": len(picked)}
     write_json(folder / "metrics.json", {**counts, **shares})
     if len(picked) == 0:

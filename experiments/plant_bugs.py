@@ -4,12 +4,18 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from defuse.data import CLASSES, load_split
-from defuse.networks import VAE, build_classifier, load_network
-from defuse.params import Settings
-from defuse.planting import find_subgroup, plant, touched_images
-from defuse.randomness import integer_seed, numpy_generator, seed_sequence, seeded_torch, torch_generator
-from defuse.recovery import (
+from defuse.core.params import Settings
+from defuse.core.random_streams import integer_seed, numpy_generator, seed_sequence, seeded_torch, torch_generator
+from defuse.core.storage import save_arrays, write_json, write_table
+from defuse.data.prepared import CLASSES, load_split
+from defuse.models.autoencoder import VAE
+from defuse.models.classifiers import build_classifier
+from defuse.models.evaluation import predict
+from defuse.models.machine import set_up_machine, to_machine
+from defuse.models.saved_networks import load_network
+from defuse.models.training import train_classifier
+from defuse.studies.planting import find_subgroup, plant, touched_images
+from defuse.studies.recovery import (
     SHOWN_ARMS,
     as_configured,
     bug_rows,
@@ -18,9 +24,7 @@ from defuse.recovery import (
     headlines,
     with_outcome,
 )
-from defuse.storage import save_arrays, write_json, write_table
-from defuse.training import predict, set_up_machine, to_machine, train_classifier
-from experiments.cell import cell_command, cell_folder, data_file
+from experiments.shared.cell import cell_command, cell_folder, data_file
 
 
 def plant_bugs(settings: Settings, dataset: str, seed: int) -> str:
@@ -48,34 +52,55 @@ def plant_bugs(settings: Settings, dataset: str, seed: int) -> str:
         with seeded_torch(seed, stage, dataset, "weights"):
             classifier = build_classifier(**network)
         train_classifier(
-            classifier, *plant(images, labels, touched, bug), data["validation"], training, machine,
-            torch_generator(seed, stage, dataset, "batches"), f"{name or 'control'} {strength:g}",
+            classifier,
+            *plant(images, labels, touched, bug),
+            data["validation"],
+            training,
+            machine,
+            torch_generator(seed, stage, dataset, "batches"),
+            f"{name or 'control'} {strength:g}",
             training.label_smoothing,
-        )  # fmt: skip
+        )
         right = (predict(classifier, test[0]).argmax(1) == test[1]).numpy()
         arms, seeds = cluster_arms(
-            classifier, vae, machine, data["train"], test, seed_images, settings.identify[dataset],
-            settings.distill[dataset], chosen.kmeans_starts, key, integer_seed(seed, stage, dataset, "clusters"),
+            classifier,
+            vae,
+            machine,
+            data["train"],
+            test,
+            seed_images,
+            settings.identify[dataset],
+            settings.distill[dataset],
+            chosen.kmeans_starts,
+            key,
+            integer_seed(seed, stage, dataset, "clusters"),
             f"search {name or 'control'} {strength:g}",
-        )  # fmt: skip
+        )
         for measured in chosen.bugs if name is None else [name]:
             common = {"bug": measured, "strength": strength, "touched": len(touched)}
             found, best = bug_rows(arms, seeds, right, subgroups[measured], chosen.bugs[measured], chosen)
             rows += [{**common, **row} for row in found]
             if strength == 1:
                 generator = numpy_generator(seed, stage, dataset, "examples", name)
-                examples.append(example_images(images, vae, subgroups[name].training, arms, best, chosen.shown_images,
-                                               generator))  # fmt: skip
+                examples.append(
+                    example_images(images, vae, subgroups[name].training, arms, best, chosen.shown_images, generator)
+                )
     table = with_outcome(pd.DataFrame(rows), chosen)
     folder = cell_folder(stage, dataset, seed)
     write_table(folder / "planted.csv", table)
-    save_arrays(folder / "examples.npz", arm=np.array(SHOWN_ARMS), bug=np.array(list(chosen.bugs)),
-                **{part: np.stack([example[part] for example in examples]) for part in examples[0]})  # fmt: skip
+    save_arrays(
+        folder / "examples.npz",
+        arm=np.array(SHOWN_ARMS),
+        bug=np.array(list(chosen.bugs)),
+        **{part: np.stack([example[part] for example in examples]) for part in examples[0]},
+    )
     measures = headlines(table, configured)
     write_json(folder / "metrics.json", measures)
-    return (f"{measures['found']:.0%} of {len(chosen.bugs)} bugs found at full strength, "
-            f"{measures['found_in_control']:.0%} without one, {measures['found_by_kmeans']:.0%} by k-means; "
-            f"{measures['took']:.0%} took")
+    return (
+        f"{measures['found']:.0%} of {len(chosen.bugs)} bugs found at full strength, "
+        f"{measures['found_in_control']:.0%} without one, {measures['found_by_kmeans']:.0%} by k-means; "
+        f"{measures['took']:.0%} took"
+    )
 
 
 if __name__ == "__main__":

@@ -3,20 +3,13 @@
 import os
 from pathlib import Path
 
-from defuse.data import (
-    DataError,
-    check_source,
-    prepare_arrays,
-    provenance_of,
-    read_digits,
-    read_mirror,
-    read_torchvision,
-    split_validation,
-)
-from defuse.params import Settings
-from defuse.randomness import integer_seed
-from defuse.storage import save_arrays, write_json
-from experiments.cell import data_file, dataset_command
+from defuse.core.errors import DataError
+from defuse.core.params import Settings
+from defuse.core.random_streams import integer_seed
+from defuse.core.storage import save_arrays, write_json
+from defuse.data.sources import check_source, provenance_of, read_digits, read_mirror, read_torchvision
+from defuse.data.splits import prepare_arrays, split_validation
+from experiments.shared.cell import data_file, dataset_command
 
 
 def prepare(settings: Settings, dataset: str) -> str:

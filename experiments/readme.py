@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from defuse.params_file import load_params
-from defuse.report import replication_block, results_block, with_results
-from defuse.storage import atomic_path
-from experiments.cell import PARAMS, RESULTS
+from defuse.core.params_file import load_params
+from defuse.core.storage import atomic_path
+from defuse.showing.report import replication_block, results_block, with_results
+from experiments.shared.cell import PARAMS, RESULTS
 
 
 def write_block(page: Path, block: str) -> None:

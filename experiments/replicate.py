@@ -6,11 +6,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from defuse.params import ParamsError
-from defuse.params_file import load_params
-from defuse.pipeline import TARGETS, PipelineError
-from defuse.replication import ReplicationError, replicate
-from experiments.cell import PARAMS
+from defuse.core.errors import ParamsError, PipelineError, ReplicationError
+from defuse.core.params_file import load_params
+from experiments.running.pipeline import TARGETS
+from experiments.running.replication import replicate
+from experiments.shared.cell import PARAMS
 
 JOBS = "stages at once: a number, or auto for as many as cores and memory allow"
 

@@ -10,12 +10,12 @@ from typing import Annotated
 
 import typer
 
-from defuse.cluster import ClusterError, replicate_on_cluster
-from defuse.params import ParamsError
-from defuse.params_file import load_params
-from defuse.pipeline import TARGETS, PipelineError
-from defuse.replication import ReplicationError, jobs_at_once
-from experiments.cell import PARAMS
+from defuse.core.errors import ClusterError, ParamsError, PipelineError, ReplicationError
+from defuse.core.params_file import load_params
+from experiments.running.cluster import replicate_on_cluster
+from experiments.running.pipeline import TARGETS
+from experiments.running.replication import jobs_at_once
+from experiments.shared.cell import PARAMS
 
 WORKERS = "cells that run at once; default: as many as this machine's cores and memory allow"
 REMOTE = "DVC remote that all machines reach; default: DVC's own"
@@ -33,9 +33,14 @@ def command(
     try:
         compute = load_params(PARAMS).compute
         failed = replicate_on_cluster(
-            Path(), targets or [], workers=workers or jobs_at_once("auto", compute)[0], threads=compute.threads,
-            gpu=compute.device != "cpu", remote=remote, repository=repository,
-        )  # fmt: skip
+            Path(),
+            targets or [],
+            workers=workers or jobs_at_once("auto", compute)[0],
+            threads=compute.threads,
+            gpu=compute.device != "cpu",
+            remote=remote,
+            repository=repository,
+        )
     except (ClusterError, ParamsError, PipelineError, ReplicationError) as error:
         raise SystemExit(f"replicate_on_cluster: {error}") from None
     if failed:

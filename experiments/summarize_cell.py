@@ -1,13 +1,22 @@
 """Copy a cell's tables and measures into results/, where git keeps them: seeds can be run at different times."""
 
-from defuse.params import Settings
-from defuse.results import result_path
-from defuse.storage import read_json, read_table, write_json, write_table
-from experiments.cell import ARTIFACTS, RESULTS, cell_command, cell_folder, data_file
-from experiments.cell_tables import TABLES
+from defuse.core.params import Settings
+from defuse.core.storage import read_json, read_table, write_json, write_table
+from defuse.evidence.results import result_path
+from experiments.shared.cell import ARTIFACTS, RESULTS, cell_command, cell_folder, data_file
+from experiments.shared.cell_tables import TABLES
 
-MEASURED = ("train_classifier", "train_vae", "identify", "distill", "annotate", "correct", "finetune_baseline",
-            "novelty", "plant_bugs")  # fmt: skip
+MEASURED = (
+    "train_classifier",
+    "train_vae",
+    "identify",
+    "distill",
+    "annotate",
+    "correct",
+    "finetune_baseline",
+    "novelty",
+    "plant_bugs",
+)
 
 
 def summarize_cell(settings: Settings, dataset: str, seed: int) -> str:

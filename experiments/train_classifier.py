@@ -2,14 +2,17 @@
 
 import pandas as pd
 
-from defuse.checkpoints import Checkpoint, fingerprint
-from defuse.data import CLASSES, load_split
-from defuse.networks import build_classifier, load_imagenet_weights, save_network
-from defuse.params import Settings
-from defuse.randomness import seeded_torch, torch_generator
-from defuse.storage import write_json, write_table
-from defuse.training import accuracy, set_up_machine, train_classifier
-from experiments.cell import cell_command, cell_folder, checkpoint_folder, data_file
+from defuse.core.params import Settings
+from defuse.core.random_streams import seeded_torch, torch_generator
+from defuse.core.storage import write_json, write_table
+from defuse.data.prepared import CLASSES, load_split
+from defuse.models.checkpoints import Checkpoint, fingerprint
+from defuse.models.classifiers import build_classifier, load_imagenet_weights
+from defuse.models.evaluation import accuracy
+from defuse.models.machine import set_up_machine
+from defuse.models.saved_networks import save_network
+from defuse.models.training import train_classifier
+from experiments.shared.cell import cell_command, cell_folder, checkpoint_folder, data_file
 
 
 def train(settings: Settings, dataset: str, seed: int) -> str:
@@ -21,13 +24,21 @@ def train(settings: Settings, dataset: str, seed: int) -> str:
         classifier = build_classifier(**network)
     if chosen.initial_weights == "imagenet":
         load_imagenet_weights(classifier)
-    checkpoint = Checkpoint(checkpoint_folder(stage, dataset, seed) / "classifier.safetensors",
-                            fingerprint(data_file(dataset), compute=settings.compute, train_classifier=chosen))
+    checkpoint = Checkpoint(
+        checkpoint_folder(stage, dataset, seed) / "classifier.safetensors",
+        fingerprint(data_file(dataset), compute=settings.compute, train_classifier=chosen),
+    )
     curve = train_classifier(
-        classifier, *data["train"], data["validation"], chosen, machine,
-        torch_generator(seed, stage, dataset, "batches"), f"classifier {dataset} {seed}", chosen.label_smoothing,
+        classifier,
+        *data["train"],
+        data["validation"],
+        chosen,
+        machine,
+        torch_generator(seed, stage, dataset, "batches"),
+        f"classifier {dataset} {seed}",
+        chosen.label_smoothing,
         checkpoint=checkpoint,
-    )  # fmt: skip
+    )
     measures = {f"{split}_accuracy": accuracy(classifier, *part) for split, part in data.items()}
     folder = cell_folder(stage, dataset, seed)
     save_network(folder / "classifier.safetensors", classifier, **network)

@@ -1,12 +1,14 @@
 """Train the annotators' networks."""
 
-from defuse.checkpoints import Checkpoint, fingerprint
-from defuse.data import CLASSES, load_split
-from defuse.networks import build_classifier, save_network
-from defuse.params import Settings
-from defuse.randomness import seeded_torch, torch_generator
-from defuse.training import set_up_machine, train_classifier
-from experiments.cell import ARTIFACTS, checkpoint_folder, data_file, dataset_command
+from defuse.core.params import Settings
+from defuse.core.random_streams import seeded_torch, torch_generator
+from defuse.data.prepared import CLASSES, load_split
+from defuse.models.checkpoints import Checkpoint, fingerprint
+from defuse.models.classifiers import build_classifier
+from defuse.models.machine import set_up_machine
+from defuse.models.saved_networks import save_network
+from defuse.models.training import train_classifier
+from experiments.shared.cell import ARTIFACTS, checkpoint_folder, data_file, dataset_command
 
 
 def train(settings: Settings, dataset: str) -> str:
@@ -20,11 +22,16 @@ def train(settings: Settings, dataset: str) -> str:
         with seeded_torch(0, stage, dataset, "weights", str(index)):
             oracle = build_classifier(**built)
         curve = train_classifier(
-            oracle, *data["train"], data["validation"], chosen, machine,
-            torch_generator(0, stage, dataset, "batches", str(index)), f"oracle {index} {dataset}",
+            oracle,
+            *data["train"],
+            data["validation"],
+            chosen,
+            machine,
+            torch_generator(0, stage, dataset, "batches", str(index)),
+            f"oracle {index} {dataset}",
             blend_fraction=chosen.blend_fraction,
             checkpoint=Checkpoint(checkpoint_folder(stage, dataset) / f"oracle_{index}.safetensors", belongs_to),
-        )  # fmt: skip
+        )
         save_network(ARTIFACTS / stage / dataset / f"oracle_{index}.safetensors", oracle, **built)
         reached.append(curve[-1]["validation_accuracy"])
     return f"validation accuracy {min(reached):.2%} to {max(reached):.2%}"

@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from defuse.verification import CHANGED, IN_CACHE, MISSING, Finding, VerificationError, verify
-from experiments.cell import ARTIFACTS
+from defuse.core.errors import VerificationError
+from experiments.running.verification import CHANGED, IN_CACHE, MISSING, Finding, verify
+from experiments.shared.cell import ARTIFACTS
 
 WHAT = {
     CHANGED: "changed: {path} of {stage}: recorded {recorded}, found {found}",
@@ -18,9 +19,11 @@ WHAT = {
 def sentence(finding: Finding) -> str:
     """One line on a finding."""
     return WHAT[finding.kind].format(
-        path=finding.path, stage=finding.output.stage, recorded=finding.recorded or "nothing",
+        path=finding.path,
+        stage=finding.output.stage,
+        recorded=finding.recorded or "nothing",
         found=finding.found or "nothing",
-    )  # fmt: skip
+    )
 
 
 def in_git(path: str) -> bool:
@@ -31,18 +34,23 @@ def in_git(path: str) -> bool:
 def check(artifacts_too: bool) -> int:
     """Print what differs and the counts; the exit status."""
     report = verify(Path())
-    absent = [finding for finding in report.findings
-              if finding.kind == MISSING and not artifacts_too and not in_git(finding.path)]  # fmt: skip
+    absent = [
+        finding
+        for finding in report.findings
+        if finding.kind == MISSING and not artifacts_too and not in_git(finding.path)
+    ]
     failures = [finding for finding in report.findings if finding not in absent]
     for finding in failures:
         print(sentence(finding))
     wrong = {finding.output for finding in report.findings if finding.kind != IN_CACHE}
     missing = sum(finding.kind == MISSING for finding in failures)
     bad_objects = sum(finding.kind == IN_CACHE for finding in failures)
-    print(f"verify: {'FAILED' if failures else 'passed'}. Outputs in dvc.lock: {len(report.outputs)}, of them "
-          f"{len(report.outputs) - len(wrong)} as recorded, {len(wrong) - missing - len(absent)} changed, "
-          f"{missing} missing, {len(absent)} not made here. "
-          f"Objects in DVC's cache: {report.objects}, of them {bad_objects} changed.")  # fmt: skip
+    print(
+        f"verify: {'FAILED' if failures else 'passed'}. Outputs in dvc.lock: {len(report.outputs)}, of them "
+        f"{len(report.outputs) - len(wrong)} as recorded, {len(wrong) - missing - len(absent)} changed, "
+        f"{missing} missing, {len(absent)} not made here. "
+        f"Objects in DVC's cache: {report.objects}, of them {bad_objects} changed."
+    )
     return int(bool(failures))
 
 

@@ -22,23 +22,40 @@ from torch import Tensor
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # `experiments` is no installed package
 
-from defuse.networks import VAE, build_classifier  # noqa: E402
-from defuse.params import Augmentation  # noqa: E402
-from defuse.randomness import seeded_torch  # noqa: E402
-from defuse.training import Machine  # noqa: E402
+from defuse.core.params import Augmentation  # noqa: E402
+from defuse.core.random_streams import seeded_torch  # noqa: E402
+from defuse.models.autoencoder import VAE  # noqa: E402
+from defuse.models.classifiers import build_classifier  # noqa: E402
+from defuse.models.machine import Machine  # noqa: E402
 
 DIGITS = ("atlas@digits", "compare_by_eye@digits")  # the last stages of the digits
 CUT_DOWN = {
-    ("train_classifier", "epochs"): 4, ("train_vae", "epochs"): 12, ("train_oracle", "epochs"): 6,
-    ("identify", "max_seed_images"): 300, ("identify", "draws"): 6, ("distill", "components"): 6,
-    ("distill", "test_samples"): 40, ("annotate", "annotated_mistakes"): 80, ("annotate", "minimum_agreement"): 0.0,
-    ("annotate", "maximum_abstention"): 1.0, ("annotate", "minimum_failures"): 0.0,
-    ("correct", "lambdas"): [0.0, 0.1], ("correct", "steps"): 10, ("finetune_baseline", "steps"): 5,
-    ("ablate_noise", "seed_images"): 40, ("summarize", "tsne_codes"): 60, ("plant_bugs", "epochs"): 2,
-    ("ablate_search", "seed_images"): 20, ("ablate_vae", "epochs"): 3, ("ablate_vae", "seed_images"): 60,
-    ("ablate_regions", "components"): [6], ("ablate_regions", "samples"): 10, ("compare_rivals", "lambdas"): [0.1],
-    ("plant_bugs", "strengths"): [1.0], ("plant_bugs", "seed_images"): 150,
-}  # fmt: skip
+    ("train_classifier", "epochs"): 4,
+    ("train_vae", "epochs"): 12,
+    ("train_oracle", "epochs"): 6,
+    ("identify", "max_seed_images"): 300,
+    ("identify", "draws"): 6,
+    ("distill", "components"): 6,
+    ("distill", "test_samples"): 40,
+    ("annotate", "annotated_mistakes"): 80,
+    ("annotate", "minimum_agreement"): 0.0,
+    ("annotate", "maximum_abstention"): 1.0,
+    ("annotate", "minimum_failures"): 0.0,
+    ("correct", "lambdas"): [0.0, 0.1],
+    ("correct", "steps"): 10,
+    ("finetune_baseline", "steps"): 5,
+    ("ablate_noise", "seed_images"): 40,
+    ("summarize", "tsne_codes"): 60,
+    ("plant_bugs", "epochs"): 2,
+    ("ablate_search", "seed_images"): 20,
+    ("ablate_vae", "epochs"): 3,
+    ("ablate_vae", "seed_images"): 60,
+    ("ablate_regions", "components"): [6],
+    ("ablate_regions", "samples"): 10,
+    ("compare_rivals", "lambdas"): [0.1],
+    ("plant_bugs", "strengths"): [1.0],
+    ("plant_bugs", "seed_images"): 150,
+}
 
 torch.set_num_threads(1)
 hypothesis_settings.register_profile("defuse", deadline=None, max_examples=40, derandomize=True, database=None)
@@ -171,8 +188,10 @@ def cut_down_clone(folder: Path) -> Path:
     run(ROOT, "git", "clone", "--quiet", "--no-hardlinks", ".", str(folder))
     networks = YAML(typ="safe").load(folder / "params.yaml")["train_oracle"]["digits"]["networks"][:3]
     changes = {(stage, "digits", key): value for (stage, key), value in CUT_DOWN.items()}
-    edit(folder, {**changes, ("train_oracle", "digits", "networks"): networks, ("datasets",): ["digits"],
-                  ("seeds",): [0]})  # fmt: skip
+    edit(
+        folder,
+        {**changes, ("train_oracle", "digits", "networks"): networks, ("datasets",): ["digits"], ("seeds",): [0]},
+    )
     shutil.rmtree(folder / "results" / "digits")
     (folder / "dvc.lock").unlink()  # DVC reads and writes it whole at each stage, and all data sets make it long
     run(folder, "dvc", "repro", *DIGITS)

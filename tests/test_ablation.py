@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from defuse import params
-from defuse.ablation import noise_row, search_row
-from defuse.annotation import Annotators
-from defuse.identification import Seeds, reconstructed_accuracy
+from defuse.annotators.oracles import Annotators
+from defuse.core import params
+from defuse.method.identification import Seeds, reconstructed_accuracy
+from defuse.studies.searches import noise_row, search_row
 
 # Beta(1e10, 1e10) is 0.5 up to a few millionths: every draw shifts the code by the same.
 SHIFT = params.Noise(distribution="beta", concentration=1e10, centred=False, scale=None)
@@ -52,8 +52,14 @@ def seeds_at(means, reconstructed=None):
     """Seeds of class 0 at these codes, whose plain reconstruction is called `reconstructed`."""
     count, zeros = len(means), np.zeros(len(means), np.int64)
     codes = np.array(means, np.float32)[:, None]
-    return Seeds(np.arange(count), zeros, codes, np.ones_like(codes), zeros,
-                 zeros if reconstructed is None else np.array(reconstructed))  # fmt: skip
+    return Seeds(
+        np.arange(count),
+        zeros,
+        codes,
+        np.ones_like(codes),
+        zeros,
+        zeros if reconstructed is None else np.array(reconstructed),
+    )
 
 
 class Composed(nn.Module):
@@ -69,8 +75,9 @@ class Composed(nn.Module):
 
 def search_of(means, judged, reconstructed=None, draws=2, keep=1):
     search = params.Search(seed_source="train", noise=SHIFT, draws=draws, keep=keep)
-    return search_row(annotators(), Composed(), seeds_at(means, reconstructed), search, judged, KEY,
-                      np.random.default_rng(0), "test")  # fmt: skip
+    return search_row(
+        annotators(), Composed(), seeds_at(means, reconstructed), search, judged, KEY, np.random.default_rng(0), "test"
+    )
 
 
 def test_a_search_counts_its_mistakes_by_cause():

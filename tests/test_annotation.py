@@ -5,8 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from defuse import params
-from defuse.annotation import (
+from defuse.annotators.oracles import slip
+from defuse.core import params
+from defuse.core.statistics import wilson_interval
+from defuse.method.annotation import (
     CAUSES,
     agreement_kappa,
     cause_shares,
@@ -14,14 +16,16 @@ from defuse.annotation import (
     judge_region,
     purity,
     region_row,
-    slip,
-    wilson_interval,
 )
 
 SETTINGS = params.Annotate(
-    minimum_agreement=0.6, strictness=[0.6], maximum_abstention=0.5, minimum_failures=0.5, slip_rate=0.0,
+    minimum_agreement=0.6,
+    strictness=[0.6],
+    maximum_abstention=0.5,
+    minimum_failures=0.5,
+    slip_rate=0.0,
     annotated_mistakes=10,
-)  # fmt: skip
+)
 
 
 def judged(votes, predictions):
@@ -52,8 +56,18 @@ def test_rejections_say_why(votes, predictions, verdict):
 
 def test_kappa_of_the_published_worked_example():
     # Fleiss (1971) as worked in the literature: 10 subjects, 14 raters, 5 categories, kappa 0.210.
-    counts = [[0, 0, 0, 0, 14], [0, 2, 6, 4, 2], [0, 0, 3, 5, 6], [0, 3, 9, 2, 0], [2, 2, 8, 1, 1],
-              [7, 7, 0, 0, 0], [3, 2, 6, 3, 0], [2, 5, 3, 2, 2], [6, 5, 2, 1, 0], [0, 2, 2, 3, 7]]  # fmt: skip
+    counts = [
+        [0, 0, 0, 0, 14],
+        [0, 2, 6, 4, 2],
+        [0, 0, 3, 5, 6],
+        [0, 3, 9, 2, 0],
+        [2, 2, 8, 1, 1],
+        [7, 7, 0, 0, 0],
+        [3, 2, 6, 3, 0],
+        [2, 5, 3, 2, 2],
+        [6, 5, 2, 1, 0],
+        [0, 2, 2, 3, 7],
+    ]
     votes = np.array([np.repeat(np.arange(5), row) for row in counts])
     assert agreement_kappa(votes, classes=5) == pytest.approx(0.210, abs=5e-4)
 
@@ -66,9 +80,11 @@ def test_kappa_is_one_for_full_agreement_and_undefined_for_one_category():
 
 def test_each_mistake_gets_the_cause_that_the_oracles_give():
     causes = causes_of_mistakes(
-        majority_label=np.array([3, 8, 3, 5, -1]), label=np.array([3, 3, 3, 3, 3]),
-        prediction=np.array([8, 8, 8, 8, 8]), reconstruction_failure=np.array([True, False, False, False, False]),
-    )  # fmt: skip
+        majority_label=np.array([3, 8, 3, 5, -1]),
+        label=np.array([3, 3, 3, 3, 3]),
+        prediction=np.array([8, 8, 8, 8, 8]),
+        reconstruction_failure=np.array([True, False, False, False, False]),
+    )
     assert list(causes) == ["reconstruction", "label changed", "classifier mistake", "third label", "not recognisable"]
 
 

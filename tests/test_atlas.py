@@ -13,11 +13,11 @@ from PIL import Image
 from playwright.sync_api import Error as BrowserError
 from playwright.sync_api import sync_playwright
 
-from defuse.atlas import CARRIERS, FIGURES, dataset_page, front_page, region_rows
-from defuse.class_names import TRAFFIC_SIGNS, class_name
-from defuse.data import CLASSES
-from defuse.results import provenance, result_path
-from defuse.storage import load_arrays, read_json, read_table, save_arrays, write_json, write_table
+from defuse.core.storage import load_arrays, read_json, read_table, save_arrays, write_json, write_table
+from defuse.data.class_names import TRAFFIC_SIGNS, class_name
+from defuse.data.prepared import CLASSES
+from defuse.evidence.results import provenance, result_path
+from defuse.showing.atlas import CARRIERS, FIGURES, dataset_page, front_page, region_rows
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 DIGITS = RESULTS / "digits" / "tables"
@@ -62,8 +62,9 @@ def test_the_table_of_regions_says_what_the_tables_say():
     columns = [[row[place].strip() for row in page.rows[1:]] for place in range(7)]
     assert columns[0] == rows.region.astype(str).tolist() and columns[1] == rows.headline.tolist()
     assert columns[2] == rows.verdict.tolist()
-    assert columns[3:] == [shares(rows[name]) for name in ("share_of_mistakes", "failure_rate", "failure_after",
-                                                           "agreement")]  # fmt: skip
+    assert columns[3:] == [
+        shares(rows[name]) for name in ("share_of_mistakes", "failure_rate", "failure_after", "agreement")
+    ]
     accepted = rows[rows.accepted]
     corrected = read_table(result_path(DIGITS, "corrected_regions.csv"))
     corrected = corrected[corrected.seed == corrected.seed.min()].set_index("region")
@@ -77,8 +78,10 @@ def test_the_first_seed_is_the_first_of_the_params_and_not_the_smallest(tmp_path
     regions, corrected = (read_table(tables / f"digits_{name}.csv") for name in ("regions", "corrected_regions"))
     other = regions[regions.seed == 0].assign(seed=-1, verdict="false alarm")
     write_table(tables / "digits_regions.csv", pd.concat([regions, other]))
-    write_table(tables / "digits_corrected_regions.csv", corrected[corrected.seed != 0].assign(region=range(len(
-        corrected[corrected.seed != 0]))))  # fmt: skip
+    write_table(
+        tables / "digits_corrected_regions.csv",
+        corrected[corrected.seed != 0].assign(region=range(len(corrected[corrected.seed != 0]))),
+    )
     rows = region_rows(tables, "digits")
     assert len(rows) == (regions.seed == 0).sum() and rows.accepted.any()
     assert rows.failure_after.isna().all()  # what another seed's correction did to its regions tells nothing here
@@ -102,11 +105,22 @@ def test_two_renderings_have_the_same_bytes():
 
 def claims_about(title: str) -> pd.DataFrame:
     """A claims table of one condition for each claim of the post, with another verdict each time."""
-    return pd.DataFrame([
-        {"claim": claim, "statement": f"It <holds>: {claim}", "data": title, "measure": f"outcome.{number}",
-         "rule": ">= 0.9", "value": number / 10, "low": np.nan, "high": np.nan, "verdict": f"verdict {number}"}
-        for number, claim in enumerate(CARRIERS)
-    ])  # fmt: skip
+    return pd.DataFrame(
+        [
+            {
+                "claim": claim,
+                "statement": f"It <holds>: {claim}",
+                "data": title,
+                "measure": f"outcome.{number}",
+                "rule": ">= 0.9",
+                "value": number / 10,
+                "low": np.nan,
+                "high": np.nan,
+                "verdict": f"verdict {number}",
+            }
+            for number, claim in enumerate(CARRIERS)
+        ]
+    )
 
 
 def test_the_front_page_has_a_bug_and_each_claim_with_its_verdict_and_figure():
@@ -115,7 +129,10 @@ def test_the_front_page_has_a_bug_and_each_claim_with_its_verdict_and_figure():
     for number, (claim, figure) in enumerate(CARRIERS.items()):
         assert f"It &lt;holds&gt;: {claim}" in text and f"digits/digits_{figure}.png" in page.references
         assert [" ".join(cell.split()) for cell in page.rows[2 * number + 1]] == [
-            "Digits (scikit-learn)", f"verdict {number}", f"outcome.{number}: {number / 10:.3g} (>= 0.9)"]  # fmt: skip
+            "Digits (scikit-learn)",
+            f"verdict {number}",
+            f"outcome.{number}: {number / 10:.3g} (>= 0.9)",
+        ]
     assert set(CARRIERS.values()) <= set(FIGURES)
     assert any(headline in text for headline in region_rows(DIGITS, "digits").query("accepted").headline)
     other = front_page(claims_about("MNIST"), {"digits": DIGITS})

@@ -11,9 +11,11 @@ from conftest import Trap
 from safetensors.torch import save_file
 from tiny_cell import CLASSIFIER, CNN, DATA, STAGES, finished_project, run_stage, small_params
 
-from defuse.networks import VAE, build_classifier, save_network
-from defuse.randomness import seeded_torch
-from defuse.storage import load_arrays, load_weights, save_arrays, save_weights
+from defuse.core.random_streams import seeded_torch
+from defuse.core.storage import load_arrays, load_weights, save_arrays, save_weights
+from defuse.models.autoencoder import VAE
+from defuse.models.classifiers import build_classifier
+from defuse.models.saved_networks import save_network
 
 VAE_FILE = Path("artifacts/train_vae/digits/0/vae.safetensors")
 ORACLE = Path("artifacts/train_oracle/digits/oracle_1.safetensors")
@@ -66,6 +68,7 @@ def objects(name):
 
 def arrays(**changes):
     """Arrays replaced by what a function makes of them; None leaves one out."""
+
     def damage(path, _):
         held = load_arrays(path)
         for name, change in changes.items():
@@ -103,6 +106,7 @@ def vae(**changes):
 
 def weights(change=None, **description):
     """Weights changed by a function, or a header that does not describe them."""
+
     def damage(path, _):
         held, network = load_weights(path)
         if change:
@@ -147,20 +151,44 @@ CASES = [
     ("train_classifier", DATA, a_pickle, "not a readable .npz of plain arrays (it holds pickled Python objects, which"),
     ("train_classifier", DATA, objects("y_train"), "(it holds pickled Python objects, which are never loaded)"),
     ("train_classifier", DATA, arrays(x_test=None), "arrays missing: x_test; it holds x_train, y_train"),
-    ("train_classifier", DATA, arrays(x_train=with_nan),
-     "x_train is float32 (24, 32, 32, 1); allowed: uint8 (N, 32, 32, 1 or 3)"),
+    (
+        "train_classifier",
+        DATA,
+        arrays(x_train=with_nan),
+        "x_train is float32 (24, 32, 32, 1); allowed: uint8 (N, 32, 32, 1 or 3)",
+    ),
     ("train_classifier", DATA, arrays(x_train=lambda x: x / 255), "x_train is float64 (24, 32, 32, 1); allowed: uint8"),
-    ("train_vae", DATA, arrays(x_validation=lambda x: x.astype(np.int64)),
-     "x_validation is int64 (12, 32, 32, 1); allo"),
-    ("train_vae", DATA, arrays(x_train=lambda x: x[:, :28, :28]),
-     "x_train is uint8 (24, 28, 28, 1); allowed: uint8 (N"),
-    ("train_vae", DATA, arrays(x_train=lambda x: x[..., 0]),
-     "x_train is uint8 (24, 32, 32); allowed: uint8 (N, 32, 32"),
-    ("train_vae", DATA, arrays(x_train=lambda x: np.repeat(x, 4, 3)),
-     "x_train is uint8 (24, 32, 32, 4); allowed: uint8"),
+    (
+        "train_vae",
+        DATA,
+        arrays(x_validation=lambda x: x.astype(np.int64)),
+        "x_validation is int64 (12, 32, 32, 1); allo",
+    ),
+    (
+        "train_vae",
+        DATA,
+        arrays(x_train=lambda x: x[:, :28, :28]),
+        "x_train is uint8 (24, 28, 28, 1); allowed: uint8 (N",
+    ),
+    (
+        "train_vae",
+        DATA,
+        arrays(x_train=lambda x: x[..., 0]),
+        "x_train is uint8 (24, 32, 32); allowed: uint8 (N, 32, 32",
+    ),
+    (
+        "train_vae",
+        DATA,
+        arrays(x_train=lambda x: np.repeat(x, 4, 3)),
+        "x_train is uint8 (24, 32, 32, 4); allowed: uint8",
+    ),
     ("train_vae", DATA, arrays(x_train=lambda x: x.transpose(0, 3, 1, 2)), "x_train is uint8 (24, 1, 32, 32); allowed"),
-    ("train_vae", DATA, arrays(x_train=lambda x: x[:0], y_train=lambda y: y[:0]),
-     "x_train is uint8 (0, 32, 32, 1); al"),
+    (
+        "train_vae",
+        DATA,
+        arrays(x_train=lambda x: x[:0], y_train=lambda y: y[:0]),
+        "x_train is uint8 (0, 32, 32, 1); al",
+    ),
     ("train_oracle", DATA, arrays(y_train=every_third_row), "y_train is int64 (8,); allowed: int64 (24,)"),
     ("calibrate_oracle", DATA, arrays(y_test=with_nan), "y_test is float32 (12,); allowed: int64 (12,)"),
     ("calibrate_oracle", DATA, arrays(y_test=lambda y: y[:, None]), "y_test is int64 (12, 1); allowed: int64 (12,)"),
@@ -173,28 +201,52 @@ CASES = [
     ("identify", CLASSIFIER, a_pickle, "not a safetensors file of this package"),
     ("identify", CLASSIFIER, torch_save, "not a safetensors file of this package"),
     ("identify", CLASSIFIER, without_header, "not a safetensors file of this package"),
-    ("identify", CLASSIFIER, vae(),
-     "weights of another network (build_classifier() got an unexpected keyword argument"),
+    (
+        "identify",
+        CLASSIFIER,
+        vae(),
+        "weights of another network (build_classifier() got an unexpected keyword argument",
+    ),
     ("identify", CLASSIFIER, weights(architecture="vgg"), "weights of another network (1.1.weight is missing)"),
     ("identify", CLASSIFIER, weights(architecture="alexnet"), "(no classifier 'alexnet' of width 2)"),
-    ("identify", CLASSIFIER, weights(width=3),
-     "weights of another network (1.0.weight is torch.float32 (2, 1, 3, 3); allowed: torch.float32 (3, 1, 3, 3))"),
-    ("identify", CLASSIFIER, weights(lambda held: held.pop("1.0.bias")),
-     "weights of another network (1.0.bias is missing)"),
-    ("identify", CLASSIFIER, weights(lambda held: held.update(extra=torch.ones(1))),
-     "another network (extra is unknown)"),
+    (
+        "identify",
+        CLASSIFIER,
+        weights(width=3),
+        "weights of another network (1.0.weight is torch.float32 (2, 1, 3, 3); allowed: torch.float32 (3, 1, 3, 3))",
+    ),
+    (
+        "identify",
+        CLASSIFIER,
+        weights(lambda held: held.pop("1.0.bias")),
+        "weights of another network (1.0.bias is missing)",
+    ),
+    (
+        "identify",
+        CLASSIFIER,
+        weights(lambda held: held.update(extra=torch.ones(1))),
+        "another network (extra is unknown)",
+    ),
     ("identify", CLASSIFIER, weights(weight_of_nan), "(1.0.bias holds NaN or infinity; allowed: finite numbers)"),
     ("identify", CLASSIFIER, classifier(classes=3), "weights of another network (classes is 3; allowed: 10)"),
     ("identify", CLASSIFIER, classifier(channels=3), "weights of another network (channels is 3; allowed: 1)"),
-    ("identify", VAE_FILE, classifier(),
-     "weights of another network (VAE.__init__() got an unexpected keyword argument"),
+    (
+        "identify",
+        VAE_FILE,
+        classifier(),
+        "weights of another network (VAE.__init__() got an unexpected keyword argument",
+    ),
     ("identify", VAE_FILE, vae(channels=3), "weights of another network (channels is 3; allowed: 1)"),
     ("annotate", ORACLE, gone, "no such file"),
     ("annotate", ORACLE, a_pickle, "not a safetensors file of this package"),
     ("annotate", ORACLE, classifier(classes=43), "weights of another network (classes is 43; allowed: 10)"),
     ("annotate", ORACLE, classifier(channels=3), "weights of another network (channels is 3; allowed: 1)"),
-    ("annotate", ORACLES, csv("oracle,architecture\n0,vgg\n"),
-     "columns missing: threshold; it has oracle, architecture"),
+    (
+        "annotate",
+        ORACLES,
+        csv("oracle,architecture\n0,vgg\n"),
+        "columns missing: threshold; it has oracle, architecture",
+    ),
     ("annotate", ORACLES, csv(""), "no readable table"),
     # Mistakes, regions and votes.
     ("distill", MISTAKES, gone, "no such file"),
@@ -218,18 +270,30 @@ CASES = [
     ("finetune_baseline", VOTES, arrays(majority=every_third_row), "its arrays differ in length: drawn"),
     ("novelty", SAMPLES, arrays(test=lambda codes: codes[..., :1]), "test is float32 ("),
     ("summarize_cell", TABLE, without_column("verdict"), "columns missing: verdict"),
-    ("summarize", Path("results/digits/cells/0/digits_regions.csv"), without_column("verdict"),
-     "columns missing: verdict"),
+    (
+        "summarize",
+        Path("results/digits/cells/0/digits_regions.csv"),
+        without_column("verdict"),
+        "columns missing: verdict",
+    ),
     ("summarize", Path("results/digits/cells/0/digits_measures.json"), csv("{"), "no readable JSON"),
     ("summarize", VOTES, arrays(cause=None), "arrays missing: cause; it holds shown"),
     ("summarize", MISTAKES, arrays(seed_index=None), "arrays missing: seed_index; it holds label"),
-    ("summarize_cell", Path("artifacts/correct/digits/0/sweep.csv"), without_column("chosen"),
-     "columns missing: chosen"),
-    ("summarize_cell", Path("artifacts/ablate_noise/digits/0/noise.csv"), without_column("noise"),
-     "columns missing: noise"),
+    (
+        "summarize_cell",
+        Path("artifacts/correct/digits/0/sweep.csv"),
+        without_column("chosen"),
+        "columns missing: chosen",
+    ),
+    (
+        "summarize_cell",
+        Path("artifacts/ablate_noise/digits/0/noise.csv"),
+        without_column("noise"),
+        "columns missing: noise",
+    ),
     ("summarize_cell", Path("artifacts/correct/digits/0/metrics.json"), csv("{"), "no readable JSON"),
     ("summarize_cell", Path("artifacts/novelty/digits/0/metrics.json"), csv("[1]"), "no readable JSON"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("stage", "path", "damage", "message"), CASES)

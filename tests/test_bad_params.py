@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from defuse.params import ParamsError, Settings
-from defuse.params_file import load_params
+from defuse.core.errors import ParamsError
+from defuse.core.params import Settings
+from defuse.core.params_file import load_params
 
 ROOT = Path(__file__).resolve().parent.parent
 SCHEMA = Settings.model_json_schema()
@@ -33,8 +34,10 @@ BOUNDS = {  # of JSON schema: the nearest value that is out of range, and what t
 
 def digits_alone():
     tree = YAML(typ="safe").load(ROOT / "params.yaml")
-    tree = {stage: {"digits": part["digits"]} if isinstance(part, dict) and "digits" in part else part
-            for stage, part in tree.items()}  # fmt: skip
+    tree = {
+        stage: {"digits": part["digits"]} if isinstance(part, dict) and "digits" in part else part
+        for stage, part in tree.items()
+    }
     return {**tree, "datasets": ["digits"], "seeds": [0]}
 
 
@@ -126,8 +129,13 @@ def message_of(tmp_path, tree):
 
 TREE = digits_alone()
 VALUES = list(bad_values())
-KEYS = [path for path, _ in places(TREE, SCHEMA) if isinstance(path[-1], str) and path[-1] not in ("digits",)
-        and path[-2:-1] not in (("noises",), ("bugs",), ("searches",), ("arms",))]  # whose keys are free  # fmt: skip
+KEYS = [
+    path
+    for path, _ in places(TREE, SCHEMA)
+    if isinstance(path[-1], str)
+    and path[-1] not in ("digits",)
+    and path[-2:-1] not in (("noises",), ("bugs",), ("searches",), ("arms",))
+]  # whose keys are free
 
 
 def dotted(path):
@@ -188,14 +196,16 @@ def test_combinations_and_single_values_are_said_at_once(tmp_path):
     tree["correct"]["digits"] |= {"lambdas": [1.0, 0.0], "steps": -1}
     message = message_of(tmp_path, tree)
     for said in (
-        "FILE: seeds: [0, 0] is not allowed: Input should hold no value twice", "FILE: compute.threads: 0 is not",
+        "FILE: seeds: [0, 0] is not allowed: Input should hold no value twice",
+        "FILE: compute.threads: 0 is not",
         "FILE: train_classifier.digits.network.stem: 'cifar' is not allowed: Input should be null with small_cnn",
         "FILE: train_vae.digits.momentum: 0.9 is not allowed: Input should be null with adam",
         "FILE: identify.digits.keep: 100 is not allowed: Input should be at most draws (5)",
         "FILE: identify.digits.seed_source: 'validation' is not allowed",
         "FILE: correct.digits.lambdas: [1.0, 0.0] is not allowed: Input should start with 0",
-        "FILE: correct.digits.steps: -1 is not allowed", "FILE: prepare: mnist is missing, and datasets names it",
-    ):  # fmt: skip
+        "FILE: correct.digits.steps: -1 is not allowed",
+        "FILE: prepare: mnist is missing, and datasets names it",
+    ):
         assert said in message
     # Where a stage's own values are right, its missing data set is said too.
     assert message.count("mnist is missing, and datasets names it") == 14

@@ -8,9 +8,10 @@ from benchmarks.__main__ import with_sections
 from benchmarks.search import bare_passes, one_at_a_time, same_mistakes, search
 from benchmarks.stages import estimate, longest_chain, shares
 from benchmarks.timing import exponent, in_turns, ratio
-from defuse.identification import prepare_seeds, search_network
-from defuse.report import BEGIN, END
-from defuse.training import predict
+from defuse.method.identification import prepare_seeds
+from defuse.models.evaluation import predict
+from defuse.models.search_network import search_network
+from defuse.showing.report import BEGIN, END
 
 
 def test_one_at_a_time_finds_the_same_mistakes(make_vae, make_classifier, images, machine):

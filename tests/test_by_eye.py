@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from defuse.by_eye import compare, sheet_digest
-from defuse.storage import StorageError, save_arrays
+from defuse.core.errors import StorageError
+from defuse.core.storage import save_arrays
+from defuse.studies.by_eye import compare, sheet_digest
 
 CAUSES = np.array(["classifier mistake", "label changed", "label changed", "reconstruction"])
 
@@ -27,8 +28,9 @@ def test_pairs_of_what_oracles_and_person_say_are_counted(tmp_path, sheet):
     table = judged(tmp_path, sheet, "mistakes", rows)
     assert table.values.tolist() == [
         ["mistakes", "classifier mistake", "classifier mistake", 1],
-        ["mistakes", "label changed", "label changed", 1], ["mistakes", "label changed", "not recognisable", 1],
-    ]  # fmt: skip
+        ["mistakes", "label changed", "label changed", 1],
+        ["mistakes", "label changed", "not recognisable", 1],
+    ]
 
 
 def test_judgements_of_another_sheet_are_not_counted(tmp_path, sheet):
@@ -39,12 +41,15 @@ def test_judgements_of_another_sheet_are_not_counted(tmp_path, sheet):
     assert len(counted) == 1 and compare(tmp_path / "judged.csv", "regions", sheet, CAUSES).empty
 
 
-@pytest.mark.parametrize(("kind", "rows", "message"), [
-    ("regions", [(0, "label changed")], "by_eye is 'label changed'; allowed: right, wrong, cannot tell"),
-    ("mistakes", [(0, "reconstruction")], "by_eye is 'reconstruction'; allowed: label changed, classifier mistake"),
-    ("regions", [(4, "right")], "position 4; allowed: 0 to 3, each once"),
-    ("regions", [(1, "right"), (1, "wrong")], "position 1; allowed: 0 to 3, each once"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kind", "rows", "message"),
+    [
+        ("regions", [(0, "label changed")], "by_eye is 'label changed'; allowed: right, wrong, cannot tell"),
+        ("mistakes", [(0, "reconstruction")], "by_eye is 'reconstruction'; allowed: label changed, classifier mistake"),
+        ("regions", [(4, "right")], "position 4; allowed: 0 to 3, each once"),
+        ("regions", [(1, "right"), (1, "wrong")], "position 1; allowed: 0 to 3, each once"),
+    ],
+)
 def test_a_judgement_that_is_not_allowed_is_named(tmp_path, sheet, kind, rows, message):
     with pytest.raises(StorageError, match=message):
         judged(tmp_path, sheet, kind, rows)

@@ -9,18 +9,28 @@ import pytest
 import torch
 from conftest import Trap
 
-from defuse import params, training
-from defuse.checkpoints import Checkpoint, fingerprint, restore_checkpoint, save_checkpoint
-from defuse.storage import StorageError, load_weights, save_arrays
-from defuse.training import Machine, make_optimizer, make_schedule, train_classifier
-from defuse.vae import train_vae
+from defuse.core import params
+from defuse.core.errors import StorageError
+from defuse.core.storage import load_weights, save_arrays
+from defuse.models import training
+from defuse.models.autoencoder_training import train_vae
+from defuse.models.checkpoints import Checkpoint, fingerprint, restore_checkpoint, save_checkpoint
+from defuse.models.machine import Machine
+from defuse.models.training import make_optimizer, make_schedule, train_classifier
 
 OPTIMISERS = {
     "sgd": {"optimizer": "sgd", "momentum": 0.9, "learning_rate": 1e-3},
     "adam": {"optimizer": "adam", "momentum": None, "learning_rate": 0.01},
 }
-AUGMENTATION = {"rotation": 5, "translation": 0.1, "scaling": 0.1, "elastic": 1, "blur": 0.5, "contrast": 0.1,
-                "brightness": 0.1}  # fmt: skip
+AUGMENTATION = {
+    "rotation": 5,
+    "translation": 0.1,
+    "scaling": 0.1,
+    "elastic": 1,
+    "blur": 0.5,
+    "contrast": 0.1,
+    "brightness": 0.1,
+}
 NETWORK = {"architecture": "vgg", "width": 2, "stem": None}
 
 
@@ -33,13 +43,25 @@ def common(optimizer, schedule):
 
 
 def classifier_settings(optimizer="sgd", schedule="one_cycle"):
-    return params.TrainClassifier(network=NETWORK, initial_weights=None, label_smoothing=0.1, augmentation=AUGMENTATION,
-                                  **common(optimizer, schedule))  # fmt: skip
+    return params.TrainClassifier(
+        network=NETWORK,
+        initial_weights=None,
+        label_smoothing=0.1,
+        augmentation=AUGMENTATION,
+        **common(optimizer, schedule),
+    )
 
 
 def vae_settings(optimizer="adam", schedule="one_cycle"):
-    return params.TrainVAE(latent_dim=2, width=4, batch_norm=True, likelihood="gaussian", beta=1.0, warmup_steps=9,
-                           **common(optimizer, schedule))  # fmt: skip
+    return params.TrainVAE(
+        latent_dim=2,
+        width=4,
+        batch_norm=True,
+        likelihood="gaussian",
+        beta=1.0,
+        warmup_steps=9,
+        **common(optimizer, schedule),
+    )
 
 
 @pytest.fixture
@@ -51,12 +73,24 @@ def train(images, make_classifier, make_vae):
         generator = torch.Generator().manual_seed(1)
         if kind == "vae":
             network = make_vae(batch_norm=True)
-            curve = train_vae(network, images, images[:6], vae_settings(**changes), machine, generator, "toy",
-                              checkpoint)  # fmt: skip
+            curve = train_vae(
+                network, images, images[:6], vae_settings(**changes), machine, generator, "toy", checkpoint
+            )
         else:
             network = make_classifier(architecture="vgg")
-            curve = train_classifier(network, images, labels, (images[:6], labels[:6]), classifier_settings(**changes),
-                                     machine, generator, "toy", 0.1, 0.4, checkpoint)  # fmt: skip
+            curve = train_classifier(
+                network,
+                images,
+                labels,
+                (images[:6], labels[:6]),
+                classifier_settings(**changes),
+                machine,
+                generator,
+                "toy",
+                0.1,
+                0.4,
+                checkpoint,
+            )
         weights = {name: tensor.numpy().tobytes() for name, tensor in network.state_dict().items()}
         # With the order of the columns, which is that of the stage's table.
         return weights, [list(row.items()) for row in curve], generator.get_state().tolist()
@@ -77,9 +111,13 @@ def cut_after(monkeypatch, epochs):
 
 @pytest.mark.parametrize("kind", ["classifier", "vae"])
 @pytest.mark.parametrize("optimizer", OPTIMISERS)
-@pytest.mark.parametrize(("schedule", "layout", "precision"), [
-    ("one_cycle", torch.channels_last, torch.bfloat16), ("constant", torch.contiguous_format, torch.float32),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("schedule", "layout", "precision"),
+    [
+        ("one_cycle", torch.channels_last, torch.bfloat16),
+        ("constant", torch.contiguous_format, torch.float32),
+    ],
+)
 def test_a_training_cut_after_any_epoch_ends_with_the_same_bytes(
     tmp_path, monkeypatch, caplog, train, kind, optimizer, schedule, layout, precision
 ):
@@ -145,8 +183,9 @@ def test_momentum_comes_back_in_the_layout_of_its_weight(tmp_path, images, make_
     save_checkpoint(checkpoint, *first, [{"epoch": 1}])
     assert restore_checkpoint(checkpoint, *second) == [{"epoch": 1}]
     for network, optimizer, *_ in (first, second):
-        weight = next(part.weight for part in network.modules() if isinstance(part, torch.nn.Conv2d) and
-                      part.in_channels > 1)  # fmt: skip
+        weight = next(
+            part.weight for part in network.modules() if isinstance(part, torch.nn.Conv2d) and part.in_channels > 1
+        )
         assert optimizer.state[weight]["momentum_buffer"].stride() == weight.stride() != weight.contiguous().stride()
 
 

@@ -4,15 +4,22 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from defuse import params
-from defuse.claims import COLUMNS, ClaimsError, Condition, claims, holds, judge, search_noise, verdict
-from defuse.storage import write_json, write_table
+from defuse.core import params
+from defuse.core.errors import ClaimsError
+from defuse.core.storage import write_json, write_table
+from defuse.evidence.claims import COLUMNS, Condition, claims, holds, judge, search_noise, verdict
 
 BOUNDS = params.Claims(
-    minimum_seeds=3, region_accuracy=0.9, accuracy_drop=0.01, agreement=0.8, new_error_types=0.5, labels_kept=0.95,
-    planted_found=0.5, planted_advantage=0.1,
+    minimum_seeds=3,
+    region_accuracy=0.9,
+    accuracy_drop=0.01,
+    agreement=0.8,
+    new_error_types=0.5,
+    labels_kept=0.95,
+    planted_found=0.5,
+    planted_advantage=0.1,
     reconstructions=params.Reconstructions(mnist=0.98, svhn=0.92, gtsrb=0.9),
-)  # fmt: skip
+)
 SEEDS = [0, 1, 2]
 NOISE = "beta_raw"
 
@@ -20,11 +27,16 @@ NOISE = "beta_raw"
 def tables_with(folder, values, seeds=SEEDS):
     """A data set's tables in which each measure has (mean, low, high)."""
     names = [name.rpartition(".") for name in values]
-    means = pd.DataFrame({
-        "stage": [stage for stage, _, _ in names], "measure": [measure for _, _, measure in names],
-        "mean": [value[0] for value in values.values()], "low": [value[1] for value in values.values()],
-        "high": [value[2] for value in values.values()], "seeds": len(seeds),
-    })  # fmt: skip
+    means = pd.DataFrame(
+        {
+            "stage": [stage for stage, _, _ in names],
+            "measure": [measure for _, _, measure in names],
+            "mean": [value[0] for value in values.values()],
+            "low": [value[1] for value in values.values()],
+            "high": [value[2] for value in values.values()],
+            "seeds": len(seeds),
+        }
+    )
     write_json(folder / "provenance.json", {"slug": "mnist", "title": "MNIST", "line": "MNIST"})
     write_table(folder / "mnist_means.csv", means)
     write_table(folder / "mnist_measures.csv", pd.DataFrame({"seed": seeds, "value": 0.0}))
@@ -57,22 +69,39 @@ def test_one_seed_stands_for_its_interval_and_no_value_decides_nothing():
 @pytest.mark.parametrize(
     ("decisions", "expected"),
     [
-        ([True, True], "reproduced"), ([False, False], "not reproduced"), ([True, False], "partly"),
-        ([True, None], "partly"), ([False, None], "not reproduced"), ([None, None], "cannot be told"),
-        ([True, False, None], "partly"), ([False, None, None], "not reproduced"),
+        ([True, True], "reproduced"),
+        ([False, False], "not reproduced"),
+        ([True, False], "partly"),
+        ([True, None], "partly"),
+        ([False, None], "not reproduced"),
+        ([None, None], "cannot be told"),
+        ([True, False, None], "partly"),
+        ([False, None, None], "not reproduced"),
     ],
-)  # fmt: skip
+)
 def test_verdicts(decisions, expected):
     assert verdict(decisions) == expected
 
 
 def test_made_tables_give_each_verdict(tmp_path):
-    rows = judge(BOUNDS, "mnist", NOISE, tables_with(tmp_path, {
-        "outcome.region_test_after_correction": (0.97, 0.95, 0.99), "outcome.test_drop": (0.002, 0.001, 0.003),
-        "outcome.region_test_advantage": (-0.2, -0.3, -0.1), "outcome.test_advantage": (-0.02, -0.03, -0.01),
-        "novelty.unlike_neighbour": (0.5, 0.3, 0.7),
-        "annotate.mean_agreement": (0.9, 0.85, 0.95), "annotate.mean_purity": (0.5, 0.4, 0.6),
-    }), SEEDS)  # fmt: skip
+    rows = judge(
+        BOUNDS,
+        "mnist",
+        NOISE,
+        tables_with(
+            tmp_path,
+            {
+                "outcome.region_test_after_correction": (0.97, 0.95, 0.99),
+                "outcome.test_drop": (0.002, 0.001, 0.003),
+                "outcome.region_test_advantage": (-0.2, -0.3, -0.1),
+                "outcome.test_advantage": (-0.02, -0.03, -0.01),
+                "novelty.unlike_neighbour": (0.5, 0.3, 0.7),
+                "annotate.mean_agreement": (0.9, 0.85, 0.95),
+                "annotate.mean_purity": (0.5, 0.4, 0.6),
+            },
+        ),
+        SEEDS,
+    )
     found = verdicts(rows)
     assert found["correction"] == "reproduced"
     assert found["baseline"] == "not reproduced"
@@ -90,7 +119,8 @@ def test_a_claim_of_which_no_condition_holds_is_not_partly_reproduced(tmp_path):
 
 def test_too_few_seeds_give_an_indication_and_no_verdict(tmp_path):
     values = {
-        "outcome.region_test_after_correction": (0.97, np.nan, np.nan), "outcome.test_drop": (0.002, np.nan, np.nan)
+        "outcome.region_test_after_correction": (0.97, np.nan, np.nan),
+        "outcome.test_drop": (0.002, np.nan, np.nan),
     }
     rows = judge(BOUNDS, "mnist", NOISE, tables_with(tmp_path, values, [0]), [0])
     row = next(row for row in rows if row["claim"] == "correction")
@@ -110,21 +140,31 @@ def test_the_noise_that_the_search_used_decides_on_small_perturbation(tmp_path):
         return params.Noise(distribution="normal", concentration=None, centred=None, scale=scale)
 
     arms = {"normal_0.1": normal(0.1), "normal_0.2": normal(0.2)}
-    tables = tables_with(tmp_path, {
-        "noise normal_0.1.label_kept": (0.99, 0.98, 1.0), "noise normal_0.2.label_kept": (0.8, 0.75, 0.85)
-    })  # fmt: skip
-    found = {scale: verdicts(judge(BOUNDS, "svhn", search_noise(normal(scale), arms), tables, SEEDS))
-             ["small perturbation"] for scale in (0.1, 0.2, 0.3)}  # fmt: skip
+    tables = tables_with(
+        tmp_path, {"noise normal_0.1.label_kept": (0.99, 0.98, 1.0), "noise normal_0.2.label_kept": (0.8, 0.75, 0.85)}
+    )
+    found = {
+        scale: verdicts(judge(BOUNDS, "svhn", search_noise(normal(scale), arms), tables, SEEDS))["small perturbation"]
+        for scale in (0.1, 0.2, 0.3)
+    }
     assert found == {0.1: "reproduced", 0.2: "not reproduced", 0.3: "cannot be told"}
 
 
-@pytest.mark.parametrize(("found", "control", "kmeans", "expected"), [
-    (0.8, 0.2, 0.3, "reproduced"), (0.8, 0.2, 0.8, "partly"), (0.8, 0.75, 0.3, "partly"),
-    (0.3, 0.3, 0.3, "not reproduced"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("found", "control", "kmeans", "expected"),
+    [
+        (0.8, 0.2, 0.3, "reproduced"),
+        (0.8, 0.2, 0.8, "partly"),
+        (0.8, 0.75, 0.3, "partly"),
+        (0.3, 0.3, 0.3, "not reproduced"),
+    ],
+)
 def test_planted_bugs_must_be_found_and_oftener_than_by_chance(tmp_path, found, control, kmeans, expected):
-    values = {"plant_bugs.found": found, "plant_bugs.above_control": found - control,
-              "plant_bugs.above_kmeans": found - kmeans}  # fmt: skip
+    values = {
+        "plant_bugs.found": found,
+        "plant_bugs.above_control": found - control,
+        "plant_bugs.above_kmeans": found - kmeans,
+    }
     tables = tables_with(tmp_path, {name: (value,) * 3 for name, value in values.items()})
     rows = judge(BOUNDS, "mnist", NOISE, tables, SEEDS)
     assert verdicts(rows)["planted bugs"] == expected
@@ -137,9 +177,15 @@ def test_each_data_set_has_its_own_aim_for_reconstructions(tmp_path, dataset, ex
 
 
 def test_regions_must_beat_each_rival(tmp_path):
-    wins = {f"regions against {arm}.{measure}_accuracy": (0.1, 0.05, 0.15) for arm, measure in (
-        ("single mistakes", "region_test"), ("single mistakes", "mistake_test"), ("k-means", "mistake_test"),
-        ("more training", "mistake_test"))}  # fmt: skip
+    wins = {
+        f"regions against {arm}.{measure}_accuracy": (0.1, 0.05, 0.15)
+        for arm, measure in (
+            ("single mistakes", "region_test"),
+            ("single mistakes", "mistake_test"),
+            ("k-means", "mistake_test"),
+            ("more training", "mistake_test"),
+        )
+    }
     assert verdicts(judge(BOUNDS, "mnist", NOISE, tables_with(tmp_path, wins), SEEDS))["rivals"] == "reproduced"
     lost = {**wins, "regions against k-means.mistake_test_accuracy": (-0.1, -0.15, -0.05)}
     assert verdicts(judge(BOUNDS, "mnist", NOISE, tables_with(tmp_path, lost), SEEDS))["rivals"] == "partly"

@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from defuse.cluster import ClusterError, pruned_lock, replicate_on_cluster
-from defuse.pipeline import PipelineError, order_lock, stage_graph, with_needs
-from defuse.replication import ReplicationError, only_replication
-from defuse.units import plan
+from defuse.core.errors import ClusterError, PipelineError, ReplicationError
 from experiments.replicate_on_cluster import command
+from experiments.running.cluster import pruned_lock, replicate_on_cluster
+from experiments.running.pipeline import order_lock, stage_graph, with_needs
+from experiments.running.replication import only_replication
+from experiments.running.units import plan
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -187,7 +188,7 @@ def ran(journal):
 def session(journal):
     """One embedded Ray for the tests of this module that do not start their own."""
     pytest.importorskip("ray", reason="needs Ray: make .venv/installed-cluster")
-    from defuse.cluster import ray_session
+    from experiments.running.cluster import ray_session
 
     with ray_session(workers=4, threads=1) as ray:
         yield ray
@@ -224,7 +225,13 @@ def test_the_shipped_pipeline_splits_into_cells_and_gathering_stages():
     work = plan(stage_graph(ROOT))
     assert {name.partition("@")[0] for name in work.first} == {"prepare"}
     assert {name.partition("@")[0] for name in work.gathering} == {
-        "summarize", "compare_by_eye", "figures", "atlas", "claims", "front_page"}  # fmt: skip
+        "summarize",
+        "compare_by_eye",
+        "figures",
+        "atlas",
+        "claims",
+        "front_page",
+    }
     shared = [unit for unit in work.units if not unit.after]
     assert {stage.partition("@")[0] for unit in shared for stage in unit.stages} == {"train_oracle", "calibrate_oracle"}
 
@@ -325,7 +332,7 @@ def test_the_slurm_script_of_the_docs_leaves_the_same(toy, tmp_path, plain, ran,
 def test_a_running_cluster_runs_the_cell_that_is_asked_for(session, toy, tmp_path, plain, ran):
     repository = toy(tmp_path)
     script = (
-        "import sys; from pathlib import Path; from defuse.cluster import replicate_on_cluster;"
+        "import sys; from pathlib import Path; from experiments.running.cluster import replicate_on_cluster;"
         "sys.exit(bool(replicate_on_cluster(Path(sys.argv[1]), ['a-0'], workers=2, threads=1)))"
     )
     address = session.get_runtime_context().gcs_address

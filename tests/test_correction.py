@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from defuse import params
-from defuse.correction import (
+from defuse.core import params
+from defuse.method.correction import (
     accuracies,
     accuracy_by_region,
     choose_arm,
@@ -18,14 +18,21 @@ from defuse.correction import (
     finetune_baseline,
     label_regions,
 )
-from defuse.networks import build_classifier
-from defuse.training import Machine, accuracy
+from defuse.models.classifiers import build_classifier
+from defuse.models.evaluation import accuracy
+from defuse.models.machine import Machine
 
 MACHINE = Machine(torch.device("cpu"), torch.float32, torch.channels_last, compiled=False)
 SETTINGS = params.Correct(
-    lambdas=[0.0, 1.0], optimizer="sgd", learning_rate=0.05, momentum=0.9, weight_decay=0.0, batch_size=8, steps=6,
+    lambdas=[0.0, 1.0],
+    optimizer="sgd",
+    learning_rate=0.05,
+    momentum=0.9,
+    weight_decay=0.0,
+    batch_size=8,
+    steps=6,
     maximum_accuracy_drop=0.005,
-)  # fmt: skip
+)
 
 
 def small_problem(strange):
@@ -100,9 +107,14 @@ def test_correction_learns_the_regions(setting):
 def test_the_baseline_sees_mistakes_alone(setting):
     classifier, training, regions, _ = setting
     settings = params.FinetuneBaseline(
-        learning_rates=[0.05], optimizer="sgd", momentum=0.9, weight_decay=0.0, batch_size=8, steps=40,
+        learning_rates=[0.05],
+        optimizer="sgd",
+        momentum=0.9,
+        weight_decay=0.0,
+        batch_size=8,
+        steps=40,
         maximum_accuracy_drop=0.005,
-    )  # fmt: skip
+    )
     batches = draw_batches(16, 8, 40, torch.Generator().manual_seed(2))
     tuned = finetune_baseline(classifier, regions, batches, 0.05, settings, MACHINE, "test")
     assert accuracy(tuned, *regions) == 1
@@ -144,8 +156,10 @@ def test_accuracy_by_region_splits_in_order(setting):
     right = classified_right(classifier, {"all": training, "none": (training[0][:0], training[1][:0])})
     parts = accuracy_by_region(right["all"], regions=2)
     assert parts == [accuracy(classifier, *(half[part] for half in training)) for part in (slice(40), slice(40, 80))]
-    assert accuracies(right) == {"all_accuracy": pytest.approx(np.mean(parts)), "none_accuracy": pytest.approx(
-        float("nan"), nan_ok=True)}  # fmt: skip
+    assert accuracies(right) == {
+        "all_accuracy": pytest.approx(np.mean(parts)),
+        "none_accuracy": pytest.approx(float("nan"), nan_ok=True),
+    }
     assert accuracy_by_region(right["none"], 0) == []
 
 

@@ -16,8 +16,15 @@ from conftest import DIGITS, run
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-KILLED = ("prepare@digits", "train_vae@digits-0", "train_oracle@digits", "identify@digits-0", "correct@digits-0",
-          "summarize@digits", "atlas@digits")  # of each kind: data, training, search, sweep, tables, page
+KILLED = (
+    "prepare@digits",
+    "train_vae@digits-0",
+    "train_oracle@digits",
+    "identify@digits-0",
+    "correct@digits-0",
+    "summarize@digits",
+    "atlas@digits",
+)  # of each kind: data, training, search, sweep, tables, page
 SIDE_BY_SIDE = ("ablate_noise@digits-0", "correct@digits-0", "finetune_baseline@digits-0", "novelty@digits-0")
 KILLS_PER_STAGE = 2
 TRAININGS = ("train_vae@digits-0", "train_oracle@digits")  # those that last long enough to be met after a checkpoint
@@ -29,8 +36,14 @@ def start(folder: Path, *command: str) -> subprocess.Popen[str]:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {name: value for name, value in os.environ.items() if name != "DEFUSE_DATA_DIR"}
     with open(folder.parent / "killed.log", "a") as log:
-        return subprocess.Popen(command, cwd=folder, env={**environment, "PATH": path, "DVC_NO_ANALYTICS": "1"},
-                                stdout=log, stderr=subprocess.STDOUT, start_new_session=True)  # fmt: skip
+        return subprocess.Popen(
+            command,
+            cwd=folder,
+            env={**environment, "PATH": path, "DVC_NO_ANALYTICS": "1"},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
 
 
 def kill(process: subprocess.Popen[str]) -> bool:
@@ -71,7 +84,7 @@ def forget(folder: Path, stages: Iterable[str]) -> None:
 def put_back_if_damaged(folder: Path, before: bytes, stage: str) -> None:
     """DVC writes `dvc.lock` and `.dvc/tmp/rwlock` in place: where the kill fell into such a moment, do what
     docs/design.md says."""
-    from defuse.replication import delete_damaged_rwlock
+    from experiments.running.replication import delete_damaged_rwlock
 
     delete_damaged_rwlock(folder)
     lock, yaml = folder / "dvc.lock", YAML(typ="safe")

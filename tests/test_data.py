@@ -18,24 +18,22 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.io import savemat
 
-from defuse.data import (
-    CLASSES,
+from defuse.core.errors import DataError, StorageError
+from defuse.core.storage import load_arrays, save_arrays
+from defuse.data.prepared import CLASSES, load_split
+from defuse.data.sources import (
     FULL_SIZES,
-    DataError,
     Source,
     check_source,
-    load_split,
-    prepare_arrays,
     provenance_of,
     read_digits,
     read_mirror,
     read_torchvision,
-    split_validation,
     to_side,
 )
-from defuse.storage import StorageError, load_arrays, save_arrays
-from experiments.cell import run
+from defuse.data.splits import prepare_arrays, split_validation
 from experiments.prepare import prepare
+from experiments.shared.cell import run
 
 READERS = {"mnist": "MNIST", "svhn": "SVHN", "gtsrb": "GTSRB"}
 
@@ -123,8 +121,10 @@ def test_mirror_is_read_with_its_digest(tmp_path):
         np.testing.assert_array_equal(getattr(mirror, name), array)
     assert mirror.group_train is None
     assert mirror.provenance == {
-        "source": "mirror", "sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "bytes": path.stat().st_size,
-    }  # fmt: skip
+        "source": "mirror",
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "bytes": path.stat().st_size,
+    }
 
 
 def test_mirror_may_hold_groups(tmp_path):
@@ -167,22 +167,25 @@ def test_good_sources_pass():
     check_source(Source(**mirror_arrays(43, channels=3), group_train=None, provenance={}), "gtsrb")
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"x_train": np.zeros((120, 32, 32, 1), np.float32)}, "x_train is float32 .*; allowed: uint8"),
-    ({"x_train": np.zeros((120, 32, 32), np.uint8)}, r"x_train is uint8 \(120, 32, 32\); allowed: uint8"),
-    ({"x_test": np.zeros((20, 32, 32, 2), np.uint8)}, r"x_test is uint8 \(20, 32, 32, 2\); allowed"),
-    ({"x_test": np.zeros((20, 1, 32, 32), np.uint8)}, r"x_test is uint8 \(20, 1, 32, 32\); allowed"),
-    ({"y_train": np.zeros(120)}, r"y_train is float64 \(120,\); allowed: int64 \(120,\)"),
-    ({"y_train": np.zeros(119, int)}, r"y_train is int64 \(119,\); allowed: int64 \(120,\)"),
-    ({"y_test": np.zeros((20, 1), int)}, r"y_test is int64 \(20, 1\); allowed"),
-    ({"y_train": np.arange(120) % 11}, "y_train holds 0 to 10; allowed: 0 to 9"),
-    ({"y_test": np.arange(20) % 10 - 1}, "y_test holds -1 to 8; allowed: 0 to 9"),
-    ({"y_train": np.arange(120) % 8}, "y_train has no image of class 8, 9"),
-    ({"y_test": np.zeros(20, int)}, "y_test has no image of class 1, 2, 3"),
-    ({"x_test": np.zeros((0, 32, 32, 1), np.uint8), "y_test": np.zeros(0, int)}, "y_test holds no label"),
-    ({"x_test": np.zeros((20, 32, 32, 3), np.uint8)}, "x_train and x_test differ in channels"),
-    ({"group_train": np.zeros(119, int)}, r"group_train is \(119,\); allowed: \(120,\)"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"x_train": np.zeros((120, 32, 32, 1), np.float32)}, "x_train is float32 .*; allowed: uint8"),
+        ({"x_train": np.zeros((120, 32, 32), np.uint8)}, r"x_train is uint8 \(120, 32, 32\); allowed: uint8"),
+        ({"x_test": np.zeros((20, 32, 32, 2), np.uint8)}, r"x_test is uint8 \(20, 32, 32, 2\); allowed"),
+        ({"x_test": np.zeros((20, 1, 32, 32), np.uint8)}, r"x_test is uint8 \(20, 1, 32, 32\); allowed"),
+        ({"y_train": np.zeros(120)}, r"y_train is float64 \(120,\); allowed: int64 \(120,\)"),
+        ({"y_train": np.zeros(119, int)}, r"y_train is int64 \(119,\); allowed: int64 \(120,\)"),
+        ({"y_test": np.zeros((20, 1), int)}, r"y_test is int64 \(20, 1\); allowed"),
+        ({"y_train": np.arange(120) % 11}, "y_train holds 0 to 10; allowed: 0 to 9"),
+        ({"y_test": np.arange(20) % 10 - 1}, "y_test holds -1 to 8; allowed: 0 to 9"),
+        ({"y_train": np.arange(120) % 8}, "y_train has no image of class 8, 9"),
+        ({"y_test": np.zeros(20, int)}, "y_test has no image of class 1, 2, 3"),
+        ({"x_test": np.zeros((0, 32, 32, 1), np.uint8), "y_test": np.zeros(0, int)}, "y_test holds no label"),
+        ({"x_test": np.zeros((20, 32, 32, 3), np.uint8)}, "x_train and x_test differ in channels"),
+        ({"group_train": np.zeros(119, int)}, r"group_train is \(119,\); allowed: \(120,\)"),
+    ],
+)
 def test_bad_sources_are_refused(changes, message):
     with pytest.raises(DataError, match=f"mnist: {message}"):
         check_source(source(**changes), "mnist")
@@ -195,8 +198,12 @@ def test_bad_sources_are_refused(changes, message):
 def test_no_group_is_on_both_sides_and_no_class_is_lost(data):
     # At least six groups of up to three images in each class: enough for the five folds of fraction 0.2.
     sizes = data.draw(st.lists(st.lists(st.integers(1, 3), min_size=6, max_size=9), min_size=2, max_size=4))
-    pairs = [(label, 100 * label + number) for label, groups in enumerate(sizes)
-             for number, size in enumerate(groups) for _ in range(size)]  # fmt: skip
+    pairs = [
+        (label, 100 * label + number)
+        for label, groups in enumerate(sizes)
+        for number, size in enumerate(groups)
+        for _ in range(size)
+    ]
     labels, groups = np.array(data.draw(st.permutations(pairs))).T
     fraction, random_state = data.draw(st.sampled_from([0.2, 0.25, 0.5])), data.draw(st.integers(0, 2**32 - 1))
     chosen = split_validation(labelled(labels, groups), fraction, random_state)
@@ -234,8 +241,11 @@ def test_prepared_arrays_hold_each_image_once_with_its_label():
     arrays = prepare_arrays(raw, chosen)
     assert set(arrays) == {f"{kind}_{split}" for kind in "xy" for split in ("train", "validation", "test")}
     assert [len(arrays[f"y_{split}"]) for split in ("train", "validation", "test")] == [90, 30, 20]
-    prepared = {bytes(image): label for split in ("train", "validation")
-                for image, label in zip(arrays[f"x_{split}"], arrays[f"y_{split}"])}  # fmt: skip
+    prepared = {
+        bytes(image): label
+        for split in ("train", "validation")
+        for image, label in zip(arrays[f"x_{split}"], arrays[f"y_{split}"])
+    }
     assert prepared == {bytes(image): label for image, label in zip(raw.x_train, raw.y_train)}
     np.testing.assert_array_equal(arrays["x_test"], raw.x_test)
     assert all(array.dtype == (np.uint8 if name[0] == "x" else np.int64) for name, array in arrays.items())
@@ -280,19 +290,22 @@ def sized(train, test, channels, origin="mirror"):
     return Source(images[0], np.zeros(train, int), images[1], np.zeros(test, int), None, provenance)
 
 
-@pytest.mark.parametrize(("dataset", "train", "test", "channels", "origin", "slug", "title"), [
-    ("svhn", *FULL_SIZES["svhn"], 3, "mirror", "svhn", "SVHN"),
-    ("svhn", *FULL_SIZES["svhn"], 3, "torchvision", "svhn", "SVHN"),
-    ("svhn", *FULL_SIZES["svhn"], 1, "mirror", "svhn_greyscale_subset", "SVHN greyscale subset"),
-    ("svhn", 5000, 1000, 1, "mirror", "svhn_greyscale_subset", "SVHN greyscale subset"),
-    ("svhn", 5000, 1000, 3, "mirror", "svhn_subset", "SVHN subset"),
-    ("svhn", FULL_SIZES["svhn"][0], 1000, 3, "mirror", "svhn_subset", "SVHN subset"),
-    ("mnist", *FULL_SIZES["mnist"], 1, "mirror", "mnist", "MNIST"),
-    ("mnist", 59999, 10000, 1, "mirror", "mnist_subset", "MNIST subset"),
-    ("gtsrb", *FULL_SIZES["gtsrb"], 3, "torchvision", "gtsrb", "GTSRB"),
-    ("gtsrb", 430, 86, 3, "mirror", "gtsrb_subset", "GTSRB subset"),
-    ("digits", 1347, 450, 1, "scikit-learn", "digits", "Digits (scikit-learn)"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("dataset", "train", "test", "channels", "origin", "slug", "title"),
+    [
+        ("svhn", *FULL_SIZES["svhn"], 3, "mirror", "svhn", "SVHN"),
+        ("svhn", *FULL_SIZES["svhn"], 3, "torchvision", "svhn", "SVHN"),
+        ("svhn", *FULL_SIZES["svhn"], 1, "mirror", "svhn_greyscale_subset", "SVHN greyscale subset"),
+        ("svhn", 5000, 1000, 1, "mirror", "svhn_greyscale_subset", "SVHN greyscale subset"),
+        ("svhn", 5000, 1000, 3, "mirror", "svhn_subset", "SVHN subset"),
+        ("svhn", FULL_SIZES["svhn"][0], 1000, 3, "mirror", "svhn_subset", "SVHN subset"),
+        ("mnist", *FULL_SIZES["mnist"], 1, "mirror", "mnist", "MNIST"),
+        ("mnist", 59999, 10000, 1, "mirror", "mnist_subset", "MNIST subset"),
+        ("gtsrb", *FULL_SIZES["gtsrb"], 3, "torchvision", "gtsrb", "GTSRB"),
+        ("gtsrb", 430, 86, 3, "mirror", "gtsrb_subset", "GTSRB subset"),
+        ("digits", 1347, 450, 1, "scikit-learn", "digits", "Digits (scikit-learn)"),
+    ],
+)
 def test_provenance_never_passes_a_part_for_the_whole(dataset, train, test, channels, origin, slug, title):
     provenance = provenance_of(sized(train, test, channels, origin), dataset)
     assert (provenance["slug"], provenance["title"]) == (slug, title)
@@ -477,8 +490,9 @@ def test_prepare_keeps_groups_on_one_side(project):
     run("prepare", prepare, "gtsrb", None)
     prepared = load_arrays(Path("artifacts/prepare/gtsrb/data.npz"))
     # The colour of an image is its class and track.
-    train, validation = ({tuple(pixel) for pixel in prepared[f"x_{split}"][:, 0, 0].tolist()}
-                         for split in ("train", "validation"))  # fmt: skip
+    train, validation = (
+        {tuple(pixel) for pixel in prepared[f"x_{split}"][:, 0, 0].tolist()} for split in ("train", "validation")
+    )
     assert train and validation and not train & validation
 
 
@@ -489,10 +503,16 @@ def test_prepare_digits_needs_no_mirror_and_no_network(project):
     assert {array.shape[1:] for name, array in arrays.items() if name[0] == "x"} == {(32, 32, 1)}
 
 
-@pytest.mark.parametrize(("damage", "message"), [
-    ("missing", "mnist.npz does not exist"), ("truncated", "not a readable .npz"), ("no class", "no image of class 9"),
-    ("one array", "arrays missing: y_train, x_test, y_test"), ("floats", "allowed: uint8"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ("missing", "mnist.npz does not exist"),
+        ("truncated", "not a readable .npz"),
+        ("no class", "no image of class 9"),
+        ("one array", "arrays missing: y_train, x_test, y_test"),
+        ("floats", "allowed: uint8"),
+    ],
+)
 def test_bad_mirror_ends_prepare_with_one_line_and_leaves_nothing(project, damage, message):
     path, arrays = project / "mnist.npz", mirror_arrays()
     if damage == "no class":

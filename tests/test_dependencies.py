@@ -35,8 +35,10 @@ def imported(file: Path) -> set[str]:
 
 
 ROWS = rows((ROOT / "docs" / "dependencies.md").read_text())
-DECLARED = {re.match(r"[\w.-]+", entry)[0]
-            for entry in PROJECT["dependencies"] + sum(PROJECT["optional-dependencies"].values(), [])}  # fmt: skip
+DECLARED = {
+    re.match(r"[\w.-]+", entry)[0]
+    for entry in PROJECT["dependencies"] + sum(PROJECT["optional-dependencies"].values(), [])
+}
 FILES = [file for folder in sorted(OURS) for file in sorted((ROOT / folder).glob("*.py"))]
 
 

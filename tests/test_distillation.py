@@ -6,20 +6,31 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from defuse import params
-from defuse.distillation import Regions, class_regions, fit_regions, kmeans_regions, sample_regions
-from defuse.randomness import numpy_generator
+from defuse.core import params
+from defuse.core.random_streams import numpy_generator
+from defuse.method.distillation import Regions, class_regions, fit_regions, kmeans_regions, sample_regions
 
 CENTRES = np.array([[0.0, 0.0, 0.0], [6.0, 0.0, 0.0], [0.0, 7.0, 1.0], [-5.0, -5.0, 4.0]])
 COUNTS = [400, 300, 200, 100]
 
 
 def distill_settings(**changes):
-    return params.Distill(**{
-        "include_reconstruction_failures": False, "fit_codes": 2000, "components": 12, "concentration_prior": None,
-        "max_iterations": 300, "minimum_weight": 0.02, "tau": 1.0, "shown_samples": 1, "correction_samples": 1,
-        "validation_samples": 1, "test_samples": 1, **changes,
-    })  # fmt: skip
+    return params.Distill(
+        **{
+            "include_reconstruction_failures": False,
+            "fit_codes": 2000,
+            "components": 12,
+            "concentration_prior": None,
+            "max_iterations": 300,
+            "minimum_weight": 0.02,
+            "tau": 1.0,
+            "shown_samples": 1,
+            "correction_samples": 1,
+            "validation_samples": 1,
+            "test_samples": 1,
+            **changes,
+        }
+    )
 
 
 def planted(seed=0):
@@ -31,8 +42,15 @@ def planted(seed=0):
 
 def two_regions():
     covariance = np.array([[[2.0, 0.6], [0.6, 0.5]], [[0.1, 0.0], [0.0, 3.0]]])
-    return Regions(np.array([0.6, 0.4]), np.array([[1.0, -2.0], [30.0, 5.0]]), covariance,
-                   np.zeros(0, int), True, 1, np.zeros(0, bool))  # fmt: skip
+    return Regions(
+        np.array([0.6, 0.4]),
+        np.array([[1.0, -2.0], [30.0, 5.0]]),
+        covariance,
+        np.zeros(0, int),
+        True,
+        1,
+        np.zeros(0, bool),
+    )
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from defuse import params
-from defuse.figure_data import (
+from defuse.core import params
+from defuse.showing.figure_data import (
     identified_data,
     interpolation_data,
     member_data,
@@ -33,8 +33,16 @@ class Grey(nn.Module):
         return self.gain * codes[:, None, None, :]
 
 
-SHOWN = params.Summarize(tsne_codes=10, tsne_perplexity=3.0, shown_regions=1, shown_members=1, shown_neighbours=1,
-                         shown_mistakes=1, shown_pairs=1, interpolation_steps=2)  # fmt: skip
+SHOWN = params.Summarize(
+    tsne_codes=10,
+    tsne_perplexity=3.0,
+    shown_regions=1,
+    shown_members=1,
+    shown_neighbours=1,
+    shown_mistakes=1,
+    shown_pairs=1,
+    interpolation_steps=2,
+)
 IMAGES = torch.arange(20).repeat_interleave(2).reshape(20, 1, 1, 2) / 255  # image i has grey i
 
 
@@ -42,10 +50,12 @@ def mistakes_of(count: int) -> dict[str, np.ndarray]:
     """Mistake i has label i, prediction i + 100 and the grey i + 100; its seed image is the last but i."""
     numbers = np.arange(count)
     return {
-        "seed_index": 19 - numbers, "label": numbers, "prediction": numbers + 100,
+        "seed_index": 19 - numbers,
+        "label": numbers,
+        "prediction": numbers + 100,
         "codes": np.repeat((numbers[:, None] + 100) / 255, 2, axis=1).astype(np.float32),
         "reconstruction_failure": numbers % 2 == 1,
-    }  # fmt: skip
+    }
 
 
 def test_bytes_are_rounded_and_channels_come_last():
@@ -68,8 +78,9 @@ def test_an_identified_mistake_is_shown_with_its_own_seed_labels_and_cause(count
 
 
 def test_accepted_regions_are_shown_first_with_their_own_samples():
-    regions = pd.DataFrame({"region": [0, 1, 2], "verdict": ["false alarm", "accepted", "accepted"],
-                            "share_of_mistakes": [0.5, 0.1, 0.3]})  # fmt: skip
+    regions = pd.DataFrame(
+        {"region": [0, 1, 2], "verdict": ["false alarm", "accepted", "accepted"], "share_of_mistakes": [0.5, 0.1, 0.3]}
+    )
     samples = np.repeat(np.arange(6).reshape(3, 2, 1) / 255, 2, axis=2).astype(np.float32)
     votes = {"shown_predictions": np.array([[0, 0], [1, 1], [2, 2]]), "shown": np.arange(30).reshape(3, 2, 5)}
     data = region_data(regions, samples, votes, np.array([[5, 5], [6, 6], [7, 7]]), Grey(), 2)
@@ -80,8 +91,9 @@ def test_accepted_regions_are_shown_first_with_their_own_samples():
 
 
 def test_a_region_is_shown_with_mistakes_of_its_own_beside_their_seed_images():
-    regions = pd.DataFrame({"region": [0, 1, 2], "verdict": ["false alarm", "accepted", "accepted"],
-                            "share_of_mistakes": [0.5, 0.1, 0.3]})  # fmt: skip
+    regions = pd.DataFrame(
+        {"region": [0, 1, 2], "verdict": ["false alarm", "accepted", "accepted"], "share_of_mistakes": [0.5, 0.1, 0.3]}
+    )
     members = {"mistake": np.array([0, 2, 4, 6, 8, 10]), "assignment": np.array([2, 1, 0, 2, -1, 2])}
     settings = SHOWN.model_copy(update={"shown_regions": 2, "shown_members": 2})
     data = member_data(regions, members, mistakes_of(12), IMAGES, Grey(), settings, np.random.default_rng(0))
@@ -95,10 +107,16 @@ def test_a_region_is_shown_with_mistakes_of_its_own_beside_their_seed_images():
 def test_each_shown_region_has_its_first_failing_samples_beside_the_training_mistakes_nearest_to_them():
     regions = pd.DataFrame({"region": [3, 5, 7], "verdict": "accepted", "share_of_mistakes": [0.5, 0.1, 0.3]})
     count = 9
-    neighbours = {"region": np.repeat([3, 5, 7], 3), "samples": np.arange(count), "label": np.arange(count) + 100,
-                  "prediction": np.arange(count) + 200,
-                  **{name: 10 * np.arange(count)[:, None] + np.arange(4)
-                     for name in ("distance", "neighbour", "neighbour_label", "neighbour_prediction")}}  # fmt: skip
+    neighbours = {
+        "region": np.repeat([3, 5, 7], 3),
+        "samples": np.arange(count),
+        "label": np.arange(count) + 100,
+        "prediction": np.arange(count) + 200,
+        **{
+            name: 10 * np.arange(count)[:, None] + np.arange(4)
+            for name in ("distance", "neighbour", "neighbour_label", "neighbour_prediction")
+        },
+    }
     settings = SHOWN.model_copy(update={"shown_regions": 2, "shown_members": 2, "shown_neighbours": 3})
     data = novelty_data(neighbours, regions, settings)
     assert data["region"].tolist() == [3, 3, 7, 7] and data["samples"].tolist() == [0, 1, 6, 7]

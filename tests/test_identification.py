@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from defuse import params
-from defuse.identification import (
+from defuse.core import params
+from defuse.core.random_streams import item_generator, seed_sequence
+from defuse.method.identification import (
     Seeds,
     classes_and_gaps,
     doubtful_gap,
@@ -17,12 +18,10 @@ from defuse.identification import (
     perturb,
     prepare_seeds,
     search_logits,
-    search_network,
 )
-from defuse.networks import decode_and_classify
-from defuse.randomness import item_generator, seed_sequence
-from defuse.training import Machine, predict
-from defuse.vae import decode, encode
+from defuse.models.evaluation import decode, encode, predict
+from defuse.models.machine import Machine
+from defuse.models.search_network import decode_and_classify, search_network
 
 KEY = seed_sequence(0, "identify", "tests", "noise").generate_state(2, np.uint64)
 NORMAL = params.Noise(distribution="normal", concentration=None, centred=None, scale=0.3)
@@ -103,10 +102,15 @@ def assert_same(first, second):
 # Noise
 
 
-@pytest.mark.parametrize(("noise", "mean", "deviation"), [
-    (RAW, 0.5, [1 / np.sqrt(4 * 101)] * 3), (CENTRED, 0.0, [1 / np.sqrt(4 * 101)] * 3), (NORMAL, 0.0, [0.3] * 3),
-    (POSTERIOR, 0.0, [0.2, 1.0, 2.0]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("noise", "mean", "deviation"),
+    [
+        (RAW, 0.5, [1 / np.sqrt(4 * 101)] * 3),
+        (CENTRED, 0.0, [1 / np.sqrt(4 * 101)] * 3),
+        (NORMAL, 0.0, [0.3] * 3),
+        (POSTERIOR, 0.0, [0.2, 1.0, 2.0]),
+    ],
+)
 def test_noise_has_its_mean_and_deviation(noise, mean, deviation):
     drawn = draw_noise(noise, 100_000, np.array([0.1, 0.5, 1.0], np.float32), np.random.default_rng(0))
     assert drawn.shape == (100_000, 3) and drawn.dtype == np.float32
@@ -167,8 +171,11 @@ def test_search_agrees_with_a_loop(noise, keep):
     expected, wrong_draws = [], 0
     for index, label, mean in zip(seeds.index, seeds.label, seeds.mean):
         noise_of_seed = draw_noise(noise, 20, np.full(2, 0.1), item_generator(KEY, int(index)))
-        wrong = sorted((float(np.linalg.norm(step)), tuple((mean + step).tolist())) for step in noise_of_seed
-                       if ((mean + step)[0] > 0) != label)  # fmt: skip
+        wrong = sorted(
+            (float(np.linalg.norm(step)), tuple((mean + step).tolist()))
+            for step in noise_of_seed
+            if ((mean + step)[0] > 0) != label
+        )
         wrong_draws += len(wrong)
         expected += [(int(index), int(label), norm, code, (mean[0] > 0) != label) for norm, code in wrong[:keep]]
     found = search(seeds, noise, draws=20, keep=keep)
@@ -332,8 +339,9 @@ def test_seeds_hold_codes_and_both_predictions(make_vae, make_classifier, images
 
 def test_correct_seeds_are_right_raw_and_reconstructed():
     four = np.arange(4)
-    seeds = Seeds(four, np.ones(4, int), np.zeros((4, 2)), np.zeros((4, 2)), np.array([1, 1, 0, 0]),
-                  np.array([1, 0, 1, 0]))  # fmt: skip
+    seeds = Seeds(
+        four, np.ones(4, int), np.zeros((4, 2)), np.zeros((4, 2)), np.array([1, 1, 0, 0]), np.array([1, 0, 1, 0])
+    )
     assert seeds.correct.tolist() == [True, False, False, False]
     assert seeds.take(seeds.correct).index.tolist() == [0]
     assert seeds.take(np.array([3, 1])).index.tolist() == [3, 1]

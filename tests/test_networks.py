@@ -8,22 +8,22 @@ from conftest import Trap
 from torch import nn
 from torchvision.models import ResNet18_Weights, resnet18
 
-from defuse.networks import (
-    VAE,
-    Normalise,
-    SubpixelConvolution,
-    build_classifier,
-    decode_and_classify,
-    load_imagenet_weights,
-    load_network,
-    save_network,
-)
-from defuse.randomness import seeded_torch
-from defuse.storage import StorageError
+from defuse.core.errors import StorageError
+from defuse.core.random_streams import seeded_torch
+from defuse.models.autoencoder import VAE
+from defuse.models.classifiers import Normalise, build_classifier, load_imagenet_weights
+from defuse.models.saved_networks import load_network, save_network
+from defuse.models.search_network import SubpixelConvolution, decode_and_classify
 
 SMALL = {"architecture": "small_cnn", "channels": 1, "classes": 3, "width": 2}  # what make_classifier builds
-CLASSIFIERS = [("small_cnn", 2, None), ("vgg", 2, None), ("small_residual", 2, None),
-               ("resnet18", None, "imagenet"), ("resnet18", None, "pooled_3x3"), ("resnet18", None, "cifar")]
+CLASSIFIERS = [
+    ("small_cnn", 2, None),
+    ("vgg", 2, None),
+    ("small_residual", 2, None),
+    ("resnet18", None, "imagenet"),
+    ("resnet18", None, "pooled_3x3"),
+    ("resnet18", None, "cifar"),
+]
 
 
 def load(path, build):
@@ -38,9 +38,7 @@ def random_images(count, channels):
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize(("architecture", "width", "stem"), CLASSIFIERS)
-def test_classifier_gives_logits_and_survives_its_file(
-    tmp_path, make_classifier, architecture, width, stem, channels
-):
+def test_classifier_gives_logits_and_survives_its_file(tmp_path, make_classifier, architecture, width, stem, channels):
     description = {"architecture": architecture, "channels": channels, "classes": 5, "width": width, "stem": stem}
     classifier, images = make_classifier(**description), random_images(4, channels)
     classifier[0].fit(images)
@@ -149,10 +147,19 @@ def test_extreme_log_variances_are_clamped(make_vae):
     assert log_variance[:, 0].tolist() == [6.0, 6.0] and log_variance[:, 1].tolist() == [-12.0, -12.0]
 
 
-@pytest.mark.parametrize("changes", [
-    {"architecture": "vgg"}, {"width": 3}, {"channels": 3}, {"classes": 4}, {"architecture": "alexnet"},
-    {"architecture": "resnet18", "stem": "cifar"}, {"colour": 1}, {"channels": "1"},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"architecture": "vgg"},
+        {"width": 3},
+        {"channels": 3},
+        {"classes": 4},
+        {"architecture": "alexnet"},
+        {"architecture": "resnet18", "stem": "cifar"},
+        {"colour": 1},
+        {"channels": "1"},
+    ],
+)
 def test_weights_of_another_network_are_refused(tmp_path, make_classifier, changes):
     path = tmp_path / "c.safetensors"
     save_network(path, make_classifier(), **{**SMALL, **changes})

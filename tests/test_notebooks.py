@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from defuse.notebooks import NotebookError, run_notebook
+from defuse.core.errors import NotebookError
+from defuse.showing.notebooks import run_notebook
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "notebooks" / "causes.ipynb"

@@ -12,21 +12,37 @@ import pytest
 import torch
 from tiny_cell import STAGES, TRAINING, always_say, finished_project, relabel, run_stage, small_params
 
-from defuse import ablation_plots, cause_plots, paper_plots, params, plots
-from defuse.annotation import judge_region
-from defuse.atlas import dataset_page
-from defuse.distillation import DistillationError, fit_regions, sample_regions
-from defuse.identification import SearchError, Seeds, classes_and_gaps, perturb
-from defuse.params_file import load_params
-from defuse.planting_plots import planted_bugs
+from defuse.core import params
+from defuse.core.errors import DistillationError, SearchError
+from defuse.core.params_file import load_params
+from defuse.method.annotation import judge_region
+from defuse.method.distillation import fit_regions, sample_regions
+from defuse.method.identification import Seeds, classes_and_gaps, perturb
+from defuse.showing import ablation_plots, cause_plots, paper_plots, plots
+from defuse.showing.atlas import dataset_page
+from defuse.showing.planting_plots import planted_bugs
 from experiments.figures import draw
 
 SEARCH = [stage for stage in STAGES if stage not in TRAINING]
-FIGURES = (paper_plots.procedure, paper_plots.interpolation, paper_plots.tsne, paper_plots.regions,
-           paper_plots.lambda_sweep, paper_plots.novelty, paper_plots.results_table, cause_plots.identified_mistakes,
-           cause_plots.causes, ablation_plots.acceptance, ablation_plots.noise, ablation_plots.searches,
-           ablation_plots.vaes, ablation_plots.tau, ablation_plots.mixtures, ablation_plots.rivals,
-           planted_bugs)  # fmt: skip
+FIGURES = (
+    paper_plots.procedure,
+    paper_plots.interpolation,
+    paper_plots.tsne,
+    paper_plots.regions,
+    paper_plots.lambda_sweep,
+    paper_plots.novelty,
+    paper_plots.results_table,
+    cause_plots.identified_mistakes,
+    cause_plots.causes,
+    ablation_plots.acceptance,
+    ablation_plots.noise,
+    ablation_plots.searches,
+    ablation_plots.vaes,
+    ablation_plots.tau,
+    ablation_plots.mixtures,
+    ablation_plots.rivals,
+    planted_bugs,
+)
 
 
 @pytest.fixture(scope="module")
@@ -84,18 +100,31 @@ NOTHING = {
 }
 
 
-@pytest.mark.parametrize(("says", "lines"), [
-    (3, {"identify": "0 mistakes from 24 seed images; 100.0% of correct validation images right reconstructed",
-         "ablate_search": "none of 7 searches finds a mistake",
-         "ablate_vae": "100.0% to 100.0% of reconstructions are right over 1 VAEs",
-         "ablate_noise": "wrong draws from 0.0% to 0.0% over 8 noises",
-         "annotate": "0 of 0 regions accepted; of 0 mistakes 0 are the classifier's, in 0 the label changed"}),
-    (5, {"identify": "96 mistakes from 24 seed images; no validation image is right",
-         "ablate_search": "the classifier's own mistakes are 0.0% to 0.0% of what 7 searches find",
-         "ablate_vae": "no validation image is right: there is no reconstruction to compare it with",
-         "ablate_noise": "no training image is right both raw and reconstructed: there is nothing to perturb",
-         "annotate": "0 of 0 regions accepted; of 10 mistakes 0 are the classifier's, in 0 the label changed"}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("says", "lines"),
+    [
+        (
+            3,
+            {
+                "identify": "0 mistakes from 24 seed images; 100.0% of correct validation images right reconstructed",
+                "ablate_search": "none of 7 searches finds a mistake",
+                "ablate_vae": "100.0% to 100.0% of reconstructions are right over 1 VAEs",
+                "ablate_noise": "wrong draws from 0.0% to 0.0% over 8 noises",
+                "annotate": "0 of 0 regions accepted; of 0 mistakes 0 are the classifier's, in 0 the label changed",
+            },
+        ),
+        (
+            5,
+            {
+                "identify": "96 mistakes from 24 seed images; no validation image is right",
+                "ablate_search": "the classifier's own mistakes are 0.0% to 0.0% of what 7 searches find",
+                "ablate_vae": "no validation image is right: there is no reconstruction to compare it with",
+                "ablate_noise": "no training image is right both raw and reconstructed: there is nothing to perturb",
+                "annotate": "0 of 0 regions accepted; of 10 mistakes 0 are the classifier's, in 0 the label changed",
+            },
+        ),
+    ],
+)
 def test_no_mistake_and_nothing_but_mistakes_end_well_and_say_so(project, closing, tmp_path, monkeypatch, says, lines):
     # Without mistakes of the VAE the second case has no code to cluster either.
     project(distill={"include_reconstruction_failures": False}, annotate={"slip_rate": 0.0})
@@ -160,8 +189,14 @@ def test_annotators_who_never_agree_or_never_answer_accept_nothing(project, clos
 
 
 def test_votes_that_are_all_different_are_no_agreement():
-    settings = params.Annotate(minimum_agreement=0.6, strictness=[0.6], maximum_abstention=0.5, minimum_failures=0.5,
-                               slip_rate=0.0, annotated_mistakes=1)  # fmt: skip
+    settings = params.Annotate(
+        minimum_agreement=0.6,
+        strictness=[0.6],
+        maximum_abstention=0.5,
+        minimum_failures=0.5,
+        slip_rate=0.0,
+        annotated_mistakes=1,
+    )
     judged = judge_region(np.arange(50).reshape(10, 5), np.full(10, 99), 0.6, settings)
     assert (judged.verdict, judged.agreement) == ("no agreement", 0.02)
 
@@ -180,17 +215,31 @@ def test_one_latent_dimension_has_its_figure(project, closing):
 
 
 def distill_settings(**changes):
-    return params.Distill(**{
-        "include_reconstruction_failures": False, "fit_codes": 200, "components": 12, "concentration_prior": None,
-        "max_iterations": 50, "minimum_weight": 0.02, "tau": 1.0, "shown_samples": 1, "correction_samples": 1,
-        "validation_samples": 1, "test_samples": 1, **changes,
-    })  # fmt: skip
+    return params.Distill(
+        **{
+            "include_reconstruction_failures": False,
+            "fit_codes": 200,
+            "components": 12,
+            "concentration_prior": None,
+            "max_iterations": 50,
+            "minimum_weight": 0.02,
+            "tau": 1.0,
+            "shown_samples": 1,
+            "correction_samples": 1,
+            "validation_samples": 1,
+            "test_samples": 1,
+            **changes,
+        }
+    )
 
 
-@pytest.mark.parametrize(("codes", "settings", "message"), [
-    (np.outer(np.arange(100), np.ones(4)) * 1e5, {}, "no mixture can be fitted to 100 codes from 0 to 9.9e+06"),
-    (np.eye(4), {"tau": 1e300}, "tau is 1e+300 and draws codes beyond float32; allowed: a lower one"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("codes", "settings", "message"),
+    [
+        (np.outer(np.arange(100), np.ones(4)) * 1e5, {}, "no mixture can be fitted to 100 codes from 0 to 9.9e+06"),
+        (np.eye(4), {"tau": 1e300}, "tau is 1e+300 and draws codes beyond float32; allowed: a lower one"),
+    ],
+)
 def test_codes_that_cannot_be_clustered_or_sampled_are_said(codes, settings, message):
     chosen = distill_settings(**settings)
     with warnings.catch_warnings(), pytest.raises(DistillationError) as caught:

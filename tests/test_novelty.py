@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from defuse.novelty import error_types, nearest_mistakes, new_type_shares
+from defuse.method.novelty import error_types, nearest_mistakes, new_type_shares
 
 
 def flat(values):

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import nn
 
-from defuse.oracles import ABSTAIN, blends, calibrate_threshold, cast_votes, confidence, majority
+from defuse.annotators.oracles import blends, calibrate_threshold, cast_votes, confidence
+from defuse.method.annotation import ABSTAIN, majority
 
 
 class Sure(nn.Module):
@@ -35,11 +36,24 @@ def test_confidence_is_the_highest_probability():
     assert certainty.tolist() == pytest.approx([0.75, 0.5, 1.0])
 
 
-@pytest.mark.parametrize(("votes", "label"), [
-    ([1, 1, 2], 1), ([2, 2, 2], 2), ([0, 0, 1], 0), ([1, 2, 3], ABSTAIN), ([1, 1, 2, 2], ABSTAIN),
-    ([1, 1, 2, 3], ABSTAIN), ([1, 1, 1, 2], 1), ([1, 1, -1, -1, -1], ABSTAIN), ([1, 1, 1, -1, -1], 1),
-    ([1, 1, 2, -1, -1], ABSTAIN), ([1, -1], ABSTAIN), ([-1, -1, -1], ABSTAIN), ([4], 4),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("votes", "label"),
+    [
+        ([1, 1, 2], 1),
+        ([2, 2, 2], 2),
+        ([0, 0, 1], 0),
+        ([1, 2, 3], ABSTAIN),
+        ([1, 1, 2, 2], ABSTAIN),
+        ([1, 1, 2, 3], ABSTAIN),
+        ([1, 1, 1, 2], 1),
+        ([1, 1, -1, -1, -1], ABSTAIN),
+        ([1, 1, 1, -1, -1], 1),
+        ([1, 1, 2, -1, -1], ABSTAIN),
+        ([1, -1], ABSTAIN),
+        ([-1, -1, -1], ABSTAIN),
+        ([4], 4),
+    ],
+)
 def test_majority_by_hand(votes, label):
     assert majority(np.array([votes])).tolist() == [label]
 

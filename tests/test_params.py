@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from defuse import params
-from defuse.params import ParamsError, Settings
-from defuse.params_file import load_params
+from defuse.core import params
+from defuse.core.errors import ParamsError
+from defuse.core.params import Settings
+from defuse.core.params_file import load_params
 
 ROOT = Path(__file__).resolve().parent.parent
 BETA = {"distribution": "beta", "concentration": 50.0, "centred": False, "scale": None}
@@ -57,8 +58,12 @@ def test_shipped_file_loads_and_no_value_is_changed_on_the_way(shipped_tree):
 
 def test_no_field_has_a_default():
     assert Settings in models() and params.Noise in models()
-    optional = [f"{model.__name__}.{name}" for model in models() for name, field in model.model_fields.items()
-                if not field.is_required()]
+    optional = [
+        f"{model.__name__}.{name}"
+        for model in models()
+        for name, field in model.model_fields.items()
+        if not field.is_required()
+    ]
     assert optional == []
 
 
@@ -78,10 +83,16 @@ def test_every_missing_key_is_named(tree, write_params, start):
     assert sorted(message_of(path).splitlines()) == sorted(f"{path}: {leaf}: this key is missing" for leaf in missing)
 
 
-@pytest.mark.parametrize(("path", "meant"), [
-    ("seed", "seeds"), ("claims.minimum_seed", "minimum_seeds"), ("train_oracle.digits.networks.0.widht", "width"),
-    (f"{CLASSIFIER}.network.architecure", "architecture"), ("ablate_noise.digits.noises.search.scales", "scale"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("path", "meant"),
+    [
+        ("seed", "seeds"),
+        ("claims.minimum_seed", "minimum_seeds"),
+        ("train_oracle.digits.networks.0.widht", "width"),
+        (f"{CLASSIFIER}.network.architecure", "architecture"),
+        ("ablate_noise.digits.noises.search.scales", "scale"),
+    ],
+)
 def test_misspelt_key_at_any_depth(tree, write_params, path, meant):
     change(tree, "ablate_noise.digits.noises", {"search": dict(NORMAL)})
     change(tree, path, 1)
@@ -89,12 +100,23 @@ def test_misspelt_key_at_any_depth(tree, write_params, path, meant):
     assert f"{file}: {path}: unknown key; did you mean {meant}? (allowed: " in message_of(file)
 
 
-@pytest.mark.parametrize(("path", "value"), [
-    (f"{CLASSIFIER}.epochs", "7"), (f"{CLASSIFIER}.epochs", 1.5), (f"{CLASSIFIER}.epochs", True),
-    (f"{CLASSIFIER}.epochs", 2.0), (f"{CLASSIFIER}.epochs", None), (f"{CLASSIFIER}.learning_rate", "0.1"),
-    (f"{CLASSIFIER}.learning_rate", True), ("train_vae.digits.batch_norm", 1), ("train_vae.digits.batch_norm", "yes"),
-    ("compute.device", "tpu"), ("compute.device", 0), ("train_vae.digits.likelihood", "laplace"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (f"{CLASSIFIER}.epochs", "7"),
+        (f"{CLASSIFIER}.epochs", 1.5),
+        (f"{CLASSIFIER}.epochs", True),
+        (f"{CLASSIFIER}.epochs", 2.0),
+        (f"{CLASSIFIER}.epochs", None),
+        (f"{CLASSIFIER}.learning_rate", "0.1"),
+        (f"{CLASSIFIER}.learning_rate", True),
+        ("train_vae.digits.batch_norm", 1),
+        ("train_vae.digits.batch_norm", "yes"),
+        ("compute.device", "tpu"),
+        ("compute.device", 0),
+        ("train_vae.digits.likelihood", "laplace"),
+    ],
+)
 def test_wrong_type_or_word(tree, write_params, path, value):
     change(tree, path, value)
     file = write_params(tree)
@@ -102,99 +124,171 @@ def test_wrong_type_or_word(tree, write_params, path, value):
     assert message_of(file).startswith(f"{file}: {path}: {shown} is not allowed: Input should be")
 
 
-@pytest.mark.parametrize(("path", "value", "allowed"), [
-    (f"{CLASSIFIER}.epochs", 0, "greater than or equal to 1"),
-    (f"{CLASSIFIER}.learning_rate", 0, "greater than 0"),
-    (f"{CLASSIFIER}.learning_rate", -0.1, "greater than 0"),
-    (f"{CLASSIFIER}.learning_rate", float("nan"), "a finite number"),
-    (f"{CLASSIFIER}.momentum", 1.0, "less than 1 or null"),
-    (f"{CLASSIFIER}.label_smoothing", -0.1, "greater than or equal to 0"),
-    (f"{CLASSIFIER}.augmentation.translation", 0.6, "less than or equal to 0.5"),
-    ("compute.threads", 0, "greater than or equal to 1"),
-    ("prepare.digits.validation_fraction", 0.0, "greater than 0"),
-    ("prepare.digits.validation_fraction", 0.6, "less than or equal to 0.5"),
-    ("calibrate_oracle.digits.originals_recognised", 1.0, "less than 1"),
-    (f"{DISTILL}.minimum_weight", 0.0, "greater than 0"),
-    ("annotate.digits.slip_rate", 1.5, "less than or equal to 1"),
-    ("claims.minimum_seeds", 1, "greater than or equal to 2"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("path", "value", "allowed"),
+    [
+        (f"{CLASSIFIER}.epochs", 0, "greater than or equal to 1"),
+        (f"{CLASSIFIER}.learning_rate", 0, "greater than 0"),
+        (f"{CLASSIFIER}.learning_rate", -0.1, "greater than 0"),
+        (f"{CLASSIFIER}.learning_rate", float("nan"), "a finite number"),
+        (f"{CLASSIFIER}.momentum", 1.0, "less than 1 or null"),
+        (f"{CLASSIFIER}.label_smoothing", -0.1, "greater than or equal to 0"),
+        (f"{CLASSIFIER}.augmentation.translation", 0.6, "less than or equal to 0.5"),
+        ("compute.threads", 0, "greater than or equal to 1"),
+        ("prepare.digits.validation_fraction", 0.0, "greater than 0"),
+        ("prepare.digits.validation_fraction", 0.6, "less than or equal to 0.5"),
+        ("calibrate_oracle.digits.originals_recognised", 1.0, "less than 1"),
+        (f"{DISTILL}.minimum_weight", 0.0, "greater than 0"),
+        ("annotate.digits.slip_rate", 1.5, "less than or equal to 1"),
+        ("claims.minimum_seeds", 1, "greater than or equal to 2"),
+    ],
+)
 def test_out_of_range(tree, write_params, path, value, allowed):
     change(tree, path, value)
     file = write_params(tree)
     assert message_of(file) == f"{file}: {path}: {value!r} is not allowed: Input should be {allowed}"
 
 
-@pytest.mark.parametrize(("path", "value", "named"), [
-    ("datasets", ["digits", "cifar"], "datasets.1: 'cifar' is not allowed"),
-    ("datasets", [], "datasets: [] is not allowed: Input should hold at least 1 item(s)"),
-    ("seeds", [-1], "seeds.0: -1 is not allowed"),
-    ("seeds", [True], "seeds.0: True is not allowed"),
-    ("seeds", ["0"], "seeds.0: '0' is not allowed"),
-    ("correct.digits.lambdas", [0, "1"], "correct.digits.lambdas.1: '1' is not allowed"),
-    ("correct.digits.lambdas", [0], "correct.digits.lambdas: [0] is not allowed: Input should hold at least 2 item(s)"),
-    ("annotate.digits.strictness", [0.5, 1.1], "annotate.digits.strictness.1: 1.1 is not allowed"),
-    ("train_oracle.digits.networks", [CNN], "train_oracle.digits.networks: [{"),
-    ("ablate_noise.digits.noises", {}, "ablate_noise.digits.noises: {} is not allowed: Input should hold at least 1"),
-    ("plant_bugs.digits.bugs", {}, "plant_bugs.digits.bugs: {} is not allowed: Input should hold at least 1 item(s)"),
-    ("plant_bugs.digits.strengths", [0.0, 1.0], "plant_bugs.digits.strengths.0: 0.0 is not allowed"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("path", "value", "named"),
+    [
+        ("datasets", ["digits", "cifar"], "datasets.1: 'cifar' is not allowed"),
+        ("datasets", [], "datasets: [] is not allowed: Input should hold at least 1 item(s)"),
+        ("seeds", [-1], "seeds.0: -1 is not allowed"),
+        ("seeds", [True], "seeds.0: True is not allowed"),
+        ("seeds", ["0"], "seeds.0: '0' is not allowed"),
+        ("correct.digits.lambdas", [0, "1"], "correct.digits.lambdas.1: '1' is not allowed"),
+        (
+            "correct.digits.lambdas",
+            [0],
+            "correct.digits.lambdas: [0] is not allowed: Input should hold at least 2 item(s)",
+        ),
+        ("annotate.digits.strictness", [0.5, 1.1], "annotate.digits.strictness.1: 1.1 is not allowed"),
+        ("train_oracle.digits.networks", [CNN], "train_oracle.digits.networks: [{"),
+        (
+            "ablate_noise.digits.noises",
+            {},
+            "ablate_noise.digits.noises: {} is not allowed: Input should hold at least 1",
+        ),
+        (
+            "plant_bugs.digits.bugs",
+            {},
+            "plant_bugs.digits.bugs: {} is not allowed: Input should hold at least 1 item(s)",
+        ),
+        ("plant_bugs.digits.strengths", [0.0, 1.0], "plant_bugs.digits.strengths.0: 0.0 is not allowed"),
+    ],
+)
 def test_bad_lists(tree, write_params, path, value, named):
     change(tree, path, value)
     file = write_params(tree)
     assert f"{file}: {named}" in message_of(file)
 
 
-@pytest.mark.parametrize(("changes", "named"), [
-    ({f"{CLASSIFIER}.optimizer": "adam", f"{CLASSIFIER}.momentum": 0.9},
-     f"{CLASSIFIER}.momentum: 0.9 is not allowed: Input should be null with adam"),
-    ({f"{CLASSIFIER}.optimizer": "sgd", f"{CLASSIFIER}.momentum": None},
-     f"{CLASSIFIER}.momentum: null is not allowed: Input should be a number with sgd"),
-    ({"correct.digits.optimizer": "adam", "correct.digits.momentum": 0.9},
-     "correct.digits.momentum: 0.9 is not allowed"),
-    ({"finetune_baseline.digits.optimizer": "adam", "finetune_baseline.digits.momentum": 0.9},
-     "finetune_baseline.digits.momentum: 0.9 is not allowed"),
-    ({f"{CLASSIFIER}.network": {**CNN, "stem": "cifar"}},
-     f"{CLASSIFIER}.network.stem: 'cifar' is not allowed: Input should be null with small_cnn"),
-    ({f"{CLASSIFIER}.network": {**CNN, "width": None}},
-     f"{CLASSIFIER}.network.width: null is not allowed: Input should be a whole number of at least 1 with small_cnn"),
-    ({f"{CLASSIFIER}.network": {**RESNET, "stem": None}},
-     f"{CLASSIFIER}.network.stem: null is not allowed: Input should be 'imagenet', 'pooled_3x3' or 'cifar' with"),
-    ({f"{CLASSIFIER}.network": {**RESNET, "width": 8}},
-     f"{CLASSIFIER}.network.width: 8 is not allowed: Input should be null with resnet18"),
-    ({"train_oracle.digits.networks": [CNN, {**CNN, "stem": "cifar"}]},
-     "train_oracle.digits.networks.1.stem: 'cifar' is not allowed: Input should be null with small_cnn"),
-    ({"identify.digits.keep": 6, "identify.digits.draws": 5},
-     "identify.digits.keep: 6 is not allowed: Input should be at most draws (5)"),
-    ({f"{DISTILL}.components": 9, f"{DISTILL}.fit_codes": 8},
-     f"{DISTILL}.components: 9 is not allowed: Input should be at most fit_codes (8)"),
-    *(({"correct.digits.lambdas": lambdas},
-       f"correct.digits.lambdas: {lambdas} is not allowed: Input should start with 0 (the control without regions) and "
-       "increase") for lambdas in ([0.1, 1.0], [0, 1.0, 0.1], [0, 0.1, 0.1])),
-    ({"identify.digits.noise": {**BETA, "scale": 0.5}},
-     "identify.digits.noise.scale: 0.5 is not allowed: Input should be null with beta noise"),
-    ({"identify.digits.noise": {**BETA, "centred": None}},
-     "identify.digits.noise.centred: null is not allowed: Input should be true or false with beta noise"),
-    ({"identify.digits.noise": {**BETA, "concentration": None}},
-     "identify.digits.noise.concentration: null is not allowed: Input should be a number above 0 with beta noise"),
-    ({"identify.digits.noise": {**NORMAL, "scale": None}},
-     "identify.digits.noise.scale: null is not allowed: Input should be a number above 0 with normal noise"),
-    ({"identify.digits.noise": {**NORMAL, "distribution": "posterior", "centred": True}},
-     "identify.digits.noise.centred: True is not allowed: Input should be null with posterior noise"),
-    ({"plant_bugs.digits.bugs": {"a": {**BUG, "target": None}}},
-     "plant_bugs.digits.bugs.a.target: null is not allowed: Input should be another class than label (4) with"),
-    ({"plant_bugs.digits.bugs": {"a": {**BUG, "target": 4}}},
-     "plant_bugs.digits.bugs.a.target: 4 is not allowed: Input should be another"),
-    ({"plant_bugs.digits.bugs": {"a": {**BUG, "kind": "left_out"}}},
-     "plant_bugs.digits.bugs.a.target: 9 is not allowed: Input should be null with left_out"),
-    *(({"plant_bugs.digits.strengths": strengths},
-       f"plant_bugs.digits.strengths: {strengths} is not allowed: Input should increase and end with 1 (the whole "
-       "subgroup)") for strengths in ([0.5], [0.5, 0.2, 1.0])),
-    ({"seeds": [0, 1, 0]}, "seeds: [0, 1, 0] is not allowed: Input should hold no value twice"),
-    ({"datasets": ["digits", "digits"]}, "datasets: ['digits', 'digits'] is not allowed: Input should hold no value"),
-    ({"datasets": ["digits", "mnist"]}, "train_vae: mnist is missing, and datasets names it"),
-    ({"prepare.digits.test_fraction": None}, "prepare: digits.test_fraction is None; allowed: a number for digits"),
-    ({"prepare.mnist": {"validation_fraction": 0.1, "test_fraction": 0.2}}, "prepare: mnist.test_fraction is 0.2"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        (
+            {f"{CLASSIFIER}.optimizer": "adam", f"{CLASSIFIER}.momentum": 0.9},
+            f"{CLASSIFIER}.momentum: 0.9 is not allowed: Input should be null with adam",
+        ),
+        (
+            {f"{CLASSIFIER}.optimizer": "sgd", f"{CLASSIFIER}.momentum": None},
+            f"{CLASSIFIER}.momentum: null is not allowed: Input should be a number with sgd",
+        ),
+        (
+            {"correct.digits.optimizer": "adam", "correct.digits.momentum": 0.9},
+            "correct.digits.momentum: 0.9 is not allowed",
+        ),
+        (
+            {"finetune_baseline.digits.optimizer": "adam", "finetune_baseline.digits.momentum": 0.9},
+            "finetune_baseline.digits.momentum: 0.9 is not allowed",
+        ),
+        (
+            {f"{CLASSIFIER}.network": {**CNN, "stem": "cifar"}},
+            f"{CLASSIFIER}.network.stem: 'cifar' is not allowed: Input should be null with small_cnn",
+        ),
+        (
+            {f"{CLASSIFIER}.network": {**CNN, "width": None}},
+            f"{CLASSIFIER}.network.width: null is not allowed: Input should be a whole number of at least 1 with small_cnn",
+        ),
+        (
+            {f"{CLASSIFIER}.network": {**RESNET, "stem": None}},
+            f"{CLASSIFIER}.network.stem: null is not allowed: Input should be 'imagenet', 'pooled_3x3' or 'cifar' with",
+        ),
+        (
+            {f"{CLASSIFIER}.network": {**RESNET, "width": 8}},
+            f"{CLASSIFIER}.network.width: 8 is not allowed: Input should be null with resnet18",
+        ),
+        (
+            {"train_oracle.digits.networks": [CNN, {**CNN, "stem": "cifar"}]},
+            "train_oracle.digits.networks.1.stem: 'cifar' is not allowed: Input should be null with small_cnn",
+        ),
+        (
+            {"identify.digits.keep": 6, "identify.digits.draws": 5},
+            "identify.digits.keep: 6 is not allowed: Input should be at most draws (5)",
+        ),
+        (
+            {f"{DISTILL}.components": 9, f"{DISTILL}.fit_codes": 8},
+            f"{DISTILL}.components: 9 is not allowed: Input should be at most fit_codes (8)",
+        ),
+        *(
+            (
+                {"correct.digits.lambdas": lambdas},
+                f"correct.digits.lambdas: {lambdas} is not allowed: Input should start with 0 (the control without regions) and "
+                "increase",
+            )
+            for lambdas in ([0.1, 1.0], [0, 1.0, 0.1], [0, 0.1, 0.1])
+        ),
+        (
+            {"identify.digits.noise": {**BETA, "scale": 0.5}},
+            "identify.digits.noise.scale: 0.5 is not allowed: Input should be null with beta noise",
+        ),
+        (
+            {"identify.digits.noise": {**BETA, "centred": None}},
+            "identify.digits.noise.centred: null is not allowed: Input should be true or false with beta noise",
+        ),
+        (
+            {"identify.digits.noise": {**BETA, "concentration": None}},
+            "identify.digits.noise.concentration: null is not allowed: Input should be a number above 0 with beta noise",
+        ),
+        (
+            {"identify.digits.noise": {**NORMAL, "scale": None}},
+            "identify.digits.noise.scale: null is not allowed: Input should be a number above 0 with normal noise",
+        ),
+        (
+            {"identify.digits.noise": {**NORMAL, "distribution": "posterior", "centred": True}},
+            "identify.digits.noise.centred: True is not allowed: Input should be null with posterior noise",
+        ),
+        (
+            {"plant_bugs.digits.bugs": {"a": {**BUG, "target": None}}},
+            "plant_bugs.digits.bugs.a.target: null is not allowed: Input should be another class than label (4) with",
+        ),
+        (
+            {"plant_bugs.digits.bugs": {"a": {**BUG, "target": 4}}},
+            "plant_bugs.digits.bugs.a.target: 4 is not allowed: Input should be another",
+        ),
+        (
+            {"plant_bugs.digits.bugs": {"a": {**BUG, "kind": "left_out"}}},
+            "plant_bugs.digits.bugs.a.target: 9 is not allowed: Input should be null with left_out",
+        ),
+        *(
+            (
+                {"plant_bugs.digits.strengths": strengths},
+                f"plant_bugs.digits.strengths: {strengths} is not allowed: Input should increase and end with 1 (the whole "
+                "subgroup)",
+            )
+            for strengths in ([0.5], [0.5, 0.2, 1.0])
+        ),
+        ({"seeds": [0, 1, 0]}, "seeds: [0, 1, 0] is not allowed: Input should hold no value twice"),
+        (
+            {"datasets": ["digits", "digits"]},
+            "datasets: ['digits', 'digits'] is not allowed: Input should hold no value",
+        ),
+        ({"datasets": ["digits", "mnist"]}, "train_vae: mnist is missing, and datasets names it"),
+        ({"prepare.digits.test_fraction": None}, "prepare: digits.test_fraction is None; allowed: a number for digits"),
+        ({"prepare.mnist": {"validation_fraction": 0.1, "test_fraction": 0.2}}, "prepare: mnist.test_fraction is 0.2"),
+    ],
+)
 def test_impossible_combinations(tree, write_params, changes, named):
     for path, value in changes.items():
         change(tree, path, value)
@@ -216,10 +310,16 @@ def test_data_set_without_any_sub_tree_names_each_stage(tree, write_params):
     assert [stage for stage in stages if f"{stage}: mnist is missing" not in message] == []
 
 
-@pytest.mark.parametrize(("path", "value"), [
-    (f"{CLASSIFIER}.learning_rate", 1), ("correct.digits.lambdas", [0, 1, 10]), (f"{CLASSIFIER}.network", RESNET),
-    ("identify.digits.max_seed_images", None), ("identify.digits.noise", {**NORMAL, "distribution": "posterior"}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (f"{CLASSIFIER}.learning_rate", 1),
+        ("correct.digits.lambdas", [0, 1, 10]),
+        (f"{CLASSIFIER}.network", RESNET),
+        ("identify.digits.max_seed_images", None),
+        ("identify.digits.noise", {**NORMAL, "distribution": "posterior"}),
+    ],
+)
 def test_allowed_values_are_accepted(tree, write_params, path, value):
     change(tree, path, value)
     loaded = json.loads(load_params(write_params(tree)).model_dump_json())
@@ -239,10 +339,18 @@ def test_all_errors_are_reported_at_once(tree, write_params):
         assert sum(named in line for line in lines) == 1
 
 
-@pytest.mark.parametrize("text", [
-    b"seeds: [0]\nseeds: [1]\n", b"compute: {threads: 1, threads: 2}\n", b"seeds: [0\n", b"a:\n\t- b\n",
-    b"\xff\xffseeds: [0]\n", b"seeds: !!python/object/apply:os.getcwd []\n", b"seeds: *nowhere\n",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"seeds: [0]\nseeds: [1]\n",
+        b"compute: {threads: 1, threads: 2}\n",
+        b"seeds: [0\n",
+        b"a:\n\t- b\n",
+        b"\xff\xffseeds: [0]\n",
+        b"seeds: !!python/object/apply:os.getcwd []\n",
+        b"seeds: *nowhere\n",
+    ],
+)
 def test_unreadable_yaml_is_refused(tmp_path, text):
     path = tmp_path / "params.yaml"
     path.write_bytes(text)

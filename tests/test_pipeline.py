@@ -15,9 +15,12 @@ def changed_params(folder: Path) -> set[str]:
     """Stages of the digits that `dvc status` names for changed params."""
     status = json.loads(run(folder, "dvc", "status", "--json"))
     return {
-        stage for stage, changes in status.items() if "digits" in stage
-        for change in changes if isinstance(change, dict) and "params.yaml" in change.get("changed deps", {})
-    }  # fmt: skip
+        stage
+        for stage, changes in status.items()
+        if "digits" in stage
+        for change in changes
+        if isinstance(change, dict) and "params.yaml" in change.get("changed deps", {})
+    }
 
 
 def test_every_stage_ran_and_its_results_are_there(clone):
@@ -52,10 +55,13 @@ def test_the_main_numbers_are_inside_bounds(clone):
     metrics = json.loads((clone / "results/digits/metrics.json").read_text())
     # Wide enough for another processor; a small and weak classifier, a hurried VAE, three oracles.
     bounds = {
-        "identify.reconstruction_accuracy_of_correct": (0.6, 1.0), "identify.mistakes": (100, 900),
-        "distill.regions": (1, 6), "annotate.accepted_regions": (1, 6), "outcome.region_test_before": (0.0, 0.5),
+        "identify.reconstruction_accuracy_of_correct": (0.6, 1.0),
+        "identify.mistakes": (100, 900),
+        "distill.regions": (1, 6),
+        "annotate.accepted_regions": (1, 6),
+        "outcome.region_test_before": (0.0, 0.5),
         "outcome.region_test_after_correction": (0.05, 1.0),
-    }  # fmt: skip
+    }
     assert not {name: metrics[name] for name, (low, high) in bounds.items() if not low <= metrics[name] <= high}
     assert metrics["outcome.region_test_after_correction"] >= metrics["outcome.region_test_before"]
     assert pd.read_csv(clone / "results/digits/tables/digits_oracles.csv").test_accuracy.min() > 0.85
@@ -70,13 +76,17 @@ def test_nothing_runs_twice(clone):
     ("change", "stages"),
     [
         ({("correct", "digits", "lambdas"): [0.0, 0.2]}, {"correct@digits-0"}),
-        ({("identify", "digits", "noise", "scale"): 0.4},
-         {"identify@digits-0", "ablate_vae@digits-0", "plant_bugs@digits-0"}),
+        (
+            {("identify", "digits", "noise", "scale"): 0.4},
+            {"identify@digits-0", "ablate_vae@digits-0", "plant_bugs@digits-0"},
+        ),
         ({("train_vae", "digits", "beta"): 2.0}, {"train_vae@digits-0", "ablate_vae@digits-0"}),
         ({("calibrate_oracle", "digits", "originals_recognised"): 0.9}, {"calibrate_oracle@digits"}),
         ({("plant_bugs", "digits", "minimum_members"): 3}, {"plant_bugs@digits-0"}),
-        ({("distill", "digits", "tau"): 0.5},
-         {"distill@digits-0", "ablate_regions@digits-0", "compare_rivals@digits-0"}),
+        (
+            {("distill", "digits", "tau"): 0.5},
+            {"distill@digits-0", "ablate_regions@digits-0", "compare_rivals@digits-0"},
+        ),
         ({("summarize", "digits", "shown_regions"): 3}, {"summarize@digits"}),
         ({("correct", "mnist", "steps"): 3}, set()),
         ({("claims", "agreement"): 0.7}, set()),
@@ -93,7 +103,7 @@ def test_an_edit_touches_just_the_stages_that_use_it(clone, change, stages):
 
 def test_another_seed_adds_just_its_cell_and_another_data_set_just_its_own(clone):
     """Before and after an edit of `seeds` or `datasets`: the stages there are, and those that have to run."""
-    from defuse.pipeline import not_up_to_date, stage_graph
+    from experiments.running.pipeline import not_up_to_date, stage_graph
 
     original = (clone / "params.yaml").read_bytes()
     before = {stage for stage in stage_graph(clone) if stage.partition("@")[0] not in ("claims", "front_page")}
@@ -119,9 +129,11 @@ def test_a_bad_value_stops_a_stage_before_any_work(clone):
     try:
         edit(clone, {("correct", "digits", "steps"): -1, ("train_vae", "digits", "latent_dims"): 8})
         done = subprocess.run(
-            [sys.executable, "-m", "experiments.train_classifier", "digits", "0"], cwd=clone, capture_output=True,
+            [sys.executable, "-m", "experiments.train_classifier", "digits", "0"],
+            cwd=clone,
+            capture_output=True,
             text=True,
-        )  # fmt: skip
+        )
     finally:
         (clone / "params.yaml").write_bytes(original)
     assert done.returncode == 1 and "Traceback" not in done.stderr
@@ -147,8 +159,12 @@ def test_a_fresh_clone_draws_the_committed_figures_from_results_alone(tmp_path):
 
     def results() -> dict[str, bytes]:
         parts = [folder / "results" / "digits" / "figures", folder / "results" / "report"]
-        return {path.relative_to(folder).as_posix(): path.read_bytes() for part in parts for path in part.glob("**/*")
-                if path.suffix in (".png", ".pdf") or path.name == "digits.html"}  # fmt: skip
+        return {
+            path.relative_to(folder).as_posix(): path.read_bytes()
+            for part in parts
+            for path in part.glob("**/*")
+            if path.suffix in (".png", ".pdf") or path.name == "digits.html"
+        }
 
     committed = results()
     shutil.rmtree(folder / "results" / "digits" / "figures")

@@ -6,9 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from defuse import params
-from defuse.planting import (
-    PlantingError,
+from defuse.core import params
+from defuse.core.errors import PlantingError
+from defuse.studies.planting import (
     belongs_to_bug,
     find_subgroup,
     in_subgroup,
@@ -22,8 +22,17 @@ from defuse.planting import (
 
 
 def bug(**changes):
-    return params.PlantedBug(**{"label": 1, "property": "brightness", "side": "high", "share": 0.3,
-                                "kind": "mislabelled", "target": 2, **changes})  # fmt: skip
+    return params.PlantedBug(
+        **{
+            "label": 1,
+            "property": "brightness",
+            "side": "high",
+            "share": 0.3,
+            "kind": "mislabelled",
+            "target": 2,
+            **changes,
+        }
+    )
 
 
 def bar(width):
@@ -103,8 +112,10 @@ def test_a_class_without_images_is_refused(changes, named):
 @given(st.integers(1, 40), st.floats(0.01, 1), st.floats(0.01, 1))
 def test_a_larger_strength_touches_more_of_the_same_images(size, first, second):
     subgroup = np.arange(60) % 60 >= 60 - size
-    small, large = (set(touched_images(subgroup, strength, np.random.default_rng(1)).tolist())
-                    for strength in sorted((first, second)))  # fmt: skip
+    small, large = (
+        set(touched_images(subgroup, strength, np.random.default_rng(1)).tolist())
+        for strength in sorted((first, second))
+    )
     assert small <= large <= set(np.flatnonzero(subgroup).tolist())
     assert len(small) == round(min(first, second) * size)
 

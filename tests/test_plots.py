@@ -10,15 +10,17 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot
 
-from defuse import ablation_plots, cause_plots, paper_plots, planting_plots, plots
-from defuse.storage import StorageError, load_arrays, read_table, save_arrays, write_table
+from defuse.core.errors import StorageError
+from defuse.core.storage import load_arrays, read_table, save_arrays, write_table
+from defuse.showing import ablation_plots, cause_plots, paper_plots, planting_plots, plots
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 FIGURES = {
     paper_plots: ("procedure", "interpolation", "tsne", "regions", "lambda_sweep", "novelty", "results_table"),
-    cause_plots: ("identified_mistakes", "causes"), planting_plots: ("planted_bugs",),
+    cause_plots: ("identified_mistakes", "causes"),
+    planting_plots: ("planted_bugs",),
     ablation_plots: ("acceptance", "noise", "searches", "vaes", "tau", "mixtures", "rivals"),
-}  # fmt: skip
+}
 DRAWN = {name: getattr(module, name) for module, names in FIGURES.items() for name in names}
 
 
@@ -111,8 +113,14 @@ def test_samples_of_many_regions_share_the_figure_of_the_nearest_mistakes(tables
 def test_the_results_table_shows_means_with_half_of_their_intervals(tables):
     means = read_table(tables / "digits_means.csv")
     outcome = means.stage == "outcome"
-    values = {"test_before": 0.8, "test_after_baseline": 0.85, "test_after_correction": 0.9,
-              "region_test_before": 0.1, "region_test_after_baseline": 0.5, "region_test_after_correction": 0.95}
+    values = {
+        "test_before": 0.8,
+        "test_after_baseline": 0.85,
+        "test_after_correction": 0.9,
+        "region_test_before": 0.1,
+        "region_test_after_baseline": 0.5,
+        "region_test_after_correction": 0.95,
+    }
     for measure, value in values.items():
         facts = value, value - 0.02, value + 0.02, 3
         means.loc[outcome & (means.measure == measure), ["mean", "low", "high", "seeds"]] = facts
@@ -120,7 +128,10 @@ def test_the_results_table_shows_means_with_half_of_their_intervals(tables):
     figure = paper_plots.results_table(tables)
     cells = {place: cell.get_text().get_text() for place, cell in figure.axes[0].tables[0].get_celld().items()}
     assert [[cells[row, column] for column in (0, 1)] for row in (1, 2, 3)] == [
-        ["80.0% ± 2.0%", "10.0% ± 2.0%"], ["85.0% ± 2.0%", "50.0% ± 2.0%"], ["90.0% ± 2.0%", "95.0% ± 2.0%"]]
+        ["80.0% ± 2.0%", "10.0% ± 2.0%"],
+        ["85.0% ± 2.0%", "50.0% ± 2.0%"],
+        ["90.0% ± 2.0%", "95.0% ± 2.0%"],
+    ]
     assert "mean of 3 seeds" in words(figure)
 
 
@@ -143,15 +154,18 @@ def emptied(path: Path) -> None:
         save_arrays(path, **{name: array[:0] for name, array in load_arrays(path).items()})
 
 
-@pytest.mark.parametrize(("name", "file", "message"), [
-    ("identified_mistakes", "identified.npz", "The search found no mistake."),
-    ("procedure", "regions.npz", "No component of the mixture is heavy enough"),
-    ("interpolation", "interpolation.npz", "No two test images have different labels."),
-    ("results_table", "means.csv", "No region was accepted, so there is nothing to correct."),
-    ("regions", "regions.npz", "No component of the mixture is heavy enough"),
-    ("acceptance", "acceptance.csv", "No component of the mixture is heavy enough"),
-    ("novelty", "novelty.npz", "No failing region sample, or no misclassified training image."),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "file", "message"),
+    [
+        ("identified_mistakes", "identified.npz", "The search found no mistake."),
+        ("procedure", "regions.npz", "No component of the mixture is heavy enough"),
+        ("interpolation", "interpolation.npz", "No two test images have different labels."),
+        ("results_table", "means.csv", "No region was accepted, so there is nothing to correct."),
+        ("regions", "regions.npz", "No component of the mixture is heavy enough"),
+        ("acceptance", "acceptance.csv", "No component of the mixture is heavy enough"),
+        ("novelty", "novelty.npz", "No failing region sample, or no misclassified training image."),
+    ],
+)
 def test_where_there_is_nothing_to_draw_the_figure_says_so(tables, name, file, message):
     emptied(tables / f"digits_{file}")
     assert message in words(DRAWN[name](tables))

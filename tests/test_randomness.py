@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from defuse.randomness import (
+from defuse.core.random_streams import (
     integer_seed,
     item_generator,
     numpy_generator,

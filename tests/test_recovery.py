@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from defuse import params
-from defuse.identification import Seeds
-from defuse.planting import Subgroup, find_subgroup
-from defuse.recovery import (
+from defuse.core import params
+from defuse.method.identification import Seeds
+from defuse.models.machine import Machine
+from defuse.studies.planting import Subgroup, find_subgroup
+from defuse.studies.recovery import (
     SHOWN_ARMS,
     Clustered,
     bug_rows,
@@ -20,18 +21,27 @@ from defuse.recovery import (
     match_regions,
     with_outcome,
 )
-from defuse.training import Machine
 
 MISLABELLED = params.PlantedBug(label=1, property="brightness", side="high", share=0.3, kind="mislabelled", target=0)
 
 
 def settings(**changes):
-    return params.PlantBugs(**{
-        "network": params.Network(architecture="small_cnn", width=2, stem=None), "epochs": 1,
-        "bugs": {"bright": MISLABELLED}, "strengths": (0.5, 1.0), "seed_images": 400, "kmeans_starts": 3,
-        "minimum_precision": 0.5, "minimum_members": 3, "top_regions": 2, "minimum_drop": 0.2, "shown_images": 2,
-        **changes,
-    })  # fmt: skip
+    return params.PlantBugs(
+        **{
+            "network": params.Network(architecture="small_cnn", width=2, stem=None),
+            "epochs": 1,
+            "bugs": {"bright": MISLABELLED},
+            "strengths": (0.5, 1.0),
+            "seed_images": 400,
+            "kmeans_starts": 3,
+            "minimum_precision": 0.5,
+            "minimum_members": 3,
+            "top_regions": 2,
+            "minimum_drop": 0.2,
+            "shown_images": 2,
+            **changes,
+        }
+    )
 
 
 # Region 7 has 5 members of which 1 belongs, region 2 has 4 of 2, region 0 has 3 of 3, region 5 has 2 of 2.
@@ -42,17 +52,28 @@ BELONGS = np.array([1, 0, 0, 0, 0, 1, 1, 0, 0, 1, 1, 1, 1, 1, 1, 0], bool)
 def test_a_case_by_hand():
     measures, best = match_regions(ASSIGNMENT, BELONGS, settings())
     assert measures == {
-        "mistakes": 16, "bug_mistakes": 9, "regions": 4, "found": 1, "rank": 2,
-        "top_precision": pytest.approx((1 / 5 + 2 / 4) / 2), "best_precision": 0.5, "recall": pytest.approx(5 / 9),
-    }  # fmt: skip
+        "mistakes": 16,
+        "bug_mistakes": 9,
+        "regions": 4,
+        "found": 1,
+        "rank": 2,
+        "top_precision": pytest.approx((1 / 5 + 2 / 4) / 2),
+        "best_precision": 0.5,
+        "recall": pytest.approx(5 / 9),
+    }
     assert best == 2
 
 
-@pytest.mark.parametrize(("changes", "found", "rank", "best", "recall"), [
-    ({"minimum_precision": 0.51}, 1, 3, 0, 3 / 9), ({"minimum_members": 4}, 1, 2, 2, 2 / 9),
-    ({"minimum_members": 2}, 1, 2, 2, 7 / 9), ({"minimum_members": 5}, 0, None, 7, 0.0),
-    ({"minimum_members": 6}, 0, None, None, 0.0),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "found", "rank", "best", "recall"),
+    [
+        ({"minimum_precision": 0.51}, 1, 3, 0, 3 / 9),
+        ({"minimum_members": 4}, 1, 2, 2, 2 / 9),
+        ({"minimum_members": 2}, 1, 2, 2, 7 / 9),
+        ({"minimum_members": 5}, 0, None, 7, 0.0),
+        ({"minimum_members": 6}, 0, None, None, 0.0),
+    ],
+)
 def test_members_and_precision_decide_a_match(changes, found, rank, best, recall):
     measures, number = match_regions(ASSIGNMENT, BELONGS, settings(**changes))
     assert (measures["found"], number) == (found, best)
@@ -130,22 +151,46 @@ def plane():
     """Data, the bug's subgroup, and arms and seeds of a classifier with the bug at full strength and of one without."""
     machine = Machine(torch.device("cpu"), torch.float32, torch.contiguous_format, compiled=False)
     identify = params.Identify(
-        seed_source="train", max_seed_images=None, draws=10, keep=3, batch_size="auto",
+        seed_source="train",
+        max_seed_images=None,
+        draws=10,
+        keep=3,
+        batch_size="auto",
         noise=params.Noise(distribution="normal", concentration=None, centred=None, scale=0.3),
-    )  # fmt: skip
+    )
     distill = params.Distill(
-        include_reconstruction_failures=False, fit_codes=2000, components=12, concentration_prior=None,
-        max_iterations=300, minimum_weight=0.01, tau=1.0, shown_samples=1, correction_samples=1,
-        validation_samples=1, test_samples=1,
-    )  # fmt: skip
+        include_reconstruction_failures=False,
+        fit_codes=2000,
+        components=12,
+        concentration_prior=None,
+        max_iterations=300,
+        minimum_weight=0.01,
+        tau=1.0,
+        shown_samples=1,
+        correction_samples=1,
+        validation_samples=1,
+        test_samples=1,
+    )
     training, test = plane_data(1500, 0), plane_data(400, 1)
     subgroup = find_subgroup(training, test, MISLABELLED)
     seed_images = np.sort(np.random.default_rng(2).choice(1500, 600, replace=False))
     results = {
-        name: cluster_arms(Rule(bound), Logit(), machine, training, test, seed_images, identify, distill, 3,
-                           np.array([1, 2], np.uint64), 0, "toy")
+        name: cluster_arms(
+            Rule(bound),
+            Logit(),
+            machine,
+            training,
+            test,
+            seed_images,
+            identify,
+            distill,
+            3,
+            np.array([1, 2], np.uint64),
+            0,
+            "toy",
+        )
         for name, bound in (("bug", subgroup.bound * 1024), ("control", 9.0))
-    }  # fmt: skip
+    }
     return training, test, subgroup, results
 
 
@@ -193,8 +238,14 @@ def test_accuracies_are_of_the_subgroup_and_of_the_rest():
     subgroup = Subgroup(0.5, np.array([False, True, True, True]), np.array([True, True, False, False, False]))
     arm = {"mixture": Clustered(False, np.zeros(0, int), np.zeros(0, int), np.zeros((0, 2)), np.zeros(0, int))}
     # Of the subgroup's images 1, 2 and 3 the last is no seed; the bug calls class 1 class 0.
-    seeds = Seeds(np.array([0, 1, 2]), np.array([0, 1, 1]), np.zeros((3, 2)), np.zeros((3, 2)), np.array([0, 0, 0]),
-                  np.array([0, 0, 1]))  # fmt: skip
+    seeds = Seeds(
+        np.array([0, 1, 2]),
+        np.array([0, 1, 1]),
+        np.zeros((3, 2)),
+        np.zeros((3, 2)),
+        np.array([0, 0, 0]),
+        np.array([0, 0, 1]),
+    )
     rows, best = bug_rows(arm, seeds, np.array([1, 0, 1, 1, 0], bool), subgroup, MISLABELLED, settings())
     assert (rows[0]["subgroup_accuracy"], rows[0]["rest_accuracy"]) == pytest.approx((1 / 2, 2 / 3))
     assert (rows[0]["training_images"], rows[0]["test_images"]) == (3, 2) and best == {"mixture": None}
@@ -204,27 +255,48 @@ def test_accuracies_are_of_the_subgroup_and_of_the_rest():
 
 
 def test_planting_took_where_the_subgroup_lost_more_than_the_rest():
-    table = pd.DataFrame({
-        "bug": ["a", "b", "a", "b", "a"], "strength": [0.0, 0.0, 1.0, 1.0, 0.5],
-        "subgroup_accuracy": [1.0, 0.5, 0.75, 0.4, 0.1], "rest_accuracy": [0.9, 0.9, 0.9, 0.9, 0.1],
-    })  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "bug": ["a", "b", "a", "b", "a"],
+            "strength": [0.0, 0.0, 1.0, 1.0, 0.5],
+            "subgroup_accuracy": [1.0, 0.5, 0.75, 0.4, 0.1],
+            "rest_accuracy": [0.9, 0.9, 0.9, 0.9, 0.1],
+        }
+    )
     result = with_outcome(table, settings())
     assert result.extra_drop.tolist() == pytest.approx([0, 0, 0.25, 0.1, 0.1])
     assert result.took.tolist() == [0, 0, 1, 0, 0]
 
 
 def test_headlines_compare_full_strength_with_the_control_and_with_kmeans():
-    rows = [(bug, strength, arm, found) for bug, strength, arm, found in [
-        ("a", 0, "mixture", 0), ("b", 0, "mixture", 1), ("a", 1, "mixture", 1), ("b", 1, "mixture", 1),
-        ("a", 1, "k-means", 1), ("b", 1, "k-means", 0), ("a", 0.5, "mixture", 0), ("b", 0.5, "mixture", 0),
-        ("a", 1, "mixture of all mistakes", 0), ("b", 1, "mixture of all mistakes", 0)]]  # fmt: skip
+    rows = [
+        (bug, strength, arm, found)
+        for bug, strength, arm, found in [
+            ("a", 0, "mixture", 0),
+            ("b", 0, "mixture", 1),
+            ("a", 1, "mixture", 1),
+            ("b", 1, "mixture", 1),
+            ("a", 1, "k-means", 1),
+            ("b", 1, "k-means", 0),
+            ("a", 0.5, "mixture", 0),
+            ("b", 0.5, "mixture", 0),
+            ("a", 1, "mixture of all mistakes", 0),
+            ("b", 1, "mixture of all mistakes", 0),
+        ]
+    ]
     table = pd.DataFrame(rows, columns=["bug", "strength", "arm", "found"])
     table["took"], table["seen_raw"] = table.bug == "a", np.where(table.strength == 1, 0.8, 0.1)
     table["seen_reconstructed"] = 0.4
     assert headlines(table, "mixture") == {
-        "found": 1.0, "found_in_control": 0.5, "found_by_kmeans": 0.5, "above_control": 0.5, "above_kmeans": 0.5,
-        "took": 0.5, "seen_raw": pytest.approx(0.8), "seen_reconstructed": pytest.approx(0.4),
-    }  # fmt: skip
+        "found": 1.0,
+        "found_in_control": 0.5,
+        "found_by_kmeans": 0.5,
+        "above_control": 0.5,
+        "above_kmeans": 0.5,
+        "took": 0.5,
+        "seen_raw": pytest.approx(0.8),
+        "seen_reconstructed": pytest.approx(0.4),
+    }
 
 
 def test_examples_are_of_the_subgroup_and_of_the_best_regions():
@@ -232,7 +304,8 @@ def test_examples_are_of_the_subgroup_and_of_the_best_regions():
     codes = np.array([[0.0, 0.0], [30.0, 30.0], [30.0, 30.0]], np.float32)
     arm = Clustered(False, np.zeros(3, int), np.zeros(3, int), codes, np.array([3, 4, 4]))
     best = dict(zip(SHOWN_ARMS, (4, None)))
-    shown = example_images(images, Logit(), np.arange(6) >= 4, dict.fromkeys(SHOWN_ARMS, arm), best, 3,
-                           np.random.default_rng(0))  # fmt: skip
+    shown = example_images(
+        images, Logit(), np.arange(6) >= 4, dict.fromkeys(SHOWN_ARMS, arm), best, 3, np.random.default_rng(0)
+    )
     assert sorted(shown["subgroup"][:, 0, 5, 5].tolist()) == [0, 4, 5] and shown["subgroup"].dtype == np.uint8
     assert shown["region"][:, :, 0, 0, 0].tolist() == [[255, 255, 0], [0, 0, 0]] and shown["shown"].tolist() == [2, 0]

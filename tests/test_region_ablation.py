@@ -4,17 +4,33 @@ import numpy as np
 import pytest
 from test_ablation import Pixel, Steps
 
-from defuse import params
-from defuse.annotation import ACCEPTED, FALSE_ALARM, Annotators, judge_regions
-from defuse.distillation import Regions
-from defuse.region_ablation import mixture_row, region_variety, tau_row
+from defuse.annotators.oracles import Annotators, judge_regions
+from defuse.core import params
+from defuse.method.annotation import ACCEPTED, FALSE_ALARM
+from defuse.method.distillation import Regions
+from defuse.studies.regions import mixture_row, region_variety, tau_row
 
-ANNOTATE = params.Annotate(minimum_agreement=0.6, strictness=[0.6], maximum_abstention=0.5, minimum_failures=0.5,
-                           slip_rate=0.0, annotated_mistakes=1)  # fmt: skip
+ANNOTATE = params.Annotate(
+    minimum_agreement=0.6,
+    strictness=[0.6],
+    maximum_abstention=0.5,
+    minimum_failures=0.5,
+    slip_rate=0.0,
+    annotated_mistakes=1,
+)
 DISTILL = params.Distill(
-    include_reconstruction_failures=False, fit_codes=10, components=2, concentration_prior=None, max_iterations=10,
-    minimum_weight=0.01, tau=0.01, shown_samples=4, correction_samples=1, validation_samples=1, test_samples=1,
-)  # fmt: skip
+    include_reconstruction_failures=False,
+    fit_codes=10,
+    components=2,
+    concentration_prior=None,
+    max_iterations=10,
+    minimum_weight=0.01,
+    tau=0.01,
+    shown_samples=4,
+    correction_samples=1,
+    validation_samples=1,
+    test_samples=1,
+)
 
 
 def annotators():
@@ -24,8 +40,15 @@ def annotators():
 
 def regions_at(*means, variance=1e-12):
     count = len(means)
-    return Regions(np.full(count, 1 / count), np.array(means)[:, None], np.full((count, 1, 1), variance),
-                   np.array([*range(count), -1]), True, 3, np.ones(count + 1, bool))  # fmt: skip
+    return Regions(
+        np.full(count, 1 / count),
+        np.array(means)[:, None],
+        np.full((count, 1, 1), variance),
+        np.array([*range(count), -1]),
+        True,
+        3,
+        np.ones(count + 1, bool),
+    )
 
 
 def test_variety_is_the_mean_distance_between_draws():
@@ -47,8 +70,10 @@ def test_human_slips_reach_the_votes():
 
 
 def test_draws_spread_with_the_root_of_tau_and_leave_the_region():
-    near, far = (tau_row(annotators(), regions_at(0.1, variance=1e-4), tau, 400, ANNOTATE, np.random.default_rng(0))
-                 for tau in (1.0, 100.0))  # fmt: skip
+    near, far = (
+        tau_row(annotators(), regions_at(0.1, variance=1e-4), tau, 400, ANNOTATE, np.random.default_rng(0))
+        for tau in (1.0, 100.0)
+    )
     assert far["variety"] == pytest.approx(10 * near["variety"], rel=1e-4)
     assert near["failure_rate"] == 1 and near["agreement"] == 1 and near["accepted"] == 1
     # N(0.1, 0.1) is between 0 and 0.15 with probability 0.53.

@@ -17,11 +17,11 @@ import pytest
 from rich.console import Console
 from ruamel.yaml import YAML
 
-from defuse.params_file import load_params
-from defuse.pipeline import order_lock, selectors, stage_and_cell, stage_graph, starting_order, with_needs
-from defuse.progress import Attempt, running_table
-from defuse.replication import auto_jobs, jobs_at_once, only_replication, replicate
+from defuse.core.params_file import load_params
 from experiments.replicate import command
+from experiments.running.pipeline import order_lock, selectors, stage_and_cell, stage_graph, starting_order, with_needs
+from experiments.running.progress import Attempt, running_table
+from experiments.running.replication import auto_jobs, jobs_at_once, only_replication, replicate
 
 ROOT = Path(__file__).resolve().parent.parent
 PIPELINE = """
@@ -81,8 +81,17 @@ output.parent.mkdir(parents=True, exist_ok=True)
 output.write_text(stage + "".join(file.read_text() for file in inputs))
 note("end")
 """
-STAGES = ["prepare@digits", "prepare@mnist", "train@digits-0", "train@digits-1", "train@mnist-0", "train@mnist-1",
-          "gather@digits", "gather@mnist", "claims"]  # fmt: skip
+STAGES = [
+    "prepare@digits",
+    "prepare@mnist",
+    "train@digits-0",
+    "train@digits-1",
+    "train@mnist-0",
+    "train@mnist-1",
+    "gather@digits",
+    "gather@mnist",
+    "claims",
+]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -189,8 +198,10 @@ def test_each_stage_runs_once_and_never_more_than_jobs_at_once(finished):
 
 def test_seconds_and_logs_are_kept(finished):
     table = pd.read_csv(finished["2"] / "artifacts/stage-seconds.csv", keep_default_na=False)
-    names = [f"{stage}@{dataset}{'-' if seed else ''}{seed}".rstrip("@")
-             for stage, dataset, seed in zip(table.stage, table.dataset, table.seed)]  # fmt: skip
+    names = [
+        f"{stage}@{dataset}{'-' if seed else ''}{seed}".rstrip("@")
+        for stage, dataset, seed in zip(table.stage, table.dataset, table.seed)
+    ]
     assert sorted(names) == sorted(STAGES) and (table.seconds.astype(float) > 0).all()
     log = (finished["2"] / "artifacts/logs/train@mnist-1.log").read_text()
     assert "working on train@mnist-1 1" in log  # the 1 is OMP_NUM_THREADS
@@ -236,6 +247,7 @@ def test_a_failure_stops_only_what_depends_on_it(finished, fresh, tmp_path):
     assert status == 0 and started(folder) == ["train@mnist-0", "gather@mnist", "claims"]
     assert "mnist seed 0" in text and "0 of 3 done" in text
     assert (folder / "dvc.lock").read_bytes() == (finished["1"] / "dvc.lock").read_bytes()
+
 
 UNFINISHED = ["train@mnist-0", "train@mnist-1"]
 
@@ -337,9 +349,16 @@ def test_a_folder_that_dvc_cannot_read_is_named(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("cores", "threads", "gibibytes", "on_gpu", "jobs"),
-    [(2, 1, 64, False, 2), (8, 2, 64, False, 4), (8, 3, 64, False, 2), (2, 4, 64, False, 1), (16, 1, 10, False, 3),
-     (16, 1, 1, False, 1), (16, 1, 64, True, 1)],
-)  # fmt: skip
+    [
+        (2, 1, 64, False, 2),
+        (8, 2, 64, False, 4),
+        (8, 3, 64, False, 2),
+        (2, 4, 64, False, 1),
+        (16, 1, 10, False, 3),
+        (16, 1, 1, False, 1),
+        (16, 1, 64, True, 1),
+    ],
+)
 def test_auto_fits_cores_memory_and_gpu(cores, threads, gibibytes, on_gpu, jobs):
     assert auto_jobs(cores, threads, gibibytes * 2**30, on_gpu) == jobs
 

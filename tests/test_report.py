@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from defuse.params_file import load_params
-from defuse.report import (
+from defuse.core.params_file import load_params
+from defuse.showing.report import (
     ARMS,
     BEGIN,
     END,
@@ -62,9 +62,14 @@ def test_accepted_regions_are_listed_by_seed():
 @pytest.mark.parametrize("kind", ARMS)
 def test_each_arm_of_the_digits_has_a_row_with_its_means(kind):
     tables = ROOT / "results" / "digits" / "tables"
-    name, keys = {"rival": ("rivals", ["arm"]), "VAE": ("vaes", ["vae"]), "search": ("searches", ["search"]),
-                  "noise": ("noise", ["noise"]), "tau": ("taus", ["tau"]),
-                  "mixture": ("mixtures", ["components", "concentration_prior"])}[kind]  # fmt: skip
+    name, keys = {
+        "rival": ("rivals", ["arm"]),
+        "VAE": ("vaes", ["vae"]),
+        "search": ("searches", ["search"]),
+        "noise": ("noise", ["noise"]),
+        "tau": ("taus", ["tau"]),
+        "mixture": ("mixtures", ["components", "concentration_prior"]),
+    }[kind]
     column, (_, template) = next(iter(ARMS[kind].items()))
     means = pd.read_csv(tables / f"digits_{name}.csv").groupby(keys, sort=False)[column].mean()
     rows = cells(arms_table(tables, kind))
@@ -72,10 +77,19 @@ def test_each_arm_of_the_digits_has_a_row_with_its_means(kind):
 
 
 def test_conditions_have_their_rule_value_and_decision(tmp_path):
-    pd.DataFrame({"claim": ["a", "a", "b"], "data": "MNIST", "measure": ["x", "y", "z"], "rule": [">= 1", "<= 2", ""],
-                  "value": [1.5, np.nan, 7], "low": [1.25, np.nan, np.nan], "high": [1.75, np.nan, np.nan],
-                  "holds": ["yes", "", ""], "verdict": "partly",
-                  }).to_csv(tmp_path / "claims.csv", index=False)  # fmt: skip
+    pd.DataFrame(
+        {
+            "claim": ["a", "a", "b"],
+            "data": "MNIST",
+            "measure": ["x", "y", "z"],
+            "rule": [">= 1", "<= 2", ""],
+            "value": [1.5, np.nan, 7],
+            "low": [1.25, np.nan, np.nan],
+            "high": [1.75, np.nan, np.nan],
+            "holds": ["yes", "", ""],
+            "verdict": "partly",
+        }
+    ).to_csv(tmp_path / "claims.csv", index=False)
     assert cells(conditions_table(tmp_path / "claims.csv")) == [
         ["a", "MNIST", "x", ">= 1", "1.5 (1.25 to 1.75)", "yes", "partly"],
         ["a", "MNIST", "y", "<= 2", "–", "open", "partly"],

@@ -6,15 +6,22 @@ import torch
 from test_correction import MACHINE, SETTINGS, small_problem
 from test_region_ablation import ANNOTATE, DISTILL, annotators, regions_at
 
-from defuse import params
-from defuse.correction import correct, draw_batches
-from defuse.randomness import torch_generator
-from defuse.rivals import Rival, compare_rivals, region_rival, single_mistakes
-from defuse.training import accuracy
+from defuse.core import params
+from defuse.core.random_streams import torch_generator
+from defuse.method.correction import correct, draw_batches
+from defuse.models.evaluation import accuracy
+from defuse.studies.rivals import Rival, compare_rivals, region_rival, single_mistakes
 
 RIVALS = params.CompareRivals(lambdas=[0.1, 1.0], validation_share=0.2, kmeans_starts=1)
-BASELINE = params.FinetuneBaseline(learning_rates=[0.001, 0.05], optimizer="sgd", momentum=0.9, weight_decay=0.0,
-                                   batch_size=8, steps=6, maximum_accuracy_drop=0.005)  # fmt: skip
+BASELINE = params.FinetuneBaseline(
+    learning_rates=[0.001, 0.05],
+    optimizer="sgd",
+    momentum=0.9,
+    weight_decay=0.0,
+    batch_size=8,
+    steps=6,
+    maximum_accuracy_drop=0.005,
+)
 
 
 def test_only_accepted_regions_are_trained_on_with_their_label_and_all_are_paid_for():
@@ -45,24 +52,45 @@ def setting():
         "single mistakes": Rival((labelled[0][:2], labelled[1][:2]), (labelled[0][2:4], labelled[1][2:4]), 30),
         "k-means": Rival(nothing, nothing, 20),
     }
-    data = {"validation": training, "test": training, "region_test": (labelled[0][18:], labelled[1][18:]),
-            "mistake_test": nothing}  # fmt: skip
+    data = {
+        "validation": training,
+        "test": training,
+        "region_test": (labelled[0][18:], labelled[1][18:]),
+        "mistake_test": nothing,
+    }
     return classifier, training, rivals, data
 
 
 def rows_of(setting):
     classifier, training, rivals, data = setting
-    rows = compare_rivals(classifier, training, (1 - training[0], training[1]), rivals, "single mistakes", data, RIVALS,
-                          SETTINGS, BASELINE, MACHINE, 0, "test")  # fmt: skip
+    rows = compare_rivals(
+        classifier,
+        training,
+        (1 - training[0], training[1]),
+        rivals,
+        "single mistakes",
+        data,
+        RIVALS,
+        SETTINGS,
+        BASELINE,
+        MACHINE,
+        0,
+        "test",
+    )
     return {row["arm"]: row for row in rows}
 
 
 def test_each_arm_says_what_it_cost_and_what_it_was_trained_with(setting):
     rows = rows_of(setting)
     assert [(arm, row["labels_asked"], row["images"]) for arm, row in rows.items()] == [
-        ("before", 0, 0), ("more training", 0, 0), ("more training, augmented", 0, 0), ("regions", 30, 12),
-        ("single mistakes", 30, 2), ("k-means", 20, 0), ("baseline: mistakes alone", 30, 2),
-    ]  # fmt: skip
+        ("before", 0, 0),
+        ("more training", 0, 0),
+        ("more training, augmented", 0, 0),
+        ("regions", 30, 12),
+        ("single mistakes", 30, 2),
+        ("k-means", 20, 0),
+        ("baseline: mistakes alone", 30, 2),
+    ]
     assert rows["regions"]["lambda"] in RIVALS.lambdas and rows["regions"]["learning_rate"] is None
     assert rows["baseline: mistakes alone"]["learning_rate"] in BASELINE.learning_rates
     assert rows["before"]["lambda"] is None and np.isnan(rows["before"]["mistake_test_accuracy"])
@@ -76,8 +104,10 @@ def test_an_arm_without_images_has_no_accuracy(setting):
 def test_an_arm_is_a_correction_from_the_start_on_the_same_batches(setting):
     classifier, training, rivals, data = setting
     rows = rows_of(setting)
-    batches = [draw_batches(count, 8, 6, torch_generator(0, "test", purpose))
-               for count, purpose in ((80, "training"), (12, "own"))]  # fmt: skip
+    batches = [
+        draw_batches(count, 8, 6, torch_generator(0, "test", purpose))
+        for count, purpose in ((80, "training"), (12, "own"))
+    ]
     lambda_ = rows["regions"]["lambda"]
     network = correct(classifier, training, rivals["regions"].training, lambda_, *batches, SETTINGS, MACHINE, "test")
     assert rows["regions"]["region_test_accuracy"] == accuracy(network, *data["region_test"])

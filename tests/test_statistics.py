@@ -11,11 +11,12 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from defuse import params
-from defuse.annotation import agreement_kappa, wilson_interval
-from defuse.claims import judge
-from defuse.storage import write_json, write_table
-from defuse.summary import mean_interval, over_seeds
+from defuse.core import params
+from defuse.core.statistics import wilson_interval
+from defuse.core.storage import write_json, write_table
+from defuse.evidence.claims import judge
+from defuse.evidence.tables import mean_interval, over_seeds
+from defuse.method.annotation import agreement_kappa
 
 
 def tolerance(share: float, repetitions: int) -> float:
@@ -119,10 +120,16 @@ def test_kappa_of_votes_by_chance_is_near_nought():
 # From values per seed to a verdict.
 
 BOUNDS = params.Claims(
-    minimum_seeds=3, region_accuracy=0.9, accuracy_drop=0.01, agreement=0.8, new_error_types=0.5, labels_kept=0.95,
-    planted_found=0.5, planted_advantage=0.1,
+    minimum_seeds=3,
+    region_accuracy=0.9,
+    accuracy_drop=0.01,
+    agreement=0.8,
+    new_error_types=0.5,
+    labels_kept=0.95,
+    planted_found=0.5,
+    planted_advantage=0.1,
     reconstructions=params.Reconstructions(mnist=0.98, svhn=0.92, gtsrb=0.9),
-)  # fmt: skip
+)
 REGIONS, DROP = "region_test_after_correction", "test_drop"  # the two measures of the claim "correction"
 GOOD_REGIONS, BAD_REGIONS, SPREAD_REGIONS = [0.95, 0.97, 0.96], [0.5, 0.6, 0.55], [0.8, 0.95, 0.99]
 SMALL_DROP, LARGE_DROP, SPREAD_DROP = [0.001, 0.0, -0.002], [0.03, 0.05, 0.04], [0.0, 0.02, 0.01]
@@ -147,8 +154,9 @@ NAN = float("nan")
     ],
 )
 def test_values_per_seed_give_each_verdict(tmp_path, regions, drop, verdict, indication):
-    measures = pd.DataFrame({"seed": [0, 1, 2] * 2, "stage": "outcome", "measure": [REGIONS] * 3 + [DROP] * 3,
-                             "value": regions + drop})  # fmt: skip
+    measures = pd.DataFrame(
+        {"seed": [0, 1, 2] * 2, "stage": "outcome", "measure": [REGIONS] * 3 + [DROP] * 3, "value": regions + drop}
+    )
     write_json(tmp_path / "provenance.json", {"slug": "mnist", "title": "MNIST", "line": "MNIST"})
     write_table(tmp_path / "mnist_measures.csv", measures)
     write_table(tmp_path / "mnist_means.csv", over_seeds(measures, ["stage", "measure"], "value"))

@@ -16,8 +16,8 @@ from conftest import Trap
 from hypothesis import given
 from hypothesis import strategies as st
 
-from defuse.storage import (
-    StorageError,
+from defuse.core.errors import StorageError
+from defuse.core.storage import (
     atomic_path,
     load_arrays,
     load_weights,
@@ -137,8 +137,9 @@ def test_weights_come_back_with_their_description(tmp_path):
     weights, description = load_weights(path)
     assert description == {"width": 8, "stem": None}
     assert {name: tensor.tolist() for name, tensor in weights.items()} == {
-        **{name: tensor.tolist() for name, tensor in WEIGHTS.items()}, "c": transposed.tolist(),
-    }  # fmt: skip
+        **{name: tensor.tolist() for name, tensor in WEIGHTS.items()},
+        "c": transposed.tolist(),
+    }
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "truncated", "pickle", "no description", "bad description"])
@@ -200,10 +201,17 @@ def test_table_comes_back_with_eight_digits_and_gaps(tmp_path):
     pd.testing.assert_frame_equal(read_table(path), table, rtol=1e-7)
 
 
-@pytest.mark.parametrize(("reader", "name", "text"), [
-    (read_json, "x.json", None), (read_json, "x.json", "{"), (read_json, "x.json", ""),
-    (read_table, "x.csv", None), (read_table, "x.csv", ""), (read_table, "x.csv", "a,b\n1,2\n1,2,3,4\n"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("reader", "name", "text"),
+    [
+        (read_json, "x.json", None),
+        (read_json, "x.json", "{"),
+        (read_json, "x.json", ""),
+        (read_table, "x.csv", None),
+        (read_table, "x.csv", ""),
+        (read_table, "x.csv", "a,b\n1,2\n1,2,3,4\n"),
+    ],
+)
 def test_bad_text_files_are_a_storage_error_that_names_the_file(tmp_path, reader, name, text):
     path = tmp_path / name
     if text is not None:

@@ -5,21 +5,21 @@ import pandas as pd
 import pytest
 from statsmodels.stats.weightstats import DescrStatsW
 
-from defuse.storage import write_json, write_table
-from defuse.summary import (
-    SummaryError,
+from defuse.core.errors import SummaryError
+from defuse.core.storage import write_json, write_table
+from defuse.evidence.tables import (
     accepted_region_measures,
     check_cells,
     gather_measures,
     gather_table,
     mean_interval,
-    order_regions,
     outcome_measures,
     over_seeds,
     planted_measures,
     rival_measures,
     table_measures,
 )
+from defuse.showing.figure_data import order_regions
 
 
 @pytest.fixture
@@ -66,14 +66,24 @@ def test_measures_are_tidy(cells):
 
 
 def test_outcome_takes_the_chosen_arms_and_their_differences():
-    sweep = pd.DataFrame({
-        "seed": 0, "arm": ["before", "correction", "correction"], "lambda": [np.nan, 0.0, 1.0],
-        "test_accuracy": [0.98, 0.97, 0.975], "region_test_accuracy": [0.1, 0.2, 0.9],
-        "chosen": [False, False, True],
-    })  # fmt: skip
-    baseline = pd.DataFrame({
-        "seed": 0, "test_accuracy": [0.9, 0.95], "region_test_accuracy": [0.8, 0.5], "chosen": [True, False],
-    })  # fmt: skip
+    sweep = pd.DataFrame(
+        {
+            "seed": 0,
+            "arm": ["before", "correction", "correction"],
+            "lambda": [np.nan, 0.0, 1.0],
+            "test_accuracy": [0.98, 0.97, 0.975],
+            "region_test_accuracy": [0.1, 0.2, 0.9],
+            "chosen": [False, False, True],
+        }
+    )
+    baseline = pd.DataFrame(
+        {
+            "seed": 0,
+            "test_accuracy": [0.9, 0.95],
+            "region_test_accuracy": [0.8, 0.5],
+            "chosen": [True, False],
+        }
+    )
     values = outcome_measures(sweep, baseline).set_index("measure").value
     assert values["test_drop"] == pytest.approx(0.005)
     assert values["region_test_gain"] == pytest.approx(0.8)
@@ -122,10 +132,15 @@ def test_table_measures_takes_several_keys_and_leaves_words_out():
 
 
 def test_regions_are_set_against_each_rival_of_the_same_seed():
-    rivals = pd.DataFrame({
-        "seed": [0, 0, 1, 1], "arm": ["regions", "k-means"] * 2, "test_accuracy": [0.9, 0.8, 0.7, 0.9],
-        "region_test_accuracy": [1.0, 0.4, np.nan, 0.5], "mistake_test_accuracy": [0.5, 0.6, 0.5, 0.1],
-    })  # fmt: skip
+    rivals = pd.DataFrame(
+        {
+            "seed": [0, 0, 1, 1],
+            "arm": ["regions", "k-means"] * 2,
+            "test_accuracy": [0.9, 0.8, 0.7, 0.9],
+            "region_test_accuracy": [1.0, 0.4, np.nan, 0.5],
+            "mistake_test_accuracy": [0.5, 0.6, 0.5, 0.1],
+        }
+    )
     values = rival_measures(rivals).set_index(["seed", "stage", "measure"]).value
     assert values[0, "regions against k-means", "test_accuracy"] == pytest.approx(0.1)
     assert values[0, "regions against k-means", "region_test_accuracy"] == pytest.approx(0.6)
@@ -134,11 +149,18 @@ def test_regions_are_set_against_each_rival_of_the_same_seed():
 
 
 def test_planted_bugs_are_averaged_by_seed_arm_and_strength():
-    table = pd.DataFrame({
-        "seed": 0, "arm": ["mixture"] * 3 + ["k-means"], "strength": [0.5, 0.5, 1.0, 0.5], "found": [1, 0, 1, 0],
-        "took": [1, 0, 0, 1], "recall": [0.6, 0.2, 1.0, 0.0], "top_precision": [0.5, 0.1, 0.3, 0.0],
-        "rank": [3, np.nan, 1, np.nan],
-    })  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "seed": 0,
+            "arm": ["mixture"] * 3 + ["k-means"],
+            "strength": [0.5, 0.5, 1.0, 0.5],
+            "found": [1, 0, 1, 0],
+            "took": [1, 0, 0, 1],
+            "recall": [0.6, 0.2, 1.0, 0.0],
+            "top_precision": [0.5, 0.1, 0.3, 0.0],
+            "rank": [3, np.nan, 1, np.nan],
+        }
+    )
     rows = planted_measures(table)
     assert rows.stage.unique().tolist() == ["planted mixture at 0.5", "planted mixture at 1", "planted k-means at 0.5"]
     values = rows[rows.stage == "planted mixture at 0.5"].set_index("measure").value
@@ -149,17 +171,24 @@ def test_planted_bugs_are_averaged_by_seed_arm_and_strength():
 
 
 def test_accepted_regions_are_averaged_and_added_up():
-    table = pd.DataFrame({
-        "seed": 0, "verdict": ["accepted", "false alarm", "accepted"], "failure_rate": [0.8, 0.0, 1.0],
-        "share_of_mistakes": [0.1, 0.5, 0.2],
-    })  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "seed": 0,
+            "verdict": ["accepted", "false alarm", "accepted"],
+            "failure_rate": [0.8, 0.0, 1.0],
+            "share_of_mistakes": [0.1, 0.5, 0.2],
+        }
+    )
     values = accepted_region_measures(table).set_index("measure").value
     assert values["failure_rate"] == pytest.approx(0.9) and values["share_of_mistakes"] == pytest.approx(0.3)
 
 
 def test_regions_are_shown_accepted_first_then_largest():
-    table = pd.DataFrame({
-        "region": [0, 1, 2, 3], "verdict": ["false alarm", "accepted", "no agreement", "accepted"],
-        "share_of_mistakes": [0.4, 0.1, 0.3, 0.2],
-    })  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "region": [0, 1, 2, 3],
+            "verdict": ["false alarm", "accepted", "no agreement", "accepted"],
+            "share_of_mistakes": [0.4, 0.1, 0.3, 0.2],
+        }
+    )
     assert order_regions(table, 3).tolist() == [3, 1, 0]

@@ -10,23 +10,14 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from defuse import params, training
-from defuse.augmentation import augment
-from defuse.networks import Normalise
-from defuse.training import (
-    DivergedError,
-    Machine,
-    accuracy,
-    epoch_batches,
-    make_optimizer,
-    make_schedule,
-    predict,
-    run_steps,
-    set_up_machine,
-    steps_bar,
-    to_machine,
-    train_classifier,
-)
+from defuse.core import params
+from defuse.core.errors import DivergedError, ParamsError
+from defuse.models import training
+from defuse.models.augmentation import augment
+from defuse.models.classifiers import Normalise
+from defuse.models.evaluation import accuracy, predict
+from defuse.models.machine import Machine, set_up_machine, to_machine
+from defuse.models.training import epoch_batches, make_optimizer, make_schedule, run_steps, steps_bar, train_classifier
 
 NOTHING = {"rotation": 0, "translation": 0, "scaling": 0, "elastic": 0, "blur": 0, "contrast": 0, "brightness": 0}
 
@@ -36,11 +27,22 @@ def generator(seed=0):
 
 
 def training_settings(**changes):
-    return params.TrainClassifier(**{
-        "network": {"architecture": "small_cnn", "width": 2, "stem": None}, "initial_weights": None, "epochs": 4,
-        "optimizer": "sgd", "learning_rate": 0.05, "momentum": 0.9, "weight_decay": 0.0, "batch_size": 16,
-        "schedule": "one_cycle", "label_smoothing": 0.0, "augmentation": NOTHING, **changes,
-    })  # fmt: skip
+    return params.TrainClassifier(
+        **{
+            "network": {"architecture": "small_cnn", "width": 2, "stem": None},
+            "initial_weights": None,
+            "epochs": 4,
+            "optimizer": "sgd",
+            "learning_rate": 0.05,
+            "momentum": 0.9,
+            "weight_decay": 0.0,
+            "batch_size": 16,
+            "schedule": "one_cycle",
+            "label_smoothing": 0.0,
+            "augmentation": NOTHING,
+            **changes,
+        }
+    )
 
 
 def halves(count, seed):
@@ -69,9 +71,7 @@ def weights_of(network):
 
 def test_a_separable_problem_is_learnt(make_classifier, machine):
     classifier, test = make_classifier(), halves(60, 2)
-    curve = train_classifier(
-        classifier, *halves(120, 1), test, training_settings(), machine, generator(), "toy"
-    )
+    curve = train_classifier(classifier, *halves(120, 1), test, training_settings(), machine, generator(), "toy")
     assert [row["epoch"] for row in curve] == [1, 2, 3, 4]
     assert curve[-1]["training_loss"] < 0.2 * curve[0]["training_loss"]
     assert curve[-1]["validation_accuracy"] == accuracy(classifier, *test) == 1
@@ -240,11 +240,27 @@ def test_zero_settings_leave_images_as_they_are(images, still):
     assert torch.equal(augment(images, still, generator()), images)
 
 
-@pytest.mark.parametrize("changes", [
-    {"rotation": 90}, {"translation": 0.3}, {"scaling": 0.5}, {"elastic": 2}, {"blur": 1}, {"contrast": 0.9},
-    {"brightness": 0.8}, {"rotation": 12, "translation": 0.1, "scaling": 0.1, "elastic": 1, "blur": 0.3,
-                          "contrast": 0.5, "brightness": 0.5},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"rotation": 90},
+        {"translation": 0.3},
+        {"scaling": 0.5},
+        {"elastic": 2},
+        {"blur": 1},
+        {"contrast": 0.9},
+        {"brightness": 0.8},
+        {
+            "rotation": 12,
+            "translation": 0.1,
+            "scaling": 0.1,
+            "elastic": 1,
+            "blur": 0.3,
+            "contrast": 0.5,
+            "brightness": 0.5,
+        },
+    ],
+)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_each_setting_changes_images_and_keeps_shape_and_range(changes, channels):
     images = torch.rand((6, channels, 32, 32), generator=generator(1))
@@ -346,23 +362,43 @@ def test_accuracy_is_the_share_of_right_predictions(make_classifier, images):
 
 
 def compute(**changes):
-    return params.Compute(**{"device": "cpu", "threads": 1, "deterministic": True, "precision": "auto",
-                             "memory_format": "auto", "compile": "auto", **changes})  # fmt: skip
+    return params.Compute(
+        **{
+            "device": "cpu",
+            "threads": 1,
+            "deterministic": True,
+            "precision": "auto",
+            "memory_format": "auto",
+            "compile": "auto",
+            **changes,
+        }
+    )
 
 
-@pytest.mark.parametrize(("capabilities", "precision"), [
-    ({"avx512_f": True, "avx512_bf16": False}, torch.float32), ({"avx512_bf16": True}, torch.bfloat16),
-    ({"amx_bf16": True}, torch.bfloat16), ({"neon": True, "bf16": True}, torch.bfloat16), ({}, torch.float32),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("capabilities", "precision"),
+    [
+        ({"avx512_f": True, "avx512_bf16": False}, torch.float32),
+        ({"avx512_bf16": True}, torch.bfloat16),
+        ({"amx_bf16": True}, torch.bfloat16),
+        ({"neon": True, "bf16": True}, torch.bfloat16),
+        ({}, torch.float32),
+    ],
+)
 def test_auto_takes_bfloat16_where_the_processor_computes_it(monkeypatch, capabilities, precision):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
     assert set_up_machine(compute()).precision == precision
     assert set_up_machine(compute(precision="float32")).precision == torch.float32
 
 
-@pytest.mark.parametrize(("memory_format", "layout"), [
-    ("auto", torch.channels_last), ("channels_last", torch.channels_last), ("contiguous", torch.contiguous_format),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("memory_format", "layout"),
+    [
+        ("auto", torch.channels_last),
+        ("channels_last", torch.channels_last),
+        ("contiguous", torch.contiguous_format),
+    ],
+)
 def test_layout_is_that_of_the_weights_and_changes_no_result(make_classifier, images, memory_format, layout):
     machine = set_up_machine(compute(memory_format=memory_format))
     classifier = to_machine(make_classifier(channels=3), machine)
@@ -373,13 +409,19 @@ def test_layout_is_that_of_the_weights_and_changes_no_result(make_classifier, im
 
 def test_cuda_that_is_not_there_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(params.ParamsError, match="compute.device: 'cuda' is not available here; allowed: auto, cpu"):
+    with pytest.raises(ParamsError, match="compute.device: 'cuda' is not available here; allowed: auto, cpu"):
         set_up_machine(compute(device="cuda"))
 
 
-@pytest.mark.parametrize(("device", "cuda", "chosen"), [
-    ("auto", False, "cpu"), ("cpu", True, "cpu"), ("auto", True, "cuda"), ("cuda", True, "cuda"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("device", "cuda", "chosen"),
+    [
+        ("auto", False, "cpu"),
+        ("cpu", True, "cpu"),
+        ("auto", True, "cuda"),
+        ("cuda", True, "cuda"),
+    ],
+)
 def test_machine_follows_the_settings(monkeypatch, device, cuda, chosen):
     calls = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)

@@ -10,18 +10,11 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 from torch import distributions
 
-from defuse import params
-from defuse.training import EVALUATION_BATCH, DivergedError
-from defuse.vae import (
-    SCALE_RATE,
-    decode,
-    encode,
-    kl_per_dimension,
-    learn_scale,
-    measure,
-    reconstruction_loss,
-    train_vae,
-)
+from defuse.core import params
+from defuse.core.errors import DivergedError
+from defuse.models.autoencoder import SCALE_RATE, kl_per_dimension, learn_scale, reconstruction_loss
+from defuse.models.autoencoder_training import measure, train_vae
+from defuse.models.evaluation import EVALUATION_BATCH, decode, encode
 
 LIKELIHOODS = ("bernoulli", "gaussian", "ssim")
 
@@ -31,11 +24,24 @@ def generator(seed=0):
 
 
 def vae_settings(**changes):
-    return params.TrainVAE(**{
-        "latent_dim": 2, "width": 4, "batch_norm": False, "likelihood": "bernoulli", "beta": 1.0, "warmup_steps": 0,
-        "epochs": 6, "optimizer": "adam", "learning_rate": 0.01, "momentum": None, "weight_decay": 0.0,
-        "batch_size": 8, "schedule": "constant", **changes,
-    })  # fmt: skip
+    return params.TrainVAE(
+        **{
+            "latent_dim": 2,
+            "width": 4,
+            "batch_norm": False,
+            "likelihood": "bernoulli",
+            "beta": 1.0,
+            "warmup_steps": 0,
+            "epochs": 6,
+            "optimizer": "adam",
+            "learning_rate": 0.01,
+            "momentum": None,
+            "weight_decay": 0.0,
+            "batch_size": 8,
+            "schedule": "constant",
+            **changes,
+        }
+    )
 
 
 def stripes(count):
@@ -43,7 +49,7 @@ def stripes(count):
     images = torch.full((count, 1, 32, 32), 0.1)
     for index in range(count):
         part = images[index, 0] if index % 2 else images[index, 0].T
-        part[16 * (index // 2 % 2):][:16] = 0.9
+        part[16 * (index // 2 % 2) :][:16] = 0.9
     return images
 
 
@@ -111,6 +117,7 @@ def test_the_scale_runs_after_the_root_of_the_mean_squared_error(make_vae):
 
 def ssim_by_hand(first, second):
     """SSIM of Wang et al. (2004) of two images in [0, 1]: 11x11 Gaussian window of sigma 1.5, reflected borders."""
+
     def blur(image):
         return gaussian_filter(image, 1.5, truncate=3.5, mode="mirror")
 
@@ -244,7 +251,11 @@ def test_encoding_and_decoding_in_batches_change_nothing(make_vae):
     images = torch.rand((EVALUATION_BATCH["cpu"] + 5, 1, 32, 32), generator=generator())
     mean, deviation = encode(vae, images)
     with torch.no_grad():
-        torch.testing.assert_close((mean[-6:], deviation[-6:] ** 2), (
-            vae.encode(images[-6:])[0], vae.encode(images[-6:])[1].exp()), atol=1e-5, rtol=1e-4)  # fmt: skip
+        torch.testing.assert_close(
+            (mean[-6:], deviation[-6:] ** 2),
+            (vae.encode(images[-6:])[0], vae.encode(images[-6:])[1].exp()),
+            atol=1e-5,
+            rtol=1e-4,
+        )
         torch.testing.assert_close(decode(vae, mean)[-6:], vae.decode(mean[-6:]), atol=1e-5, rtol=1e-4)
     assert decode(vae, mean).shape == images.shape

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from dvc.repo import Repo
 
-from defuse.verification import CHANGED, IN_CACHE, MISSING, VerificationError, verify
+from defuse.core.errors import VerificationError
+from experiments.running.verification import CHANGED, IN_CACHE, MISSING, verify
 from experiments.verify import command
 
 PIPELINE = """

@@ -11,23 +11,35 @@ from typing import Any
 import numpy as np
 import torch
 
-from defuse.networks import build_classifier, load_network, save_network
-from defuse.storage import load_arrays, save_arrays, write_json
-from experiments.cell import run
+from defuse.core.storage import load_arrays, save_arrays, write_json
+from defuse.models.classifiers import build_classifier
+from defuse.models.saved_networks import load_network, save_network
+from experiments.shared.cell import run
 
 CNN = {"architecture": "small_cnn", "width": 2, "stem": None}
 DATA = Path("artifacts/prepare/digits/data.npz")
 CLASSIFIER = Path("artifacts/train_classifier/digits/0/classifier.safetensors")
 # Stages in their order: the function that does the work, and whether it runs for a seed.
 STAGES = {
-    "train_classifier": ("train", True), "train_vae": ("train", True), "train_oracle": ("train", False),
+    "train_classifier": ("train", True),
+    "train_vae": ("train", True),
+    "train_oracle": ("train", False),
     "calibrate_oracle": ("calibrate", False),
-    "identify": ("identify", True), "ablate_noise": ("ablate", True), "ablate_search": ("ablate", True),
-    "ablate_vae": ("ablate", True), "distill": ("distill", True), "annotate": ("annotate", True),
-    "ablate_regions": ("ablate", True), "correct": ("sweep", True), "finetune_baseline": ("baseline", True),
-    "compare_rivals": ("compare", True), "novelty": ("novelty", True), "plant_bugs": ("plant_bugs", True),
-    "summarize_cell": ("summarize_cell", True), "summarize": ("summarize", False),
-}  # fmt: skip
+    "identify": ("identify", True),
+    "ablate_noise": ("ablate", True),
+    "ablate_search": ("ablate", True),
+    "ablate_vae": ("ablate", True),
+    "distill": ("distill", True),
+    "annotate": ("annotate", True),
+    "ablate_regions": ("ablate", True),
+    "correct": ("sweep", True),
+    "finetune_baseline": ("baseline", True),
+    "compare_rivals": ("compare", True),
+    "novelty": ("novelty", True),
+    "plant_bugs": ("plant_bugs", True),
+    "summarize_cell": ("summarize_cell", True),
+    "summarize": ("summarize", False),
+}
 TRAINING = ("train_classifier", "train_vae", "train_oracle", "calibrate_oracle", "plant_bugs")
 SMALL = {
     "train_classifier": {"network": CNN, "epochs": 1, "batch_size": 8},
@@ -35,24 +47,55 @@ SMALL = {
     "train_oracle": {"networks": [CNN] * 3, "epochs": 1, "batch_size": 8},
     "calibrate_oracle": {"originals_recognised": 0.99},
     "identify": {"draws": 4, "keep": 4, "max_seed_images": None},
-    "distill": {"components": 3, "fit_codes": 40, "shown_samples": 3, "correction_samples": 4, "validation_samples": 4,
-                "test_samples": 5, "include_reconstruction_failures": True},
-    # Every region is accepted.
-    "annotate": {"annotated_mistakes": 10, "minimum_agreement": 0.0, "maximum_abstention": 1.0,
-                 "minimum_failures": 0.0, "slip_rate": 0.5},
-    "plant_bugs": {
-        "network": CNN, "epochs": 1, "strengths": [1.0], "seed_images": 12, "minimum_members": 1, "kmeans_starts": 1,
-        "bugs": {"bright_4": {"label": 4, "property": "brightness", "side": "high", "share": 0.5, "kind": "mislabelled",
-                              "target": 9}},
+    "distill": {
+        "components": 3,
+        "fit_codes": 40,
+        "shown_samples": 3,
+        "correction_samples": 4,
+        "validation_samples": 4,
+        "test_samples": 5,
+        "include_reconstruction_failures": True,
     },
-    "correct": {"lambdas": [0, 1], "steps": 2, "batch_size": 4}, "finetune_baseline": {"steps": 2, "batch_size": 4},
-    "ablate_noise": {"seed_images": 6, "draws": 2}, "compare_rivals": {"kmeans_starts": 1},
+    # Every region is accepted.
+    "annotate": {
+        "annotated_mistakes": 10,
+        "minimum_agreement": 0.0,
+        "maximum_abstention": 1.0,
+        "minimum_failures": 0.0,
+        "slip_rate": 0.5,
+    },
+    "plant_bugs": {
+        "network": CNN,
+        "epochs": 1,
+        "strengths": [1.0],
+        "seed_images": 12,
+        "minimum_members": 1,
+        "kmeans_starts": 1,
+        "bugs": {
+            "bright_4": {
+                "label": 4,
+                "property": "brightness",
+                "side": "high",
+                "share": 0.5,
+                "kind": "mislabelled",
+                "target": 9,
+            }
+        },
+    },
+    "correct": {"lambdas": [0, 1], "steps": 2, "batch_size": 4},
+    "finetune_baseline": {"steps": 2, "batch_size": 4},
+    "ablate_noise": {"seed_images": 6, "draws": 2},
+    "compare_rivals": {"kmeans_starts": 1},
     "ablate_search": {"seed_images": 6, "judged_mistakes": 5},
-    "ablate_vae": {"epochs": 1, "seed_images": 6, "judged_mistakes": 5,
-                   "arms": {"small": {"latent_dim": 2, "width": 4, "likelihood": "gaussian"}}},
+    "ablate_vae": {
+        "epochs": 1,
+        "seed_images": 6,
+        "judged_mistakes": 5,
+        "arms": {"small": {"latent_dim": 2, "width": 4, "likelihood": "gaussian"}},
+    },
     "ablate_regions": {"samples": 3, "components": [2], "concentration_priors": [None], "taus": [0.01, 1.0]},
     "summarize": {"tsne_codes": 10},
-}  # fmt: skip
+}
 
 
 def small_params(shipped: dict[str, Any], **changes: dict[str, Any]) -> dict[str, Any]:
@@ -99,8 +142,9 @@ def finished_project(folder: Path, tree: dict[str, Any], stages: Iterable[str]) 
 def relabel(label: int) -> None:
     """Give every prepared image one label."""
     arrays = load_arrays(DATA)
-    save_arrays(DATA, **{name: np.full_like(array, label) if name[0] == "y" else array
-                         for name, array in arrays.items()})  # fmt: skip
+    save_arrays(
+        DATA, **{name: np.full_like(array, label) if name[0] == "y" else array for name, array in arrays.items()}
+    )
 
 
 def always_say(label: int) -> None:

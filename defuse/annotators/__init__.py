@@ -1,0 +1,1 @@
+"""Who names the images: trained networks that stand in for people."""

@@ -1,0 +1,387 @@
+"""Models of `params.yaml`: they check every value before any work and hold no default of their own."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationInfo, field_validator
+
+DatasetName = Literal["digits", "mnist", "svhn", "gtsrb"]
+
+
+Likelihood = Literal["bernoulli", "gaussian", "ssim"]
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+Positive = Annotated[float, Field(gt=0)]
+
+
+NonNegative = Annotated[float, Field(ge=0)]
+
+
+LearningRate = Annotated[float, Field(gt=0, le=1e38)]  # torch fails where float32 ends
+
+
+Count = Annotated[int, Field(ge=1, lt=2**63)]  # torch and NumPy count in 64 bits
+
+
+def auto_or_count(value: Any) -> Any:
+    """`auto` or a whole number from 1; a union of types would report one bad value twice."""
+    if value == "auto" or (type(value) is int and 1 <= value < 2**63):
+        return value
+    raise ValueError("Input should be 'auto' or a whole number of at least 1")
+
+
+class Params(BaseModel):
+    """Base of every sub-tree: frozen, strict types, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Compute(Params):
+    device: Literal["auto", "cpu", "cuda"]
+    threads: Annotated[int, Field(ge=1, le=1024)]
+    deterministic: bool
+    precision: Literal["auto", "float32", "bfloat16"]
+    memory_format: Literal["auto", "channels_last", "contiguous"]
+    compile: Literal["auto", "always", "never"]
+
+
+class Prepare(Params):
+    validation_fraction: Annotated[float, Field(gt=0, le=0.5)]
+    test_fraction: Annotated[float, Field(gt=0, le=0.5)] | None
+
+
+class Augmentation(Params):
+    rotation: Annotated[float, Field(ge=0, le=180)]
+    translation: Annotated[float, Field(ge=0, le=0.5)]
+    scaling: Annotated[float, Field(ge=0, lt=1)]
+    elastic: NonNegative
+    blur: Share
+    contrast: Annotated[float, Field(ge=0, lt=1)]
+    brightness: Share
+
+
+class Optimizer(Params):
+    optimizer: Literal["sgd", "adam"]
+    momentum: Annotated[float, Field(ge=0, lt=1)] | None
+    weight_decay: Annotated[float, Field(ge=0, le=1e38)]
+    batch_size: Count
+
+    @field_validator("momentum")
+    @classmethod
+    def belongs_to_sgd(cls, momentum: float | None, info: ValidationInfo) -> float | None:
+        optimizer = info.data.get("optimizer")
+        if optimizer and (momentum is None) != (optimizer == "adam"):
+            raise ValueError(f"Input should be {'a number' if momentum is None else 'null'} with {optimizer}")
+        return momentum
+
+
+class Optimisation(Optimizer):
+    learning_rate: LearningRate
+
+
+class Training(Optimisation):
+    epochs: Count
+    schedule: Literal["constant", "one_cycle"]
+
+
+class Network(Params):
+    architecture: Literal["small_cnn", "vgg", "small_residual", "resnet18"]
+    width: Count | None
+    stem: Literal["imagenet", "pooled_3x3", "cifar"] | None
+
+    @field_validator("width", "stem")
+    @classmethod
+    def fits_the_architecture(cls, value: int | str | None, info: ValidationInfo) -> int | str | None:
+        architecture = info.data.get("architecture")
+        null_for_resnet = info.field_name == "width"
+        if architecture and (value is None) != ((architecture == "resnet18") == null_for_resnet):
+            allowed = "a whole number of at least 1" if null_for_resnet else "'imagenet', 'pooled_3x3' or 'cifar'"
+            raise ValueError(f"Input should be {allowed if value is None else 'null'} with {architecture}")
+        return value
+
+
+class TrainClassifier(Training):
+    network: Network
+    initial_weights: Literal["imagenet"] | None
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    augmentation: Augmentation
+
+    @field_validator("initial_weights")
+    @classmethod
+    def belong_to_resnet18(cls, weights: str | None, info: ValidationInfo) -> str | None:
+        network = info.data.get("network")
+        if weights and network and network.architecture != "resnet18":
+            raise ValueError(f"Input should be null with {network.architecture}")
+        return weights
+
+
+class TrainVAE(Training):
+    latent_dim: Count
+    width: Count
+    batch_norm: bool
+    likelihood: Likelihood
+    beta: NonNegative
+    warmup_steps: Annotated[int, Field(ge=0)]
+
+
+class TrainOracle(Training):
+    networks: tuple[Network, ...] = Field(strict=False, min_length=2)
+    augmentation: Augmentation
+    blend_fraction: Annotated[float, Field(ge=0, lt=1)]
+
+
+class CalibrateOracle(Params):
+    originals_recognised: Annotated[float, Field(gt=0, lt=1)]
+
+
+class Noise(Params):
+    distribution: Literal["beta", "normal", "posterior"]
+    concentration: Positive | None
+    centred: bool | None
+    scale: Positive | None
+
+    @field_validator("concentration", "centred", "scale")
+    @classmethod
+    def fits_the_distribution(cls, value: float | bool | None, info: ValidationInfo) -> float | bool | None:
+        distribution = info.data.get("distribution")
+        if distribution and (value is None) != ((distribution == "beta") == (info.field_name == "scale")):
+            allowed = "true or false" if info.field_name == "centred" else "a number above 0"
+            raise ValueError(f"Input should be {allowed if value is None else 'null'} with {distribution} noise")
+        return value
+
+
+class Search(Params):
+    seed_source: Literal["train", "test", "train_correct"]
+    noise: Noise
+    draws: Count
+    keep: Count
+
+    @field_validator("keep")
+    @classmethod
+    def at_most_draws(cls, keep: int, info: ValidationInfo) -> int:
+        if keep > info.data.get("draws", keep):
+            raise ValueError(f"Input should be at most draws ({info.data['draws']})")
+        return keep
+
+
+class Identify(Search):
+    max_seed_images: Count | None
+    batch_size: Annotated[int | Literal["auto"], PlainValidator(auto_or_count)]
+
+
+class Distill(Params):
+    include_reconstruction_failures: bool
+    fit_codes: Annotated[int, Field(ge=2)]
+    components: Annotated[int, Field(ge=1)]
+    concentration_prior: Positive | None
+    max_iterations: Count
+    minimum_weight: Annotated[float, Field(gt=0, lt=1)]
+    tau: Positive
+    shown_samples: Count
+    correction_samples: Count
+    validation_samples: Count
+    test_samples: Count
+
+    @field_validator("components")
+    @classmethod
+    def at_most_fit_codes(cls, components: int, info: ValidationInfo) -> int:
+        if components > info.data.get("fit_codes", components):
+            raise ValueError(f"Input should be at most fit_codes ({info.data['fit_codes']})")
+        return components
+
+
+class Annotate(Params):
+    minimum_agreement: Share
+    strictness: tuple[Share, ...] = Field(strict=False, min_length=1)
+    maximum_abstention: Share
+    minimum_failures: Share
+    slip_rate: Share
+    annotated_mistakes: Count
+
+
+class FineTuning(Optimisation):
+    steps: Count
+    maximum_accuracy_drop: Share
+
+
+class Correct(FineTuning):
+    lambdas: tuple[NonNegative, ...] = Field(strict=False, min_length=2)
+
+    @field_validator("lambdas")
+    @classmethod
+    def start_at_the_control(cls, lambdas: tuple[float, ...]) -> tuple[float, ...]:
+        if lambdas[0] != 0 or list(lambdas) != sorted(set(lambdas)):
+            raise ValueError("Input should start with 0 (the control without regions) and increase")
+        return lambdas
+
+
+class FinetuneBaseline(Optimizer):
+    learning_rates: tuple[LearningRate, ...] = Field(strict=False, min_length=1)
+    steps: Count
+    maximum_accuracy_drop: Share
+
+
+class CompareRivals(Params):
+    lambdas: tuple[Positive, ...] = Field(strict=False, min_length=1)
+    validation_share: Annotated[float, Field(gt=0, lt=1)]
+    kmeans_starts: Count
+
+
+class Novelty(Params):
+    samples: Count
+    neighbours: Count
+
+
+class AblateNoise(Params):
+    seed_images: Count
+    draws: Count
+    noises: dict[str, Noise] = Field(min_length=1)
+
+
+class AblateSearch(Params):
+    seed_images: Count
+    judged_mistakes: Count
+    searches: dict[str, Search] = Field(min_length=1)
+
+
+class ComparedVAE(Params):
+    latent_dim: Count
+    width: Count
+    likelihood: Likelihood
+
+
+class AblateVAE(Params):
+    training_images: Count | None
+    epochs: Count
+    seed_images: Count
+    judged_mistakes: Count
+    arms: dict[str, ComparedVAE] = Field(min_length=1)
+
+
+class AblateRegions(Params):
+    taus: tuple[Positive, ...] = Field(strict=False, min_length=1)
+    samples: Annotated[int, Field(ge=2)]
+    components: tuple[Count, ...] = Field(strict=False, min_length=1)
+    concentration_priors: tuple[Positive | None, ...] = Field(strict=False, min_length=1)
+
+
+class PlantedBug(Params):
+    label: Annotated[int, Field(ge=0)]
+    property: Literal["thickness", "slant", "brightness", "contrast"]
+    side: Literal["low", "high"]
+    share: Annotated[float, Field(gt=0, lt=1)]
+    kind: Literal["mislabelled", "left_out"]
+    target: Annotated[int, Field(ge=0)] | None
+
+    @field_validator("target")
+    @classmethod
+    def belongs_to_mislabelled(cls, target: int | None, info: ValidationInfo) -> int | None:
+        kind, label = info.data.get("kind"), info.data.get("label")
+        if kind == "mislabelled" and target in (None, label):
+            raise ValueError(f"Input should be another class than label ({label}) with mislabelled")
+        if kind == "left_out" and target is not None:
+            raise ValueError("Input should be null with left_out")
+        return target
+
+
+class PlantBugs(Params):
+    network: Network
+    epochs: Count
+    bugs: dict[str, PlantedBug] = Field(min_length=1)
+    strengths: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(strict=False, min_length=1)
+    seed_images: Count
+    kmeans_starts: Count
+    minimum_precision: Annotated[float, Field(gt=0, le=1)]
+    minimum_members: Count
+    top_regions: Count
+    minimum_drop: Annotated[float, Field(gt=0, le=1)]
+    shown_images: Count
+
+    @field_validator("strengths")
+    @classmethod
+    def end_with_the_whole(cls, strengths: tuple[float, ...]) -> tuple[float, ...]:
+        if strengths[-1] != 1 or list(strengths) != sorted(set(strengths)):
+            raise ValueError("Input should increase and end with 1 (the whole subgroup)")
+        return strengths
+
+
+class Summarize(Params):
+    tsne_codes: Annotated[int, Field(ge=10)]
+    tsne_perplexity: Positive
+    shown_regions: Count
+    shown_members: Count
+    shown_neighbours: Count
+    shown_mistakes: Count
+    shown_pairs: Count
+    interpolation_steps: Annotated[int, Field(ge=2)]
+
+
+class Reconstructions(Params):
+    mnist: Share
+    svhn: Share
+    gtsrb: Share
+
+
+class Claims(Params):
+    minimum_seeds: Annotated[int, Field(ge=2)]
+    region_accuracy: Share
+    accuracy_drop: Share
+    agreement: Share
+    new_error_types: Share
+    labels_kept: Share
+    planted_found: Share
+    planted_advantage: Share
+    reconstructions: Reconstructions
+
+
+class Settings(Params):
+    """All of `params.yaml`."""
+
+    datasets: tuple[DatasetName, ...] = Field(strict=False, min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0, lt=2**63)], ...] = Field(strict=False, min_length=1)
+    compute: Compute
+    prepare: dict[DatasetName, Prepare]
+    train_classifier: dict[DatasetName, TrainClassifier]
+    train_vae: dict[DatasetName, TrainVAE]
+    train_oracle: dict[DatasetName, TrainOracle]
+    calibrate_oracle: dict[DatasetName, CalibrateOracle]
+    identify: dict[DatasetName, Identify]
+    distill: dict[DatasetName, Distill]
+    annotate: dict[DatasetName, Annotate]
+    correct: dict[DatasetName, Correct]
+    finetune_baseline: dict[DatasetName, FinetuneBaseline]
+    compare_rivals: dict[DatasetName, CompareRivals]
+    novelty: dict[DatasetName, Novelty]
+    ablate_noise: dict[DatasetName, AblateNoise]
+    ablate_search: dict[DatasetName, AblateSearch]
+    ablate_vae: dict[DatasetName, AblateVAE]
+    ablate_regions: dict[DatasetName, AblateRegions]
+    plant_bugs: dict[DatasetName, PlantBugs]
+    summarize: dict[DatasetName, Summarize]
+    claims: Claims
+
+    @field_validator("datasets", "seeds")
+    @classmethod
+    def holds_no_value_twice(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        if len(set(values)) != len(values):
+            raise ValueError("Input should hold no value twice")
+        return values
+
+    @field_validator("*")
+    @classmethod
+    def has_every_data_set(cls, tree: Any, info: ValidationInfo) -> Any:
+        missing = [name for name in info.data.get("datasets", ()) if isinstance(tree, dict) and name not in tree]
+        if missing:
+            raise ValueError(f"{', '.join(missing)} is missing, and datasets names it")
+        return tree
+
+    @field_validator("prepare")
+    @classmethod
+    def splits_the_digits_alone(cls, tree: dict[DatasetName, Prepare]) -> dict[DatasetName, Prepare]:
+        wrong = [name for name, part in tree.items() if (name == "digits") != (part.test_fraction is not None)]
+        if wrong:
+            held = ", ".join(f"{name}.test_fraction is {tree[name].test_fraction}" for name in wrong)
+            raise ValueError(f"{held}; allowed: a number for digits, null for others")
+        return tree

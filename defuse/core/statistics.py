@@ -1,0 +1,17 @@
+"""Shares and their intervals."""
+
+import numpy as np
+from statsmodels.stats.proportion import proportion_confint
+
+
+def wilson_interval(successes: float, count: int) -> tuple[float, float]:
+    """95 % Wilson interval of a share; (NaN, NaN) for no observation."""
+    if count == 0:
+        return float("nan"), float("nan")
+    low, high = proportion_confint(successes, count, method="wilson")
+    return float(low), float(high)
+
+
+def share(part: np.ndarray, whole: np.ndarray) -> float:
+    """Share of `whole`, bool (N,), for which `part`, bool (N,), is true; NaN where `whole` is nowhere true."""
+    return float(part[whole].mean()) if whole.any() else float("nan")

@@ -1,0 +1,27 @@
+"""The files of `results/`: their names carry what the data are, so that a subset never passes for the whole."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from defuse.core.storage import read_json, read_table
+
+
+def provenance(tables: Path) -> dict[str, object]:
+    """What a data set's tables were made from; `line` is shown on every figure.
+
+    Raises:
+        StorageError: the folder holds no provenance: the stage summarize has not run.
+    """
+    return read_json(tables / "provenance.json")
+
+
+def result_path(tables: Path, name: str) -> Path:
+    """Path of a result file, for example `lambda_sweep.csv` -> `.../svhn_greyscale_subset_lambda_sweep.csv`."""
+    return tables / f"{provenance(tables)['slug']}_{name}"
+
+
+def of_first_seed(tables: Path, name: str) -> pd.DataFrame:
+    """The rows of a table, such as `regions.csv`, of the seed whose images figures show: the first of the params."""
+    table, measures = (read_table(result_path(tables, file), "seed") for file in (name, "measures.csv"))
+    return table[table.seed == measures.seed.iloc[0]]

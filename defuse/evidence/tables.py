@@ -1,0 +1,160 @@
+"""Gathering cells: tidy tables over seeds, means with intervals, and the data behind each figure."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from defuse.core.errors import SummaryError
+from defuse.core.storage import read_json, read_table
+from defuse.evidence.results import provenance, result_path
+
+
+def check_cells(cells: Path, seeds: list[int]) -> dict[str, object]:
+    """Check that a folder holds exactly the cells that `params.yaml` asks for, all of the same data: their provenance.
+
+    Args:
+        cells: a data set's folder of summarized cells, one sub-folder per seed.
+        seeds: what `params.yaml` asks for.
+
+    Raises:
+        SummaryError: naming every missing and every extra cell, or those made from other data than the first.
+    """
+    found = {path.name for path in cells.iterdir() if path.is_dir()} if cells.is_dir() else set()
+    expected = {str(seed) for seed in seeds}
+    problems = [f"missing: {cells / name}" for name in sorted(expected - found)]
+    problems += [f"not in params.yaml, remove it: {cells / name}" for name in sorted(found - expected)]
+    if problems:
+        raise SummaryError("cells differ from params.yaml's seeds: " + "; ".join(problems))
+    about = {seed: provenance(cells / str(seed)) for seed in seeds}
+    others = [str(cells / str(seed)) for seed in seeds if about[seed] != about[seeds[0]]]
+    if others:
+        raise SummaryError(f"made from other data than {cells / str(seeds[0])}, run them again: {', '.join(others)}")
+    return about[seeds[0]]
+
+
+def gather_table(cells: Path, seeds: list[int], name: str, *columns: str) -> pd.DataFrame:
+    """One table of all seeds, with the seed as first column.
+
+    Raises:
+        StorageError: a seed's table is missing, damaged, or lacks one of `columns`.
+    """
+    parts = []
+    for seed in seeds:
+        table = read_table(result_path(cells / str(seed), name), *columns)
+        table.insert(0, "seed", seed)
+        parts.append(table)
+    return pd.concat(parts, ignore_index=True)
+
+
+def gather_measures(cells: Path, seeds: list[int]) -> pd.DataFrame:
+    """Tidy table seed, stage, measure, value of the numbers in every cell's `measures.json`."""
+    rows = []
+    for seed in seeds:
+        for stage, measures in read_json(result_path(cells / str(seed), "measures.json")).items():
+            for measure, value in measures.items():
+                if value is None or isinstance(value, int | float):
+                    number = np.nan if value is None else float(value)
+                    rows.append({"seed": seed, "stage": stage, "measure": measure, "value": number})
+    return pd.DataFrame(rows, columns=["seed", "stage", "measure", "value"])
+
+
+def outcome_measures(sweep: pd.DataFrame, baseline: pd.DataFrame) -> pd.DataFrame:
+    """What correction and baseline did, per seed, as rows seed, stage, measure, value.
+
+    Args:
+        sweep: all seeds' arms, with columns arm, lambda, chosen and accuracies.
+        baseline: the same with learning_rate in place of lambda.
+    """
+    rows = []
+    for seed, arms in sweep.groupby("seed"):
+        before = arms[arms.arm == "before"].iloc[0]
+        arms_of_baseline = baseline[(baseline.seed == seed) & baseline.chosen.astype(bool)]
+        chosen = arms[arms.chosen.astype(bool)]
+        values = {"test_before": before.test_accuracy, "region_test_before": before.region_test_accuracy}
+        for name, arm in (("correction", chosen), ("baseline", arms_of_baseline)):
+            values[f"test_after_{name}"] = arm.test_accuracy.iloc[0] if len(arm) else np.nan
+            values[f"region_test_after_{name}"] = arm.region_test_accuracy.iloc[0] if len(arm) else np.nan
+        values["test_drop"] = values["test_before"] - values["test_after_correction"]
+        values["region_test_gain"] = values["region_test_after_correction"] - values["region_test_before"]
+        values["test_advantage"] = values["test_after_correction"] - values["test_after_baseline"]
+        values["region_test_advantage"] = values["region_test_after_correction"] - values["region_test_after_baseline"]
+        rows += [{"seed": seed, "stage": "outcome", "measure": name, "value": value} for name, value in values.items()]
+    return pd.DataFrame(rows)
+
+
+def table_measures(table: pd.DataFrame, kind: str, *keys: str) -> pd.DataFrame:
+    """Rows seed, stage, measure, value of every number in `table`; the stage is "`kind` <values of `keys`>"."""
+
+    def text(value: object) -> str:
+        return f"{value:g}" if isinstance(value, float) else str(value)
+
+    name = [" ".join([kind, *map(text, row)]) for row in table[list(keys)].itertuples(index=False)]
+    numbers = table.drop(columns=list(keys)).select_dtypes("number")
+    long = numbers.assign(stage=name).melt(id_vars=["seed", "stage"], var_name="measure", value_name="value")
+    return long.assign(value=long.value.astype(float))
+
+
+def rival_measures(rivals: pd.DataFrame) -> pd.DataFrame:
+    """By how much the regions do better than each other arm, per seed: accuracy on test, on the regions' test draws and
+    on the classifier's single mistakes that no arm trained on."""
+    columns = ["test_accuracy", "region_test_accuracy", "mistake_test_accuracy"]
+    regions = rivals[rivals.arm == "regions"].set_index("seed")[columns]
+    others = rivals[rivals.arm != "regions"].set_index(["seed", "arm"])[columns].astype(float)
+    advantage = (regions.astype(float).reindex(others.index, level="seed") - others).reset_index()
+    return table_measures(advantage, "regions against", "arm")
+
+
+def accepted_region_measures(regions: pd.DataFrame) -> pd.DataFrame:
+    """Mean failure rate of the accepted regions, and the share of all mistakes in them, per seed."""
+    rows = []
+    for seed, table in regions.groupby("seed"):
+        accepted = table[table.verdict == "accepted"]
+        values = {"failure_rate": accepted.failure_rate.mean(), "share_of_mistakes": accepted.share_of_mistakes.sum()}
+        rows += [
+            {"seed": seed, "stage": "accepted regions", "measure": name, "value": value}
+            for name, value in values.items()
+        ]
+    return pd.DataFrame(rows, columns=["seed", "stage", "measure", "value"])
+
+
+def planted_measures(planted: pd.DataFrame) -> pd.DataFrame:
+    """Means over the planted bugs, per seed, arm and strength: found (the share of bugs that some region matches),
+    found_where_took (of those alone whose planting took), recall, top_precision, rank (of those found)."""
+    rows = []
+    for (seed, arm, strength), table in planted.groupby(["seed", "arm", "strength"], sort=False):
+        values = {
+            "found": table.found.mean(),
+            "found_where_took": table.found[table.took == 1].mean(),
+            **table[["recall", "top_precision", "rank"]].mean(),
+        }
+        rows += [
+            {"seed": seed, "stage": f"planted {arm} at {strength:g}", "measure": name, "value": value}
+            for name, value in values.items()
+        ]
+    return pd.DataFrame(rows)
+
+
+def mean_interval(values: np.ndarray) -> tuple[float, float, float]:
+    """Mean of the values that are not NaN, with low and high of Student's 95 % interval.
+
+    The interval is NaN with fewer than two values. It is not cut to the possible values of a measure, such as 0 to 1.
+    """
+    values = values[~np.isnan(values)]
+    if len(values) == 0:
+        return float("nan"), float("nan"), float("nan")
+    if len(values) == 1:
+        return float(values[0]), float("nan"), float("nan")
+    mean, half = float(values.mean()), float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
+    return mean, mean - half, mean + half
+
+
+def over_seeds(table: pd.DataFrame, keys: list[str], value: str) -> pd.DataFrame:
+    """Mean, 95 % interval (`mean_interval`) and number of seeds of `value` for each combination of `keys`."""
+    rows = []
+    for key, group in table.groupby(keys, sort=False, dropna=False):
+        mean, low, high = mean_interval(group[value].to_numpy(float))
+        seeds = int(group[value].notna().sum())
+        rows.append({**dict(zip(keys, key)), "mean": mean, "low": low, "high": high, "seeds": seeds})
+    return pd.DataFrame(rows, columns=[*keys, "mean", "low", "high", "seeds"])

@@ -1,0 +1,1 @@
+"""The paper's steps, a module each: identification, distillation, annotation, correction, novelty."""

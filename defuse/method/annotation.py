@@ -1,0 +1,173 @@
+"""Annotation: what the oracles say of regions and of mistakes (paper, annotation; design decision 5)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from statsmodels.stats.inter_rater import fleiss_kappa
+
+from defuse.core import params
+from defuse.core.statistics import wilson_interval
+
+CAUSES = ("reconstruction", "label changed", "classifier mistake", "third label", "not recognisable")
+
+
+ACCEPTED = "accepted"
+
+
+NO_AGREEMENT, NOT_RECOGNISABLE, FALSE_ALARM = "no agreement", "not recognisable", "false alarm"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the annotators say of one region.
+
+    Attributes:
+        label: the most frequent label among the votes, or ABSTAIN where nobody recognised anything.
+        agreement: share of all votes for that label, abstentions counted as disagreement.
+        abstention: share of votes "not recognisable".
+        failures: share of the votes with a label that differ from the classifier's prediction.
+        verdict: ACCEPTED, NO_AGREEMENT, NOT_RECOGNISABLE or FALSE_ALARM.
+    """
+
+    label: int
+    agreement: float
+    abstention: float
+    failures: float
+    verdict: str
+
+
+def judge_region(
+    votes: np.ndarray, predictions: np.ndarray, minimum_agreement: float, settings: params.Annotate
+) -> Judgement:
+    """Accept a region as a bug, or say why not.
+
+    The order of the checks is: recognisable, agreed upon, and wrongly classified; the last is the preprint's
+    rule that more than half of the labels disagree with the classifier.
+
+    Args:
+        votes: int64 (samples, oracles), labels or ABSTAIN.
+        predictions: int64 (samples,), the classifier's.
+        minimum_agreement: share of votes that the region's label needs.
+        settings: the other thresholds.
+    """
+    given = votes != ABSTAIN
+    abstention = 1 - given.mean()
+    if not given.any():
+        return Judgement(ABSTAIN, 0.0, 1.0, float("nan"), NOT_RECOGNISABLE)
+    labels, counts = np.unique(votes[given], return_counts=True)
+    agreement = counts.max() / votes.size
+    failures = (votes != predictions[:, None])[given].mean()
+    if abstention > settings.maximum_abstention:
+        verdict = NOT_RECOGNISABLE
+    elif agreement < minimum_agreement:
+        verdict = NO_AGREEMENT
+    elif failures <= settings.minimum_failures:
+        verdict = FALSE_ALARM
+    else:
+        verdict = ACCEPTED
+    return Judgement(int(labels[counts.argmax()]), float(agreement), float(abstention), float(failures), verdict)
+
+
+def agreement_kappa(votes: np.ndarray, classes: int) -> float:
+    """Fleiss' kappa of votes int64 (images, oracles); "not recognisable" counts as one more category.
+
+    NaN where it is undefined: no image, or every vote for one category.
+    """
+    counts = np.stack([(votes == category).sum(1) for category in range(ABSTAIN, classes)], axis=1)
+    if len(votes) == 0 or (counts.sum(0) > 0).sum() < 2:
+        return float("nan")
+    return float(fleiss_kappa(counts, method="fleiss"))
+
+
+def causes_of_mistakes(
+    majority_label: np.ndarray, label: np.ndarray, prediction: np.ndarray, reconstruction_failure: np.ndarray
+) -> np.ndarray:
+    """Cause of each mistake, one of CAUSES, as strings (M,).
+
+    reconstruction: wrong before any noise; not recognisable: no majority of the oracles; label changed: the
+    oracles side with the classifier; classifier mistake: with the seed's label; third label: with neither.
+
+    Args:
+        majority_label: int64 (M,), of the oracles, or ABSTAIN.
+        label: int64 (M,), the seed image's.
+        prediction: int64 (M,), the classifier's.
+        reconstruction_failure: bool (M,).
+    """
+    tests = [reconstruction_failure, majority_label == prediction, majority_label == label, majority_label != ABSTAIN]
+    return np.select(tests, CAUSES[:4], default=CAUSES[4])
+
+
+def cause_shares(causes: np.ndarray) -> list[dict[str, object]]:
+    """One row per cause: cause, mistakes, share, low and high of its 95 % Wilson interval."""
+    rows = []
+    for cause in CAUSES:
+        count = int((causes == cause).sum())
+        low, high = wilson_interval(count, len(causes))
+        share = count / len(causes) if len(causes) else float("nan")
+        rows.append({"cause": cause, "mistakes": count, "share": share, "low": low, "high": high})
+    return rows
+
+
+def purity(labels: np.ndarray, predictions: np.ndarray) -> float:
+    """Share of a region's draws with its most frequent (oracle label, prediction) pair; NaN for no draw."""
+    if len(labels) == 0:
+        return float("nan")
+    _, counts = np.unique(np.stack([labels, predictions]), axis=1, return_counts=True)
+    return float(counts.max() / len(labels))
+
+
+def region_row(
+    votes: np.ndarray,
+    predictions: np.ndarray,
+    test_votes: np.ndarray,
+    test_predictions: np.ndarray,
+    member_labels: np.ndarray,
+    mistakes: int,
+    settings: params.Annotate,
+) -> dict[str, object]:
+    """Everything measured of one region.
+
+    The region is judged by the shown draws alone; its failure rate, purity and usual prediction are measured
+    on the test draws, which nobody selected it by.
+
+    Args:
+        votes, predictions: int64 (shown, oracles) and (shown,), on the draws that the annotators see.
+        test_votes, test_predictions: the same on the region's test draws.
+        member_labels: int64 (M,), seed labels of the mistakes assigned to the region.
+        mistakes: number of all identified mistakes.
+        settings: thresholds.
+
+    Returns:
+        The judgement's fields; `prediction`, the most frequent on test draws; `mistakes` and
+        `share_of_mistakes` of the region; `failure_rate` with its 95 % Wilson interval, the share of test draws
+        not classified as the region's label; `oracle_failure_rate`, the share where a majority of the oracles
+        contradicts the classifier; `seed_label_agreement`, the share of members whose seed label is the
+        region's; `purity`.
+    """
+    judged = judge_region(votes, predictions, settings.minimum_agreement, settings)
+    named, total = majority(test_votes), len(test_predictions)
+    wrong = int((test_predictions != judged.label).sum())
+    low, high = wilson_interval(wrong, total)
+    return {
+        **vars(judged),
+        "prediction": int(np.bincount(test_predictions).argmax()),
+        "mistakes": len(member_labels),
+        "share_of_mistakes": len(member_labels) / max(mistakes, 1),
+        "failure_rate": wrong / total,
+        "failure_low": low,
+        "failure_high": high,
+        "oracle_failure_rate": float(((named != ABSTAIN) & (named != test_predictions)).mean()),
+        "seed_label_agreement": float((member_labels == judged.label).mean()) if len(member_labels) else float("nan"),
+        "purity": purity(named, test_predictions),
+    }
+
+
+ABSTAIN = -1
+
+
+def majority(votes: np.ndarray) -> np.ndarray:
+    """Label that more than half of the voters gave, or ABSTAIN, int64 (N,) of votes int64 (N, voters)."""
+    result = np.full(len(votes), ABSTAIN, np.int64)
+    for label in np.unique(votes[votes != ABSTAIN]):
+        result[(votes == label).sum(1) * 2 > votes.shape[1]] = label
+    return result

@@ -1,0 +1,168 @@
+"""Correction: fine-tune on training data plus labelled regions, weighed by lambda; and the paper's baseline."""
+
+import copy
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from defuse.core import params
+from defuse.models.evaluation import predict
+from defuse.models.machine import Machine
+from defuse.models.training import make_optimizer, run_steps, steps_bar
+
+
+def draw_batches(items: int, batch_size: int, steps: int, generator: torch.Generator) -> Tensor:
+    """Index batches int64 (steps, batch_size), drawn with replacement; every arm of a sweep sees the same."""
+    return torch.randint(items, (steps, batch_size), generator=generator)
+
+
+def fine_tune(
+    classifier: nn.Module,
+    loss_of_step: Callable[[nn.Module, int], Tensor],
+    steps: int,
+    settings: params.Optimisation,
+    machine: Machine,
+    description: str,
+) -> nn.Module:
+    """A fine-tuned copy of the classifier.
+
+    Batch norm keeps its statistics (evaluation mode), so that the loss on one batch does not depend on what
+    else is in the step, and lambda = 0 is plain continued training.
+
+    Args:
+        classifier: left as it is.
+        loss_of_step: loss of the copy in step number i.
+        steps: optimiser steps.
+        settings: optimiser.
+        machine: device and precision.
+        description: shown by the progress bar.
+    """
+    tuned = copy.deepcopy(classifier).eval()
+    optimizer = make_optimizer(tuned, settings)
+
+    def loss_of(_: Tensor, step: int) -> Tensor:
+        with machine.autocast():
+            return loss_of_step(tuned, step)
+
+    with steps_bar(description, steps) as progress:
+        # Large lambdas may destroy the network: that is a result of the sweep, not an error.
+        run_steps(torch.arange(steps), loss_of, optimizer, None, progress, stop_when_diverged=False)
+    return tuned
+
+
+def cross_entropies(classifier: nn.Module, *data: tuple[Tensor, Tensor]) -> list[Tensor]:
+    """Mean cross-entropy in nats of each batch of images and labels, all in one forward pass."""
+    device = next(classifier.parameters()).device
+    images = torch.cat([images for images, _ in data]).to(device)
+    logits = classifier(images).float().split([len(labels) for _, labels in data])
+    return [functional.cross_entropy(part, labels.to(device)) for part, (_, labels) in zip(logits, data)]
+
+
+def correct(
+    classifier: nn.Module,
+    training: tuple[Tensor, Tensor],
+    regions: tuple[Tensor, Tensor],
+    lambda_: float,
+    training_batches: Tensor,
+    region_batches: Tensor,
+    settings: params.Correct,
+    machine: Machine,
+    description: str,
+) -> nn.Module:
+    """Fine-tuned copy for the loss CE(training batch) + lambda * CE(region batch) (paper, correction step).
+
+    Args:
+        training: images float32 (N, C, 32, 32) and labels int64 (N,).
+        regions: the same of decoded region samples, labelled by the annotators.
+        lambda_: weight of the regions; 0 is plain continued training on the same batches.
+        training_batches, region_batches: int64 (steps, batch_size), from `draw_batches`.
+    """
+
+    def loss_of_step(tuned: nn.Module, step: int) -> Tensor:
+        batch = training_batches[step]
+        data = (training[0][batch], training[1][batch])
+        if lambda_ == 0:
+            return cross_entropies(tuned, data)[0]
+        batch = region_batches[step]
+        training_loss, region_loss = cross_entropies(tuned, data, (regions[0][batch], regions[1][batch]))
+        return training_loss + lambda_ * region_loss
+
+    return fine_tune(classifier, loss_of_step, len(training_batches), settings, machine, description)
+
+
+def finetune_baseline(
+    classifier: nn.Module,
+    mistakes: tuple[Tensor, Tensor],
+    batches: Tensor,
+    learning_rate: float,
+    settings: params.FinetuneBaseline,
+    machine: Machine,
+    description: str,
+) -> nn.Module:
+    """Fine-tuned copy on the annotated mistakes alone (the paper's baseline).
+
+    Args:
+        mistakes: images that annotators call classifier mistakes, and the annotators' labels.
+        batches: int64 (steps, batch_size) into them.
+        learning_rate: of this arm.
+    """
+    optimisation = params.Optimisation(
+        optimizer=settings.optimizer,
+        learning_rate=learning_rate,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+        batch_size=settings.batch_size,
+    )
+
+    def loss_of_step(tuned: nn.Module, step: int) -> Tensor:
+        return cross_entropies(tuned, (mistakes[0][batches[step]], mistakes[1][batches[step]]))[0]
+
+    return fine_tune(classifier, loss_of_step, len(batches), optimisation, machine, description)
+
+
+def classified_right(classifier: nn.Module, data: dict[str, tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+    """For each named pair of images (N, C, 32, 32) and labels (N,): which are classified as their label, bool (N,)."""
+    return {name: predict(classifier, images).argmax(1) == labels for name, (images, labels) in data.items()}
+
+
+def accuracies(right: dict[str, Tensor]) -> dict[str, float]:
+    """Share that is right by name, from `classified_right`, as `<name>_accuracy`; NaN where there is no image."""
+    return {f"{name}_accuracy": float(part.float().mean()) for name, part in right.items()}
+
+
+def choose_arm(arms: list[dict[str, float]], start_validation_accuracy: float, maximum_drop: float) -> int | None:
+    """Position of the arm to use, chosen on validation data alone; None without arms or without regions.
+
+    Among the arms whose validation accuracy is at most `maximum_drop` below the start: the one of highest
+    accuracy on the regions' validation draws, then of highest validation accuracy, then the first. If no arm
+    keeps that much: the one of highest validation accuracy.
+    """
+    if not arms or np.isnan(arms[0]["region_validation_accuracy"]):
+        return None
+    validation = np.array([arm["validation_accuracy"] for arm in arms])
+    kept = validation >= start_validation_accuracy - maximum_drop
+    if not kept.any():
+        return int(validation.argmax())
+    found = np.where(kept, [arm["region_validation_accuracy"] for arm in arms], -1.0)
+    return int(np.where(found == found.max(), validation, -1.0).argmax())
+
+
+def label_regions(codes: np.ndarray, labels: np.ndarray, accepted: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Codes float32 (A * S, latent_dim) and labels int64 (A * S,) of the accepted regions' draws.
+
+    Args:
+        codes: float32 (R, S, latent_dim).
+        labels: int64 (R,), one label per region.
+        accepted: numbers of the accepted regions, int64 (A,).
+    """
+    chosen = torch.from_numpy(codes[accepted])
+    repeated = torch.from_numpy(labels[accepted].astype(np.int64)).repeat_interleave(codes.shape[1])
+    return chosen.reshape(-1, codes.shape[2]), repeated
+
+
+def accuracy_by_region(right: Tensor, regions: int) -> list[float]:
+    """Share that is right, bool (N,), in each of `regions` equal, consecutive parts."""
+    return right.float().reshape(regions, -1).mean(1).tolist() if regions else []

@@ -1,0 +1,276 @@
+"""Identification: search the latent codes around seed images for mistakes (paper, identification step)."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from defuse.core import params
+from defuse.core.errors import SearchError
+from defuse.core.random_streams import item_generator
+from defuse.models.autoencoder import VAE
+from defuse.models.evaluation import decode, encode, predict
+
+COMPARED_DRAWS = 1024  # in both precisions, before a search
+
+
+CANDIDATES = 2  # times what is kept, so that the next nearest replaces what float32 gets right
+
+
+BATCHES_AT_ONCE = 16  # whose noise is drawn and whose mistakes are picked together
+
+
+# Codes in one pass where the params say `auto`: the fastest of 64 to 1,024 on the CPU; large enough to fill a GPU.
+SEARCH_BATCH = {"cpu": 256, "cuda": 8192}
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """Seed images in latent space, and what the classifier says before any noise.
+
+    Attributes:
+        index: int64 (N,), number of the image in its split.
+        label: int64 (N,), its true label.
+        mean: float32 (N, latent_dim), posterior mean.
+        deviation: float32 (N, latent_dim), posterior standard deviation.
+        raw_prediction: int64 (N,), the classifier on the image itself.
+        reconstruction_prediction: int64 (N,), the classifier on the image decoded from `mean`: the control.
+    """
+
+    index: np.ndarray
+    label: np.ndarray
+    mean: np.ndarray
+    deviation: np.ndarray
+    raw_prediction: np.ndarray
+    reconstruction_prediction: np.ndarray
+
+    @property
+    def correct(self) -> np.ndarray:
+        """Boolean (N,): right both raw and reconstructed."""
+        return (self.raw_prediction == self.label) & (self.reconstruction_prediction == self.label)
+
+    def take(self, chosen: np.ndarray | slice) -> "Seeds":
+        """The seeds at positions `chosen` (int64, boolean or a slice)."""
+        return Seeds(**{name: array[chosen] for name, array in vars(self).items()})
+
+
+@dataclass(frozen=True)
+class Mistakes:
+    """Perturbed codes whose decoded image the classifier gets wrong.
+
+    Attributes:
+        seed_index, label, prediction: int64 (M,); the label is the seed image's.
+        noise_norm: float32 (M,), L2 norm of the noise added to the code.
+        codes: float32 (M, latent_dim), what was decoded.
+        reconstruction_failure: bool (M,), the seed's plain reconstruction was already wrong.
+        draws: int, codes that were decoded and classified in all.
+        wrong_draws: int, those that were wrong at the search's precision, kept or not.
+        doubtful: int, candidates that were classified again in float32.
+        dropped: int, those of the doubtful that float32 gets right.
+    """
+
+    seed_index: np.ndarray
+    label: np.ndarray
+    prediction: np.ndarray
+    noise_norm: np.ndarray
+    codes: np.ndarray
+    reconstruction_failure: np.ndarray
+    draws: int
+    wrong_draws: int
+    doubtful: int
+    dropped: int
+
+
+def decoded_predictions(vae: VAE, classifier: nn.Module, codes: Tensor) -> np.ndarray:
+    """Classes int64 (N,) of the images decoded from codes float32 (N, latent_dim), in float32."""
+    # In parts, so that no second copy of a data set is held.
+    parts = [predict(classifier, decode(vae, part)).argmax(1) for part in codes.split(4096)]
+    return torch.cat(parts).numpy()
+
+
+def reconstructed_accuracy(classifier: nn.Module, vae: VAE, images: Tensor, labels: Tensor) -> float:
+    """Share of plain reconstructions that the classifier gets right, among images that it gets right; NaN without any.
+
+    Args:
+        images: float32 (N, C, 32, 32) in [0, 1].
+        labels: int64 (N,).
+    """
+    right = predict(classifier, images).argmax(1) == labels
+    if not right.any():
+        return float("nan")
+    reconstructed = decoded_predictions(vae, classifier, encode(vae, images[right])[0])
+    return float((reconstructed == labels[right].numpy()).mean())
+
+
+def prepare_seeds(vae: VAE, classifier: nn.Module, images: Tensor, labels: Tensor) -> Seeds:
+    """Encode each image once and classify it raw and reconstructed.
+
+    Args:
+        images: float32 (N, C, 32, 32) in [0, 1].
+        labels: int64 (N,).
+    """
+    mean, deviation = encode(vae, images)
+    return Seeds(
+        np.arange(len(labels)),
+        labels.numpy(),
+        mean.numpy(),
+        deviation.numpy(),
+        predict(classifier, images).argmax(1).numpy(),
+        decoded_predictions(vae, classifier, mean),
+    )
+
+
+def draw_noise(noise: params.Noise, draws: int, deviation: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Noise for one seed image, float32 (draws, latent_dim).
+
+    Args:
+        noise: `beta` draws each coordinate from Beta(concentration, concentration), minus 0.5 if centred (the
+            released code does not centre it); `normal` from N(0, scale^2); `posterior` from
+            N(0, (scale * deviation)^2).
+        draws: number of perturbations.
+        deviation: float32 (latent_dim,), the seed's posterior standard deviation.
+        generator: the seed image's own.
+    """
+    shape = (draws, len(deviation))
+    if noise.distribution == "beta":
+        assert noise.concentration is not None
+        drawn = generator.beta(noise.concentration, noise.concentration, shape)
+        drawn -= 0.5 if noise.centred else 0.0
+    else:
+        assert noise.scale is not None
+        drawn = noise.scale * generator.standard_normal(shape)
+        if noise.distribution == "posterior":
+            drawn *= deviation
+    return drawn.astype(np.float32)
+
+
+def perturb(seeds: Seeds, noise: params.Noise, draws: int, key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Perturbed codes float32 (N, draws, latent_dim) and noise norms float32 (N, draws).
+
+    Each seed image draws from its own counter-based stream, so the batch it falls into changes nothing.
+
+    Raises:
+        SearchError: the noise is beyond float32.
+    """
+    drawn = np.empty((len(seeds.index), draws, seeds.mean.shape[1]), np.float32)
+    with np.errstate(over="ignore"):  # said below
+        for position, (index, deviation) in enumerate(zip(seeds.index, seeds.deviation)):
+            drawn[position] = draw_noise(noise, draws, deviation, item_generator(key, int(index)))
+        norms = np.linalg.norm(drawn, axis=2)
+    if not np.isfinite(norms).all():
+        raise SearchError(f"scale of the noise is {noise.scale:g} and leads beyond float32; allowed: a lower one")
+    return seeds.mean[:, None] + drawn, norms
+
+
+@torch.inference_mode()
+def search_logits(network: nn.Module, codes: np.ndarray, batch_size: int) -> Tensor:
+    """Logits float32 (N, classes), on its device, that a network of `search_network` gives codes (N, latent_dim)."""
+    weights = next(network.parameters())
+    parts = torch.from_numpy(codes).split(batch_size)
+    return torch.cat([network(part.to(weights.device, weights.dtype)) for part in parts]).float()
+
+
+def classes_and_gaps(logits: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Highest class, int64 (N,), and its lead over the next one as a share of the logits' range, float32 (N,)."""
+    highest = logits.topk(min(2, logits.shape[1]), dim=1)
+    gap = (highest.values[:, 0] - highest.values[:, -1]) / (logits.max(1).values - logits.min(1).values)
+    return highest.indices[:, 0].cpu().numpy(), gap.cpu().numpy()
+
+
+def doubtful_gap(logits: Tensor, exact: Tensor) -> float:
+    """Lead below which a class may be another one in float32: twice the largest error, as a share of the range.
+
+    Args:
+        logits, exact: float32 (N, classes) of the same codes, at the search's precision and in float32.
+    """
+    spread = exact.max(1).values - exact.min(1).values
+    return float(2 * ((logits - exact).abs().max(1).values / spread).max()) if len(exact) else 0.0
+
+
+def nearest_wrong(wrong: np.ndarray, norms: np.ndarray, keep: int) -> tuple[np.ndarray, np.ndarray]:
+    """Row and column, each int64 (K,), of the at most `keep` wrong draws of smallest norm in each row."""
+    order = np.argsort(np.where(wrong, norms, np.inf), axis=1, kind="stable")[:, :keep]
+    rows = np.broadcast_to(np.arange(len(order))[:, None], order.shape)
+    kept = wrong[rows, order]
+    return rows[kept], order[kept]
+
+
+def find_mistakes(
+    network: nn.Module,
+    vae: VAE,
+    classifier: nn.Module,
+    seeds: Seeds,
+    noise: params.Noise,
+    draws: int,
+    keep: int,
+    batch_size: int | Literal["auto"],
+    key: np.ndarray,
+    description: str,
+) -> Mistakes:
+    """Perturb, decode and classify; keep at most `keep` mistakes per seed, those of smallest noise norm.
+
+    The draws are decoded and classified by `network`, at its precision. Twice as many as are kept are candidates. A
+    doubtful candidate is decoded and classified again in float32, and stays only if it is wrong there too;
+    `doubtful_gap` is measured on a sample of the draws.
+
+    Args:
+        network: from `search_network`.
+        vae, classifier: float32, on the same device.
+        seeds: from `prepare_seeds`; without any there is no mistake.
+        noise: distribution of the perturbations.
+        draws: perturbations per seed image (Q in the paper).
+        keep: most mistakes kept per seed image.
+        batch_size: codes decoded and classified at once, or `auto`. It bounds the memory; it can change which
+            draws are wrong only where two logits are equal up to rounding.
+        key: uint64 (2,) of the noise streams.
+        description: shown by the progress bar.
+
+    Raises:
+        SearchError: the noise leads so far away that numbers overflow.
+    """
+    device = next(network.parameters()).device
+    codes_at_once = SEARCH_BATCH[device.type] if batch_size == "auto" else batch_size
+    seeds_at_once = max(1, BATCHES_AT_ONCE * codes_at_once // draws)
+    sample = seeds.take(np.linspace(0, len(seeds.label) - 1, min(len(seeds.label), COMPARED_DRAWS)).astype(int))
+    codes = perturb(sample, noise, 1, key)[0][:, 0]
+    exact = predict(classifier, decode(vae, torch.from_numpy(codes)))
+    if not exact.isfinite().all():
+        raise SearchError(f"logits of codes with noise hold NaN or infinity ({noise}); allowed: a lower scale")
+    largest_doubt = doubtful_gap(search_logits(network, codes, codes_at_once).cpu(), exact)
+
+    nothing, wrong_draws = np.zeros(0, np.int64), 0
+    parts = [(nothing, nothing, np.zeros(0, bool), np.zeros(0, np.float32), seeds.mean[:0])]
+    with tqdm(total=len(seeds.label), desc=description, unit="seed", disable=None, leave=False) as progress:
+        for start in range(0, len(seeds.label), seeds_at_once):
+            batch = seeds.take(slice(start, start + seeds_at_once))
+            codes, norms = perturb(batch, noise, draws, key)
+            logits = search_logits(network, codes.reshape(-1, codes.shape[2]), codes_at_once)
+            prediction, gap = (part.reshape(norms.shape) for part in classes_and_gaps(logits))
+            wrong = prediction != batch.label[:, None]
+            wrong_draws += int(wrong.sum())
+            near = nearest_wrong(wrong, norms, CANDIDATES * keep)
+            # Equal logits have no gap to compare (NaN), and are doubtful too.
+            parts.append((start + near[0], prediction[near], ~(gap[near] > largest_doubt), norms[near], codes[near]))
+            progress.update(len(batch.label))
+    position, prediction, doubtful, norm, code = (np.concatenate(column) for column in zip(*parts))
+    prediction[doubtful] = decoded_predictions(vae, classifier, torch.from_numpy(code[doubtful]))
+    wrong = np.flatnonzero(prediction != seeds.label[position])
+    # Candidates of one seed follow each other, the nearest first.
+    place = np.arange(len(wrong)) - np.searchsorted(position[wrong], position[wrong])
+    kept = wrong[place < keep]
+    found = seeds.take(position[kept])
+    return Mistakes(
+        found.index,
+        found.label,
+        prediction[kept],
+        norm[kept],
+        code[kept],
+        found.reconstruction_prediction != found.label,
+        draws=len(seeds.label) * draws,
+        wrong_draws=wrong_draws,
+        doubtful=int(doubtful.sum()),
+        dropped=len(position) - len(wrong),
+    )

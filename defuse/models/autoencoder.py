@@ -1,0 +1,106 @@
+"""Training the variational autoencoder (paper section on the VAE; Kingma and Welling 2014)."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class VAE(nn.Module):
+    """Convolutional variational autoencoder of 32x32 images.
+
+    The paper's encoder is four convolutions of kernel 4, stride 2, padding 1 and a linear layer to mean and
+    log-variance; the decoder is its mirror [code]. There each has 64 channels; here they have `width`, twice, four
+    and four times as many. `scale` is the logarithm of the Gaussian likelihood's standard deviation, learnt in
+    `train_vae`; other likelihoods leave it alone.
+    """
+
+    def __init__(self, channels: int, latent_dim: int, width: int, batch_norm: bool):
+        super().__init__()
+
+        def activation(outputs: int) -> list[nn.Module]:
+            return [nn.BatchNorm2d(outputs), nn.ReLU()] if batch_norm else [nn.ReLU()]
+
+        widths = [width, 2 * width, 4 * width, 4 * width]
+        down: list[nn.Module] = []
+        up: list[nn.Module] = []
+        for inputs, outputs in zip([channels, *widths], widths):
+            down += [nn.Conv2d(inputs, outputs, 4, 2, 1), *activation(outputs)]
+        for inputs, outputs in zip(widths[:0:-1], widths[-2::-1]):
+            up += [nn.ConvTranspose2d(inputs, outputs, 4, 2, 1), *activation(outputs)]
+        self.latent_dim = latent_dim
+        self.encoder = nn.Sequential(*down, nn.Flatten(), nn.Linear(4 * widths[-1], 2 * latent_dim))
+        self.decoder = nn.Sequential(
+            nn.Linear(latent_dim, 4 * widths[-1]),
+            nn.Unflatten(1, (widths[-1], 2, 2)),
+            *up,
+            nn.ConvTranspose2d(width, channels, 4, 2, 1),
+        )
+        self.scale: Tensor
+        self.register_buffer("scale", torch.zeros(()))
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                assert module.bias is not None
+                nn.init.zeros_(module.bias)
+
+    def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Posterior of images (N, C, 32, 32): mean and log-variance, each (N, latent_dim)."""
+        mean, log_variance = self.encoder(images).float().chunk(2, dim=1)
+        return mean, log_variance.clamp(-12.0, 6.0)
+
+    def decode_logits(self, codes: Tensor) -> Tensor:
+        """Decoder output before the sigmoid, (N, C, 32, 32)."""
+        return self.decoder(codes).float()
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Images in [0, 1] of latent codes (N, latent_dim)."""
+        return torch.sigmoid(self.decode_logits(codes))
+
+
+MINIMUM_LOG_SCALE = math.log(1 / 255)
+
+
+SCALE_RATE = 0.02  # of the running mean that is the Gaussian's log-scale
+
+
+def kl_per_dimension(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """KL divergence of N(mean, exp(log_variance)) from N(0, 1) in closed form, nats, same shape as `mean`."""
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
+
+
+def reconstruction_loss(logits: Tensor, images: Tensor, likelihood: str, log_scale: Tensor) -> Tensor:
+    """Loss of each image's reconstruction, float32 (N,).
+
+    Args:
+        logits: the decoder's output before the sigmoid, (N, C, H, W).
+        images: targets in [0, 1], same shape.
+        likelihood: `bernoulli` and `gaussian` (standard deviation exp(log_scale), learnt): negative
+            log-likelihood in nats, summed over pixels; `ssim`: 1 - SSIM of the image, as in the released
+            code, which is no likelihood, so that beta weighs the KL against a number of at most 2.
+        log_scale: scalar.
+    """
+    if likelihood == "bernoulli":
+        return functional.binary_cross_entropy_with_logits(logits, images, reduction="none").sum((1, 2, 3))
+    reconstructed = torch.sigmoid(logits)
+    if likelihood == "gaussian":
+        log_scale = log_scale.clamp_min(MINIMUM_LOG_SCALE)
+        squared = (reconstructed - images).square() * torch.exp(-2 * log_scale)
+        return (0.5 * squared + log_scale + 0.5 * math.log(2 * math.pi)).sum((1, 2, 3))
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    similarity = structural_similarity_index_measure(reconstructed, images, reduction="none", data_range=1.0)
+    assert isinstance(similarity, Tensor)  # a tuple only where the full image is asked for
+    return 1 - similarity
+
+
+@torch.no_grad()
+def learn_scale(vae: VAE, logits: Tensor, images: Tensor) -> None:
+    """Move the Gaussian's log-scale towards the most likely one of a batch, the root of its mean squared error.
+
+    In closed form (Rybkin, Daniilidis and Levine 2021, arXiv 2006.13202): a scale that is stepped like a weight stays
+    far behind in a short training, and images are blurred for as long.
+    """
+    error = (torch.sigmoid(logits) - images).square().mean()
+    vae.scale.lerp_((0.5 * error.log()).clamp_min(MINIMUM_LOG_SCALE), SCALE_RATE)

@@ -1,0 +1,91 @@
+"""Training the variational autoencoder (paper section on the VAE; Kingma and Welling 2014)."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from defuse.core import params
+from defuse.models.autoencoder import VAE, kl_per_dimension, learn_scale, reconstruction_loss
+from defuse.models.checkpoints import Checkpoint
+from defuse.models.evaluation import EVALUATION_BATCH
+from defuse.models.machine import Machine, to_machine
+from defuse.models.training import run_epochs
+
+
+@torch.inference_mode()
+def measure(vae: VAE, images: Tensor, likelihood: str, generator: torch.Generator) -> dict[str, object]:
+    """ELBO (nats per image, one posterior sample), its two terms, and the error of plain reconstructions.
+
+    Returns:
+        elbo, reconstruction_loss, kl: means per image; kl_per_dimension: list of latent_dim means;
+        squared_error: mean over pixels of the squared difference to the image decoded from the mean.
+        With the ssim loss `elbo` is minus the sum of its terms and no bound on a likelihood.
+    """
+    device = next(vae.parameters()).device
+    losses, kl, errors = [], [], []
+    for batch in images.split(EVALUATION_BATCH[device.type]):
+        batch = batch.to(device)
+        mean, log_variance = vae.encode(batch)
+        noise = torch.randn(mean.shape, generator=generator).to(device)
+        logits = vae.decode_logits(mean + noise * torch.exp(0.5 * log_variance))
+        losses.append(reconstruction_loss(logits, batch, likelihood, vae.scale).cpu())
+        kl.append(kl_per_dimension(mean, log_variance).cpu())
+        errors.append((vae.decode(mean) - batch).square().mean((1, 2, 3)).cpu())
+    reconstruction, divergence = float(torch.cat(losses).mean()), torch.cat(kl).mean(0)
+    return {
+        "elbo": -reconstruction - float(divergence.sum()),
+        "reconstruction_loss": reconstruction,
+        "kl": float(divergence.sum()),
+        "kl_per_dimension": divergence.tolist(),
+        "squared_error": float(torch.cat(errors).mean()),
+    }
+
+
+def train_vae(
+    vae: VAE,
+    images: Tensor,
+    validation: Tensor,
+    settings: params.TrainVAE,
+    machine: Machine,
+    generator: torch.Generator,
+    description: str,
+    checkpoint: Checkpoint | None = None,
+) -> list[dict[str, Any]]:
+    """Minimise reconstruction loss + beta * KL, in place; beta rises linearly over `warmup_steps` steps.
+
+    Args:
+        vae: untrained.
+        images: float32 (N, C, 32, 32) in [0, 1].
+        validation: images whose ELBO is recorded after each epoch.
+        settings: likelihood, beta and optimisation.
+        machine: device and precision.
+        generator: of batch order and posterior samples.
+        description: shown by the progress bar.
+        checkpoint: of this training; None to keep none.
+
+    Returns:
+        One row per epoch: epoch, training_loss, and what `measure` gives on the validation images.
+
+    Raises:
+        DivergedError: the loss is no finite number.
+    """
+    to_machine(vae, machine)
+    images = images.to(machine.device)
+
+    def loss_of(batch: Tensor, step: int) -> Tensor:
+        beta = settings.beta * min(1.0, (step + 1) / max(settings.warmup_steps, 1))
+        targets = images[batch.to(machine.device)]
+        with machine.autocast():
+            mean, log_variance = vae.encode(targets)
+            noise = torch.randn(mean.shape, generator=generator).to(machine.device)
+            logits = vae.decode_logits(mean + noise * torch.exp(0.5 * log_variance))
+        if settings.likelihood == "gaussian":
+            learn_scale(vae, logits, targets)
+        losses = reconstruction_loss(logits, targets, settings.likelihood, vae.scale)
+        return (losses + beta * kl_per_dimension(mean, log_variance).sum(1)).mean()
+
+    def measure_validation() -> dict[str, Any]:
+        return measure(vae, validation, settings.likelihood, generator)
+
+    return run_epochs(vae, len(images), loss_of, measure_validation, settings, generator, description, checkpoint)

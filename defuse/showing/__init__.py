@@ -1,0 +1,1 @@
+"""What people look at: figures, notebooks, the bug atlas, README's tables."""

@@ -1,0 +1,192 @@
+"""The figures of the ablations and of the rivals, as the other figures are in `defuse.showing.plots`."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+from defuse.core.storage import read_table
+from defuse.evidence.results import result_path
+from defuse.showing.plots import (
+    CAUSE_COLOURS,
+    FIRST_MEASURE,
+    MISTAKES,
+    REGIONS,
+    SECOND_MEASURE,
+    TEST,
+    THIRD_MEASURE,
+    VERDICT_COLOURS,
+    draw_over_seeds,
+    empty,
+    finish,
+    stack_causes,
+)
+
+
+def draw_values(axes: Axes, table: pd.DataFrame, key: str, column: str, colour: str) -> None:
+    """One row per value of `key`: a dot for each seed, and a line at their mean."""
+    names = list(dict.fromkeys(table[key]))
+    for position, name in enumerate(names):
+        values = table[table[key] == name][column].dropna()
+        axes.plot(values, np.full(len(values), position), "o", color=colour, markersize=4, alpha=0.8)
+        axes.plot([values.mean()] * 2, [position - 0.3, position + 0.3], color=colour, linewidth=1.5)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+
+
+def draw_causes(axes: Axes, table: pd.DataFrame, key: str) -> None:
+    """One stacked bar per value of `key`: shares of the judged mistakes by cause, means over seeds."""
+    means = table.groupby(key, sort=False).mean(numeric_only=True)
+    stack_causes(axes, {cause: means[cause.replace(" ", "_")].fillna(0).to_numpy() for cause in CAUSE_COLOURS}, 0.7)
+    axes.set_yticks(range(len(means)), [name.replace("_", " ") for name in means.index])
+    axes.set_ylim(len(means) - 0.5, -0.5)
+    axes.set(xlabel="share of the judged mistakes, by cause", xlim=(0, 1))
+    axes.legend(fontsize=6.5, frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
+
+
+def searches(tables: Path) -> Figure:
+    """What whole searches find (seed source, noise, draws), and what a mistake of the classifier costs in draws."""
+    table = read_table(result_path(tables, "searches.csv"))
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(8.6, 3.8), sharey=True, width_ratios=(2, 1))
+    draw_causes(left, table, "search")
+    draw_values(right, table, "search", "draws_per_classifier_mistake", FIRST_MEASURE)
+    right.set(xlabel="draws for one mistake\nof the classifier (dots: seeds)")
+    if table.draws_per_classifier_mistake.notna().any():
+        right.set_xscale("log")
+        right.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        right.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        right.xaxis.set_minor_formatter(NullFormatter())
+    figure.subplots_adjust(left=0.16, right=0.98, top=0.78, bottom=0.21, wspace=0.06)
+    return finish(figure, tables, "searches, equally many mistakes judged")
+
+
+def vaes(tables: Path) -> Figure:
+    """Latent dimension, likelihood and width against right reconstructions, and the causes of what is found then."""
+    table = read_table(result_path(tables, "vaes.csv"))
+    names = {
+        row.vae: f"{row.vae} ({row.likelihood}, {row.latent_dim} latent, width {row.width})"
+        for row in table.itertuples()
+    }
+    table = table.assign(vae=table.vae.map(names))
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9.4, 3.8), sharey=True, width_ratios=(2, 1))
+    draw_causes(left, table, "vae")
+    draw_values(right, table, "vae", "reconstruction_accuracy", FIRST_MEASURE)
+    right.set(xlabel="right reconstructions of validation\nimages that are right (dots: seeds)")
+    figure.subplots_adjust(left=0.31, right=0.98, top=0.78, bottom=0.21, wspace=0.06)
+    return finish(figure, tables, "autoencoders")
+
+
+def draw_curves(axes: Axes, table: pd.DataFrame, key: str, columns: dict[str, tuple[str, str]]) -> None:
+    """Some columns against `key`, by `draw_over_seeds`; each has a colour and a name."""
+    for column, (colour, name) in columns.items():
+        draw_over_seeds(axes, table, key, column, colour, name)
+    axes.legend(fontsize=7, frameon=False)
+
+
+def tau(tables: Path) -> Figure:
+    """How far a region's draws spread against how often they fail and how well annotators agree."""
+    table, title = read_table(result_path(tables, "taus.csv")), "how far the draws of a region spread"
+    if table.variety.isna().all():
+        return empty(tables, title, "No component of the mixture is heavy enough to be a region.")
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(8.6, 3.5))
+    draw_curves(
+        left,
+        table,
+        "tau",
+        {
+            "failure_rate": (REGIONS, "draws that fail, by the oracles"),
+            "agreement": (FIRST_MEASURE, "annotators' agreement"),
+            "recognisable": (THIRD_MEASURE, "recognisable draws"),
+        },
+    )
+    draw_curves(right, table, "tau", {"variety": (SECOND_MEASURE, "mean distance of two draws")})
+    left.set(xscale="log", ylim=(-0.02, 1.02), xlabel="tau, factor on the covariance", ylabel="mean over regions")
+    right.set(xscale="log", xlabel="tau, factor on the covariance", ylabel="pixel distance (L2)")
+    right.set_ylim(bottom=0)
+    figure.subplots_adjust(left=0.08, right=0.98, top=0.88, bottom=0.2, wspace=0.22)
+    return finish(figure, tables, title)
+
+
+def mixtures(tables: Path) -> Figure:
+    """Number of regions, and of those accepted, against the mixture's truncation and concentration prior."""
+    table = read_table(result_path(tables, "mixtures.csv"))
+    figure, panels = pyplot.subplots(1, 2, figsize=(8.6, 3.5), sharex=True)
+    colours = (FIRST_MEASURE, SECOND_MEASURE, THIRD_MEASURE)
+    # 1/K differs by truncation, and is the first of the priors for each.
+    order = table.groupby(["seed", "components"]).cumcount()
+    for axes, column in zip(panels, ("regions", "accepted")):
+        for number, part in table.groupby(order):
+            prior = "1/K" if number == 0 else f"{part.concentration_prior.iloc[0]:g}"
+            draw_curves(axes, part, "components", {column: (colours[number % 3], f"prior {prior}")})
+        axes.set(xlabel="truncation K", ylabel={"regions": "regions", "accepted": "accepted regions"}[column])
+        axes.set_ylim(bottom=0)
+        axes.set_xticks(sorted(table.components.unique()))
+    figure.subplots_adjust(left=0.08, right=0.98, top=0.88, bottom=0.2, wspace=0.22)
+    return finish(figure, tables, "regions against truncation and prior")
+
+
+def rivals(tables: Path) -> Figure:
+    """Accuracy after fine-tuning with regions and with each rival, for the same number of labels."""
+    table = read_table(result_path(tables, "rivals.csv"))
+    columns = {
+        "region_test_accuracy": (REGIONS, "regions' test draws"),
+        "mistake_test_accuracy": (MISTAKES, "single mistakes, unseen"),
+        "test_accuracy": (TEST, "original test set"),
+    }
+    costs = table.groupby("arm", sort=False)[["labels_asked", "images"]].mean()
+    figure, panels = pyplot.subplots(1, 3, figsize=(9.4, 3.6), sharey=True)
+    for axes, (column, (colour, name)) in zip(panels, columns.items()):
+        draw_values(axes, table, "arm", column, colour)
+        axes.set(xlabel=f"accuracy, {name}")
+        axes.grid(axis="y", linewidth=0.4)
+    panels[0].set_yticks(
+        range(len(costs)),
+        [f"{arm}\n{row.labels_asked:.0f} labels, {row.images:.0f} images" for arm, row in costs.iterrows()],
+        fontsize=7,
+    )
+    figure.subplots_adjust(left=0.21, right=0.98, top=0.88, bottom=0.2, wspace=0.08)
+    return finish(figure, tables, "regions and their rivals (dots: seeds)")
+
+
+def noise(tables: Path) -> Figure:
+    """What each noise finds: share of draws that the classifier gets wrong, split by what the oracles say."""
+    table = read_table(result_path(tables, "noise.csv")).drop(columns="seed")
+    means = table.groupby("noise", sort=False).mean()
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(8.6, 3.6), sharey=True)
+    position = np.arange(len(means))
+    columns = {
+        "classifier_mistake": "classifier mistake",
+        "label_changed": "label changed",
+        "third_label": "third label",
+        "not_recognisable": "not recognisable",
+    }
+    parts = {cause: (means.wrong * means[column].fillna(0)).to_numpy() for column, cause in columns.items()}
+    stack_causes(left, parts, 0.8)
+    left.set_yticks(position, [name.replace("_", " ") for name in means.index])
+    left.invert_yaxis()
+    left.set(xlabel="share of draws classified wrongly, by cause")
+    left.legend(fontsize=7, frameon=False)
+    right.plot(means.label_kept, position, "o", color=FIRST_MEASURE, label="keeps its label (of recognisable)")
+    right.plot(means.recognisable, position, "s", color=THIRD_MEASURE, label="recognisable", markerfacecolor="none")
+    right.set(xlabel="share of draws, by the oracles", xlim=(0, 1.02))
+    right.legend(fontsize=7, frameon=False, loc="lower left")
+    figure.subplots_adjust(left=0.13, right=0.98, top=0.89, bottom=0.19, wspace=0.08)
+    return finish(figure, tables, "noise distributions")
+
+
+def acceptance(tables: Path) -> Figure:
+    """Accepted and rejected regions against the agreement that the annotators must reach."""
+    table, title = read_table(result_path(tables, "acceptance.csv")), "regions against annotator strictness"
+    if table.empty:
+        return empty(tables, title, "No component of the mixture is heavy enough to be a region.")
+    counts = pd.crosstab(table.minimum_agreement, table.verdict) / table.seed.nunique()
+    counts = counts.reindex(columns=list(VERDICT_COLOURS), fill_value=0)
+    figure, axes = pyplot.subplots(figsize=(6.6, 3.4))
+    counts.plot.bar(stacked=True, color=list(VERDICT_COLOURS.values()), ax=axes, rot=0, width=0.7)
+    axes.set(xlabel="least agreement for a region (share of votes)", ylabel="regions per seed")
+    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    figure.subplots_adjust(left=0.1, right=0.77, top=0.89, bottom=0.2)
+    return finish(figure, tables, title)

@@ -1,0 +1,218 @@
+"""The bug atlas: pages that show each misclassification region as a bug one can look at."""
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from defuse.core.storage import load_arrays, read_table
+from defuse.data.class_names import class_name
+from defuse.evidence.results import of_first_seed, provenance, result_path
+
+ABSTAIN = -1
+
+
+# The claims of the post, each with the figure that carries it.
+CARRIERS = {
+    "end to end": "procedure",
+    "correction": "lambda_sweep",
+    "baseline": "results_table",
+    "novelty": "novelty",
+    "bugs with a name": "regions",
+    "small perturbation": "noise",
+}
+
+
+FIGURES = (
+    "results_table",
+    "procedure",
+    "regions",
+    "tsne",
+    "interpolation",
+    "lambda_sweep",
+    "novelty",
+    "causes",
+    "noise",
+    "rivals",
+    "planted_bugs",
+)
+
+
+def data_uri(image: np.ndarray) -> str:
+    """An image uint8 (H, W, C) as WebP inside of a page."""
+    file = io.BytesIO()
+    Image.fromarray(image.squeeze()).convert("RGB").save(file, "webp", quality=90)
+    return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def render(template: str, **context: object) -> str:
+    """A page from `templates/`; every value is escaped, and a missing one is an error."""
+    loader = jinja2.PackageLoader("defuse.showing")
+    environment = jinja2.Environment(
+        loader=loader,
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["percent"] = lambda share: "–" if pd.isna(share) else f"{share:.0%}"
+    environment.filters["accuracy"] = lambda share: "–" if pd.isna(share) else f"{share:.2%}"
+    return environment.get_template(template).render(**context)
+
+
+def headline(dataset: str, region: pd.Series) -> str:
+    """What is wrong with a region's images, in a few words."""
+    said = class_name(dataset, int(region.prediction))
+    if region.verdict == "not recognisable":
+        return f"Nothing that annotators recognise; the classifier says {said}"
+    if region.verdict == "no agreement":
+        return f"Annotators do not agree; the classifier says {said}"
+    label = class_name(dataset, int(region.label))
+    if region.verdict == "false alarm":
+        return f"{label}: no bug on the draws shown"
+    return f"{label} taken for {said}"
+
+
+def region_rows(tables: Path, dataset: str) -> pd.DataFrame:
+    """One row per region of the first seed, the accepted first: the table of regions, and the failure rate after
+    correction, NaN where nothing was corrected."""
+    table, corrected = of_first_seed(tables, "regions.csv"), of_first_seed(tables, "corrected_regions.csv")
+    after = (1 - corrected.set_index("region").accuracy_after).astype(float)
+    table = table.assign(failure_after=table.region.map(after), accepted=table.verdict == "accepted")
+    table["headline"] = [headline(dataset, region) for _, region in table.iterrows()]
+    return table.sort_values(["accepted", "share_of_mistakes"], ascending=False)
+
+
+def load_shown(tables: Path) -> tuple[dict[str, np.ndarray], ...]:
+    """The images of the regions worth showing: draws, members beside their seeds, samples beside their neighbours."""
+    return tuple(load_arrays(result_path(tables, f"{name}.npz")) for name in ("regions", "members", "novelty"))
+
+
+def region_card(dataset: str, facts: pd.Series, shown: tuple[dict[str, np.ndarray], ...]) -> dict[str, Any]:
+    """What the page shows of one region: facts, draws with votes, members and neighbours."""
+    regions, members, novelty = shown
+    region = facts.region
+    place = regions["region"].tolist().index(region)
+
+    def name(label: int) -> str:
+        return "–" if label == ABSTAIN else class_name(dataset, int(label))
+
+    draws = [
+        {
+            "image": data_uri(image),
+            "prediction": int(before),
+            "after": int(after),
+            "right": before == facts.label,
+            "votes": ["–" if vote == ABSTAIN else int(vote) for vote in votes],
+            "words": f"draw of region {region}: the classifier says {name(before)}, after correction {name(after)}",
+        }
+        for image, before, after, votes in zip(
+            regions["images"][place],
+            regions["prediction"][place],
+            regions["prediction_after"][place],
+            regions["votes"][place],
+        )
+    ]
+    pairs = [
+        {
+            "seed": data_uri(members["seed_images"][number]),
+            "mistake": data_uri(members["mistakes"][number]),
+            "label": name(members["label"][number]),
+            "prediction": name(members["prediction"][number]),
+        }
+        for number in np.flatnonzero(members["region"] == region)
+    ]
+    neighbours = [
+        {
+            "sample": data_uri(np.moveaxis(novelty["samples"][number], 0, -1)),
+            "label": name(novelty["label"][number]),
+            "prediction": name(novelty["prediction"][number]),
+            "nearest": [
+                {"image": data_uri(np.moveaxis(image, 0, -1)), "label": name(label), "prediction": name(said)}
+                for image, label, said in zip(
+                    novelty["neighbour"][number],
+                    novelty["neighbour_label"][number],
+                    novelty["neighbour_prediction"][number],
+                )
+            ],
+        }
+        for number in np.flatnonzero(novelty["region"] == region)
+    ]
+    return {"facts": facts, "draws": draws, "pairs": pairs, "neighbours": neighbours}
+
+
+def worst_bug(tables: Path, dataset: str) -> dict[str, Any]:
+    """What the front page shows of a data set: counts of regions, and the card of the accepted region that fails most
+    with most agreement, None if none was accepted."""
+    rows, shown = region_rows(tables, dataset).set_index("region", drop=False), load_shown(tables)
+    accepted = rows.loc[shown[0]["region"]].query("accepted")
+    worst = (accepted.failure_rate * accepted.agreement).idxmax() if len(accepted) else None
+    card = None if worst is None else region_card(dataset, accepted.loc[worst], shown)
+    return {"card": card, "regions": len(rows), "accepted": int(rows.accepted.sum())}
+
+
+def dataset_page(tables: Path, dataset: str) -> str:
+    """The atlas of a data set's first seed: a table of all regions, a card for each region worth showing, figures.
+
+    The page expects the `FIGURES` as `DATASET/SLUG_FIGURE.png` beside it.
+    """
+    rows, shown = region_rows(tables, dataset).set_index("region", drop=False), load_shown(tables)
+    cards = [region_card(dataset, rows.loc[region], shown) for region in shown[0]["region"]]
+    means = read_table(result_path(tables, "means.csv"))
+    outcome = means[means.stage == "outcome"].set_index("measure")["mean"]
+    return render(
+        "dataset.html",
+        about=provenance(tables),
+        dataset=dataset,
+        rows=[row for _, row in rows.iterrows()],
+        cards=cards,
+        figures=FIGURES,
+        carded={int(card["facts"].region) for card in cards},
+        outcome=outcome,
+        seeds=read_table(result_path(tables, "measures.csv")).seed.nunique(),
+    )
+
+
+def front_page(claims: pd.DataFrame, tables: dict[str, Path]) -> str:
+    """The front page: one bug of each data set, the post's six claims with verdicts and figures, links to the pages.
+
+    Args:
+        claims: the claims table; it may lack a data set.
+        tables: folder of tables of each data set that has a page.
+    """
+    about = {dataset: provenance(folder) for dataset, folder in tables.items()}
+    bugs = [
+        {"dataset": dataset, "about": about[dataset], **worst_bug(folder, dataset)}
+        for dataset, folder in tables.items()
+    ]
+    judged = []
+    for claim, figure in CARRIERS.items():
+        rows = claims[claims.claim == claim]
+        verdicts = [
+            {
+                "dataset": dataset,
+                "title": about[dataset]["title"],
+                "slug": about[dataset]["slug"],
+                "verdict": own.verdict.iloc[0],
+                "values": [row for _, row in own.iterrows()],
+            }
+            for dataset in tables
+            if len(own := rows[rows.data == about[dataset]["title"]])
+        ]
+        shown = verdicts[0] if verdicts else {**about[next(iter(tables))], "dataset": next(iter(tables))}
+        judged.append(
+            {
+                "claim": claim,
+                "statement": rows.statement.iloc[0] if len(rows) else "",
+                "verdicts": verdicts,
+                "figure": figure,
+                "shown": shown,
+            }
+        )
+    return render("front.html", bugs=bugs, claims=judged)

@@ -1,0 +1,211 @@
+"""The images, codes and coordinates behind the figures of one cell, small enough for git."""
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.manifold import TSNE
+from torch import Tensor, nn
+
+from defuse.core import params
+from defuse.models.autoencoder import VAE
+from defuse.models.evaluation import decode, encode, predict
+
+
+def order_regions(regions: pd.DataFrame, count: int) -> np.ndarray:
+    """Numbers of the regions to show: the accepted ones first, then by their share of the mistakes."""
+    accepted = regions.verdict == "accepted"
+    ordered = regions.assign(rejected=~accepted).sort_values(["rejected", "share_of_mistakes"], ascending=[True, False])
+    return ordered.region.to_numpy(np.int64)[:count]  # of an empty column pandas makes objects
+
+
+def embed_codes(codes: np.ndarray, perplexity: float, random_state: int) -> np.ndarray:
+    """t-SNE coordinates float32 (N, 2) of latent codes float32 (N, latent_dim)."""
+    perplexity = min(perplexity, max((len(codes) - 1) / 3, 1.0))
+    init = "pca" if codes.shape[1] > 1 else "random"  # one dimension has no second component
+    embedding = TSNE(perplexity=perplexity, init=init, random_state=random_state, n_jobs=1)
+    return embedding.fit_transform(codes).astype(np.float32)
+
+
+def to_bytes(images: Tensor) -> np.ndarray:
+    """uint8 (N, H, W, C) of float32 images (N, C, H, W) in [0, 1]."""
+    return (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+
+
+def identified_data(
+    mistakes: dict[str, np.ndarray],
+    votes: dict[str, np.ndarray],
+    images: Tensor,
+    vae: VAE,
+    count: int,
+    generator: np.random.Generator,
+) -> dict[str, np.ndarray]:
+    """Randomly drawn annotated mistakes beside their seed images and plain reconstructions.
+
+    Args:
+        mistakes, votes: arrays of the stages identify and annotate.
+        images: the seed images' split, float32 (N, C, 32, 32).
+        count: at most how many to draw.
+    """
+    picked = np.sort(generator.choice(len(votes["drawn"]), min(count, len(votes["drawn"])), replace=False))
+    drawn = votes["drawn"][picked]
+    seeds = images[torch.from_numpy(mistakes["seed_index"][drawn])]
+    return {
+        "seed_images": to_bytes(seeds),
+        "reconstructions": to_bytes(decode(vae, encode(vae, seeds)[0])),
+        "mistakes": to_bytes(decode(vae, torch.from_numpy(mistakes["codes"][drawn]))),
+        "label": mistakes["label"][drawn],
+        "prediction": mistakes["prediction"][drawn],
+        "cause": votes["cause"][picked],
+    }
+
+
+def region_data(
+    regions: pd.DataFrame,
+    samples: np.ndarray,
+    votes: dict[str, np.ndarray],
+    prediction_after: np.ndarray,
+    vae: VAE,
+    count: int,
+) -> dict[str, np.ndarray]:
+    """The shown draws of the regions worth showing: the votes on each, the classifier's predictions before and after
+    correction.
+
+    Args:
+        regions: the cell's table of regions.
+        samples: codes float32 (R, S, latent_dim) that the annotators saw.
+        votes: arrays of the stage annotate.
+        prediction_after: int64 (R, S), the corrected classifier's.
+        count: at most how many regions.
+    """
+    chosen = order_regions(regions, count)
+    codes = torch.from_numpy(samples[chosen])
+    images = to_bytes(decode(vae, codes.reshape(-1, codes.shape[-1])))
+    return {
+        "region": chosen,
+        "images": images.reshape(*codes.shape[:2], *images.shape[1:]),
+        "prediction": votes["shown_predictions"][chosen],
+        "prediction_after": prediction_after[chosen],
+        "votes": votes["shown"][chosen],
+    }
+
+
+def member_data(
+    regions: pd.DataFrame,
+    members: dict[str, np.ndarray],
+    mistakes: dict[str, np.ndarray],
+    images: Tensor,
+    vae: VAE,
+    settings: params.Summarize,
+    generator: np.random.Generator,
+) -> dict[str, np.ndarray]:
+    """Mistakes drawn from the regions worth showing, beside their seed images; `region` numbers each one's region.
+
+    Args:
+        regions: the cell's table of regions.
+        members: `mistake` and `assignment` of the stage distill.
+        mistakes: arrays of the stage identify.
+        images: the seed images' split, float32 (N, C, 32, 32).
+        settings: how many regions, and how many mistakes of each.
+    """
+    picked, region_of = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for region in order_regions(regions, settings.shown_regions):
+        own = members["mistake"][members["assignment"] == region]
+        drawn = np.sort(generator.choice(own, min(settings.shown_members, len(own)), replace=False))
+        picked.append(drawn)
+        region_of.append(np.full(len(drawn), region))
+    drawn = np.concatenate(picked)
+    return {
+        "region": np.concatenate(region_of),
+        "seed_images": to_bytes(images[torch.from_numpy(mistakes["seed_index"][drawn])]),
+        "mistakes": to_bytes(decode(vae, torch.from_numpy(mistakes["codes"][drawn]))),
+        "label": mistakes["label"][drawn],
+        "prediction": mistakes["prediction"][drawn],
+    }
+
+
+def novelty_data(
+    neighbours: dict[str, np.ndarray], regions: pd.DataFrame, settings: params.Summarize
+) -> dict[str, np.ndarray]:
+    """The first failing samples of each region worth showing, and the training mistakes nearest to them.
+
+    Args:
+        neighbours: arrays of the stage novelty, rows in the order of the regions.
+        regions: the cell's table of regions.
+        settings: how many regions, samples of each and neighbours of each sample.
+    """
+    rank = pd.Series(neighbours["region"]).groupby(neighbours["region"]).cumcount().to_numpy()
+    shown = np.isin(neighbours["region"], order_regions(regions, settings.shown_regions))
+    kept = {name: values[shown & (rank < settings.shown_members)] for name, values in neighbours.items()}
+    by_neighbour = ("distance", "neighbour", "neighbour_label", "neighbour_prediction")
+    return {**kept, **{name: kept[name][:, : settings.shown_neighbours] for name in by_neighbour}}
+
+
+def interpolation_data(
+    images: Tensor,
+    labels: Tensor,
+    vae: VAE,
+    classifier: nn.Module,
+    settings: params.Summarize,
+    generator: np.random.Generator,
+) -> dict[str, np.ndarray]:
+    """Straight lines through the latent space between pairs of test images of different classes (post, figure 2).
+
+    Args:
+        images, labels: test images float32 (N, C, 32, 32) and labels int64 (N,).
+        settings: how many pairs, and how many steps from one image to the other.
+
+    Returns:
+        ends uint8 (P, 2, H, W, C), the test images; end_label int64 (P, 2); images uint8 (P, steps, H, W, C), decoded,
+        the first and the last from the ends' own codes; prediction int64 (P, steps), the classifier's.
+    """
+    order = generator.permutation(len(labels))
+    first = order[: len(order) // 2]
+    second = order[len(order) // 2 : 2 * len(first)]
+    pairs = np.stack([first, second], axis=1)
+    pairs = pairs[labels[first].numpy() != labels[second].numpy()][: settings.shown_pairs]
+    ends = images[torch.from_numpy(pairs.reshape(-1))]
+    means = encode(vae, ends)[0]
+    codes = means.reshape(len(pairs), 2, means.shape[1])
+    weight = torch.linspace(0, 1, settings.interpolation_steps)[:, None]
+    lines = (1 - weight) * codes[:, :1] + weight * codes[:, 1:]
+    decoded = decode(vae, lines.flatten(0, 1))
+    shape = (len(pairs), settings.interpolation_steps)
+    pictures = to_bytes(decoded)
+    return {
+        "ends": to_bytes(ends).reshape(len(pairs), 2, *pictures.shape[1:]),
+        "end_label": labels.numpy()[pairs],
+        "images": pictures.reshape(*shape, *pictures.shape[1:]),
+        "prediction": predict(classifier, decoded).argmax(1).numpy().reshape(shape),
+    }
+
+
+def tsne_data(
+    mistakes: dict[str, np.ndarray],
+    images: Tensor,
+    labels: Tensor,
+    vae: VAE,
+    settings: params.Summarize,
+    random_state: int,
+) -> dict[str, np.ndarray]:
+    """t-SNE of training codes and mistakes' codes together, and three decoded mistakes (paper's figure).
+
+    Mistakes whose plain reconstruction was already wrong are left out.
+    """
+    generator = np.random.default_rng(random_state)
+    wanted = np.flatnonzero(~mistakes["reconstruction_failure"])
+    picked = generator.choice(wanted, min(settings.tsne_codes, len(wanted)), replace=False)
+    training = generator.choice(len(images), min(settings.tsne_codes, len(images)), replace=False)
+    means = encode(vae, images[training])[0].numpy()
+    coordinates = embed_codes(
+        np.concatenate([means, mistakes["codes"][picked]]), settings.tsne_perplexity, random_state
+    )
+    shown = np.arange(min(3, len(picked)))
+    return {
+        "training": coordinates[: len(training)],
+        "training_label": labels[training].numpy(),
+        "mistakes": coordinates[len(training) :],
+        "shown": shown,
+        "images": to_bytes(decode(vae, torch.from_numpy(mistakes["codes"][picked[shown]]))),
+        "label": mistakes["label"][picked[shown]],
+        "prediction": mistakes["prediction"][picked[shown]],
+    }

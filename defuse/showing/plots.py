@@ -1,0 +1,151 @@
+"""What all figures share: one theme, colours with one meaning each, provenance, files whose bytes repeat.
+
+A figure is drawn by a function that takes a data set's folder of tables, in `paper_plots` (those of the paper),
+`cause_plots`, `ablation_plots` and `planting_plots`.
+"""
+
+import io
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import seaborn
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from defuse.core.errors import MissingFileError
+from defuse.core.storage import atomic_path
+from defuse.evidence.results import provenance
+
+# Okabe and Ito's colours and, for measures with no colour of their own, three of Tol's muted ones: colour-blind safe.
+TEST, REGIONS, BASELINE = "#0072B2", "#E69F00", "#009E73"
+
+
+MISTAKES = "#D55E00"
+
+
+FIRST_MEASURE, SECOND_MEASURE, THIRD_MEASURE = "#332288", "#882255", "#44AA99"
+
+
+CAUSE_COLOURS = {
+    "classifier mistake": MISTAKES,
+    "label changed": "#56B4E9",
+    "third label": "#CC79A7",
+    "reconstruction": "#999999",
+    "not recognisable": "#DDDDDD",
+}
+
+
+VERDICT_COLOURS = {
+    "accepted": MISTAKES,
+    "false alarm": "#56B4E9",
+    "no agreement": "#999999",
+    "not recognisable": "#DDDDDD",
+}
+
+
+def set_theme() -> None:
+    """The one theme of all figures."""
+    seaborn.set_theme(context="paper", style="ticks", font_scale=1.0)
+    matplotlib.rcParams.update(
+        {
+            "figure.dpi": 110,
+            "savefig.dpi": 110,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "pdf.fonttype": 42,
+        }
+    )
+
+
+def finish(figure: Figure, tables: Path, title: str) -> Figure:
+    """Add the title and the small line that says what the data are."""
+    about = provenance(tables)
+    # As near to the upper edge in a tall figure as in a low one.
+    figure.suptitle(f"{about['title']}: {title}", y=max(0.98, 1 - 0.15 / figure.get_figheight()))
+    width = max(60, int(figure.get_figwidth() * 17))
+    line = "\n".join(textwrap.wrap(str(about["line"]), width))
+    figure.text(0.01, 0.004, line, fontsize=6, color="#555555", va="bottom")
+    return figure
+
+
+def save(figure: Figure, figure_file: str) -> bytes:
+    """Write `figure_file` (a `.png`, for screens) and the `.pdf` beside it (for print); close the figure.
+
+    The bytes depend on the drawing alone. The PNG has at most 256 colours, which divides its size by three.
+
+    Args:
+        figure_file: nothing is written if empty.
+
+    Returns:
+        The PNG.
+    """
+    rendered, png = io.BytesIO(), io.BytesIO()
+    figure.savefig(rendered, format="png")
+    Image.open(rendered).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(png, "png", optimize=True)
+    if figure_file:
+        with atomic_path(Path(figure_file)) as temporary:
+            temporary.write_bytes(png.getvalue())
+        with atomic_path(Path(figure_file).with_suffix(".pdf")) as temporary:
+            figure.savefig(temporary, metadata={"Creator": None, "Producer": None, "CreationDate": None})
+    pyplot.close(figure)
+    return png.getvalue()
+
+
+def show_image(axes: Axes, image: np.ndarray) -> None:
+    """Draw an image, uint8 (H, W, C), without axes."""
+    axes.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="none")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    seaborn.despine(ax=axes, left=True, bottom=True)
+
+
+def show_prediction(axes: Axes, prediction: int, right: bool = True) -> None:
+    """Write the classifier's prediction into the corner of an image; on another ground where it is wrong."""
+    axes.text(
+        0.97,
+        0.03,
+        str(prediction),
+        transform=axes.transAxes,
+        ha="right",
+        fontsize=7,
+        color="white",
+        bbox={"facecolor": "black" if right else MISTAKES, "pad": 0.8, "linewidth": 0},
+    )
+
+
+def drawn(draw: Callable[[Path], Figure], tables: Path) -> Figure:
+    """The figure that `draw` makes of the tables, or one that says which of them is missing."""
+    try:
+        return draw(tables)
+    except MissingFileError as error:
+        message = textwrap.fill(f"{error}; the stage summarize makes it", 60)
+        return empty(tables, draw.__name__.replace("_", " "), message)
+
+
+def stack_causes(axes: Axes, parts: dict[str, np.ndarray], height: float) -> None:
+    """Horizontal bars, one for each position of the parts' arrays (N,), each part in its cause's colour."""
+    start = np.zeros(len(next(iter(parts.values()))))
+    for cause, part in parts.items():
+        axes.barh(np.arange(len(part)), part, height, left=start, color=CAUSE_COLOURS[cause], label=cause)
+        start += part
+
+
+def draw_over_seeds(axes: Axes, table: pd.DataFrame, key: str, column: str, colour: str, name: str) -> None:
+    """Means of `column` against `key`, with a band from the lowest to the highest seed where there are several."""
+    values = table.groupby(key)[column]
+    axes.plot(values.mean(), color=colour, marker="o", markersize=4, label=name)
+    if values.size().max() > 1:
+        axes.fill_between(values.mean().index, values.min(), values.max(), color=colour, alpha=0.2)
+
+
+def empty(tables: Path, title: str, message: str) -> Figure:
+    """A figure that says why there is nothing to draw."""
+    figure = pyplot.figure(figsize=(6, 2))
+    figure.text(0.5, 0.45, message, ha="center", va="center")
+    return finish(figure, tables, title)

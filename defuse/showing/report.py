@@ -1,0 +1,243 @@
+"""README's result tables, made from `results/` so that no number is typed by hand."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from defuse.core.storage import read_table
+from defuse.evidence.results import provenance, result_path
+
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+
+
+BY_SEED = "{:g}"  # each seed's value in place of their mean
+
+
+ROWS = (
+    ("classifier, test accuracy", "train_classifier.test_accuracy", "{:.2%}"),
+    (
+        "classifier on plain reconstructions of training images it gets right",
+        "identify.reconstruction_accuracy_of_correct",
+        "{:.1%}",
+    ),
+    ("lowest test accuracy of the five oracles", "oracles", "{:.2%}"),
+    (
+        "oracles agree with the label on reconstructed test images (those they recognise)",
+        "annotate.oracle_reconstruction_agreement",
+        "{:.1%}",
+    ),
+    ("identified mistakes", "identify.mistakes", "{:,.0f}"),
+    ("cause: the classifier's mistake", "cause classifier mistake.share", "{:.1%}"),
+    ("cause: the label changed", "cause label changed.share", "{:.1%}"),
+    ("cause: wrong before any noise", "cause reconstruction.share", "{:.1%}"),
+    ("cause: not recognisable", "cause not recognisable.share", "{:.1%}"),
+    ("cause: a third label", "cause third label.share", "{:.1%}"),
+    ("components heavy enough to be regions", "distill.regions", "{:.0f}"),
+    ("regions that the annotators accept as bugs, by seed", "annotate.accepted_regions", BY_SEED),
+    ("chosen lambda, by seed", "correct.lambda", BY_SEED),
+    ("region test accuracy before", "outcome.region_test_before", "{:.1%}"),
+    ("region test accuracy after the baseline", "outcome.region_test_after_baseline", "{:.1%}"),
+    ("region test accuracy after correction", "outcome.region_test_after_correction", "{:.1%}"),
+    ("test accuracy before", "outcome.test_before", "{:.2%}"),
+    ("test accuracy after the baseline", "outcome.test_after_baseline", "{:.2%}"),
+    ("test accuracy after correction", "outcome.test_after_correction", "{:.2%}"),
+    ("region samples unlike their nearest training mistake", "novelty.unlike_neighbour", "{:.0%}"),
+    ("bugs planted on purpose that a region matches", "plant_bugs.found", "{:.0%}"),
+    ("the same with all mistakes kept, as in the paper", "planted mixture of all mistakes at 1.found", "{:.0%}"),
+    ("k-means instead of the mixture (right reconstructions only)", "plant_bugs.found_by_kmeans", "{:.0%}"),
+    ("clusters of test mistakes instead of the search", "planted mixture of test mistakes at 1.found", "{:.0%}"),
+    ("matched where nothing was planted", "plant_bugs.found_in_control", "{:.0%}"),
+)
+
+
+# Columns of the tables of arms: kind of arm in the table of means, then each measure's heading and format.
+CAUSES = {
+    cause: (cause.replace("_", " "), "{:.1%}")
+    for cause in ("reconstruction", "label_changed", "classifier_mistake", "third_label", "not_recognisable")
+}
+
+
+ARMS = {
+    "rival": {
+        "labels_asked": ("labels asked", "{:.0f}"),
+        "images": ("images trained on", "{:.0f}"),
+        "region_test_accuracy": ("regions' test draws", "{:.1%}"),
+        "mistake_test_accuracy": ("single mistakes, unseen", "{:.1%}"),
+        "test_accuracy": ("test set", "{:.2%}"),
+    },
+    "VAE": {"reconstruction_accuracy": ("right reconstructions", "{:.1%}"), **CAUSES},
+    "search": {"draws_per_classifier_mistake": ("draws per mistake of the classifier", "{:.0f}"), **CAUSES},
+    "noise": {
+        "wrong": ("draws that are wrong", "{:.1%}"),
+        "label_kept": ("labels kept, of recognisable draws", "{:.1%}"),
+        **{cause: column for cause, column in CAUSES.items() if cause != "reconstruction"},  # seeds are right there
+    },
+    "tau": {
+        "variety": ("mean distance of two draws", "{:.2f}"),
+        "failure_rate": ("draws that fail", "{:.1%}"),
+        "agreement": ("agreement", "{:.1%}"),
+        "recognisable": ("recognisable", "{:.1%}"),
+    },
+    "mixture": {"regions": ("regions", "{:.1f}"), "accepted": ("accepted", "{:.1f}")},
+}
+
+
+def markdown(header: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def shown(template: str, value: float) -> str:
+    """A number in its format, or a dash where there is none."""
+    return "–" if pd.isna(value) else template.format(value)
+
+
+def load_means(tables: Path) -> pd.DataFrame:
+    """Mean and 95 % interval of every measure, indexed by `stage.measure`."""
+    means = read_table(result_path(tables, "means.csv"))
+    return means.set_index(means.stage + "." + means.measure)
+
+
+def with_spread(template: str, means: pd.DataFrame, key: str) -> str:
+    """A mean in its format, plus or minus half of its interval where there is one."""
+    if key not in means.index:
+        return "–"
+    facts = means.loc[key]
+    half = (facts.high - facts.low) / 2
+    return shown(template, facts["mean"]) + ("" if pd.isna(half) else f" ± {template.format(half)}")
+
+
+def title_with_seeds(tables: Path) -> str:
+    """A data set's title and how many seeds its tables hold."""
+    seeds = read_table(result_path(tables, "measures.csv")).seed.nunique()
+    return f"{provenance(tables)['title']} ({seeds} seed{'s' if seeds > 1 else ''})"
+
+
+def values_by_seed(tables: Path, key: str) -> str:
+    """A measure's value of each seed, in the order of the seeds."""
+    measures = read_table(result_path(tables, "measures.csv"))
+    values = measures[measures.stage + "." + measures.measure == key].sort_values("seed").value
+    return ", ".join(shown(BY_SEED, value) for value in values) or "–"
+
+
+def main_numbers(folders: list[Path]) -> str:
+    """The main numbers of each data set, means over its seeds."""
+    columns = []
+    for tables in folders:
+        means = load_means(tables)
+        # The oracles are shared by all seeds.
+        means.loc["oracles", "mean"] = read_table(result_path(tables, "oracles.csv")).test_accuracy.min()
+        columns.append(
+            [
+                values_by_seed(tables, key) if template == BY_SEED else with_spread(template, means, key)
+                for _, key, template in ROWS
+            ]
+        )
+    rows = [[name, *cells] for (name, *_), cells in zip(ROWS, zip(*columns))]
+    return markdown(["", *(title_with_seeds(tables) for tables in folders)], rows)
+
+
+def arms_table(tables: Path, kind: str) -> str:
+    """Means over seeds of what the arms of a kind (`ARMS`) did; empty if the tables hold none."""
+    means = load_means(tables)
+    stages = [stage for stage in dict.fromkeys(means.stage) if stage.startswith(f"{kind} ")]
+    rows = [
+        [
+            stage.removeprefix(f"{kind} ").replace("_", " "),
+            *(with_spread(template, means, f"{stage}.{column}") for column, (_, template) in ARMS[kind].items()),
+        ]
+        for stage in stages
+    ]
+    return markdown([kind, *(heading for heading, _ in ARMS[kind].values())], rows) if rows else ""
+
+
+def by_eye_table(results: Path, datasets: list[str]) -> str:
+    """What a person said of the contact sheets beside what the oracles say; empty where nobody has looked."""
+    rows = []
+    for name in datasets:
+        path = results / name / "by_eye.csv"
+        counts = read_table(path) if path.exists() else pd.DataFrame()
+        rows += [
+            list(map(str, (provenance(results / name / "tables")["title"], *row)))
+            for row in counts.itertuples(index=False)
+        ]
+    return markdown(["data", "sheet", "oracles", "by eye", "count"], rows) if rows else ""
+
+
+def conditions_table(claims: Path) -> str:
+    """Each condition of each claim: measure, rule, value with its interval, whether it holds."""
+    table = read_table(claims)
+    table = table[table.rule.notna()]
+    rows = []
+    for row in table.itertuples(index=False):
+        interval = "" if pd.isna(row.low) else f" ({row.low:.3g} to {row.high:.3g})"
+        rows.append(
+            [
+                *map(str, (row.claim, row.data, row.measure, row.rule)),
+                f"{shown('{:.3g}', row.value)}{interval}",
+                "open" if pd.isna(row.holds) else str(row.holds),
+                str(row.verdict),
+            ]
+        )
+    return markdown(["claim", "data", "measure", "rule", "value (95 % interval)", "holds", "verdict"], rows)
+
+
+def claims_table(claims: Path) -> str:
+    """Each claim's verdict by data set; in brackets what the rule says of the seeds there are."""
+    table = read_table(claims)
+    table = table[table.rule.notna()].drop_duplicates(["claim", "data"])
+    titles = list(table.data.unique())
+    rows = []
+    for name, group in table.groupby("claim", sort=False):
+        by_data = group.set_index("data")
+        cells = []
+        for title in titles:
+            decided, indicated = by_data.loc[title, ["verdict", "indication"]]
+            cells.append(decided if decided == indicated else f"{decided} (so far: {indicated})")
+        rows.append([f"{name}: {group.statement.iloc[0]}", *cells])
+    return markdown(["claim", *titles], rows)
+
+
+def results_block(results: Path, datasets: list[str]) -> str:
+    """README's results section, without its markers, for the data sets that have tables."""
+    folders = [results / name / "tables" for name in datasets if (results / name / "tables").is_dir()]
+    parts = ["Main numbers, means over seeds ± half of their 95 % interval:", main_numbers(folders)]
+    if (results / "claims.csv").exists():
+        parts += [
+            "Verdicts on the paper's claims and three of ours (`results/claims.csv` has the measures and rules):",
+            claims_table(results / "claims.csv"),
+        ]
+    return "\n\n".join(parts)
+
+
+def replication_block(results: Path, datasets: list[str]) -> str:
+    """The tables of `docs/replication.md`: conditions of the claims, a person's judgement, and each kind of arm."""
+    folders = [results / name / "tables" for name in datasets if (results / name / "tables").is_dir()]
+    sections = {
+        "Every condition of every claim": conditions_table(results / "claims.csv"),
+        "Judged by eye": by_eye_table(results, datasets),
+    }
+    names = {
+        "rival": "Regions and their rivals",
+        "VAE": "Autoencoders",
+        "search": "Whole searches",
+        "noise": "Noise",
+        "tau": "How far a region's draws spread",
+        "mixture": "Truncation and concentration prior of the mixture",
+    }
+    for kind, name in names.items():
+        for tables in folders:
+            sections[f"{name}: {title_with_seeds(tables)}"] = arms_table(tables, kind)
+    return "\n\n".join(f"### {name}\n\n{table}" for name, table in sections.items() if table)
+
+
+def with_results(text: str, block: str) -> str:
+    """`text` with `block` between its two markers.
+
+    Raises:
+        ValueError: a marker is missing.
+    """
+    if BEGIN not in text or END not in text:
+        raise ValueError(f"no {BEGIN} and {END} in the text")
+    return f"{text.partition(BEGIN)[0]}{BEGIN}\n\n{block}\n\n{END}{text.partition(END)[2]}"

@@ -1,0 +1,69 @@
+"""A person's judgement of the contact sheets beside the oracles': how far their annotation can be believed."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from defuse.core.errors import StorageError
+from defuse.core.storage import read_table
+
+CANNOT_TELL = "cannot tell"
+
+
+JUDGEMENTS = {
+    "regions": ("right", "wrong", CANNOT_TELL),
+    "mistakes": ("label changed", "classifier mistake", "third label", "not recognisable", CANNOT_TELL),
+}
+
+
+COLUMNS = ("sheet", "oracles", "by_eye", "count")
+
+
+def sheet_digest(sheet: Path) -> str:
+    """First twelve hex digits of the md5 of a contact sheet's data: what a judgement belongs to."""
+    return hashlib.md5(sheet.read_bytes(), usedforsecurity=False).hexdigest()[:12]
+
+
+def check_judgements(table: pd.DataFrame, path: Path, kind: str, count: int) -> None:
+    """Check a person's judgements: one row per `position` on the sheet, from 0, with `by_eye`.
+
+    Args:
+        table: the judgements.
+        path: their file, for the message.
+        kind: "regions" or "mistakes"; decides which judgements are allowed.
+        count: items on the sheet.
+
+    Raises:
+        StorageError: a judgement that is not allowed, a position that is not on the sheet or comes twice.
+    """
+    for value in table.by_eye[~table.by_eye.isin(JUDGEMENTS[kind])]:
+        raise StorageError(f"{path}: by_eye is {value!r}; allowed: {', '.join(JUDGEMENTS[kind])}")
+    for value in table.position[table.position.duplicated() | ~table.position.isin(range(count))]:
+        raise StorageError(f"{path}: position {value}; allowed: 0 to {count - 1}, each once")
+
+
+def compare(path: Path, kind: str, sheet: Path, oracles: np.ndarray) -> pd.DataFrame:
+    """Counts of each pair of what the oracles and a person say, as rows with COLUMNS.
+
+    Empty where nobody has looked, or only at another sheet: a run with other parameters makes another one.
+
+    Args:
+        path: the person's judgements.
+        kind: "regions" or "mistakes".
+        sheet: file of the contact sheet's data.
+        oracles: strings (N,), the region's verdict or the mistake's cause, in the order of the sheet.
+
+    Raises:
+        StorageError: as `check_judgements`.
+    """
+    nothing = pd.DataFrame(columns=COLUMNS)
+    if not path.exists():
+        return nothing
+    table = read_table(path, "digest", "position", "by_eye")
+    if set(table.digest) != {sheet_digest(sheet)}:
+        return nothing
+    check_judgements(table, path, kind, len(oracles))
+    pairs = pd.DataFrame({"sheet": kind, "oracles": oracles[table.position], "by_eye": table.by_eye})
+    return pairs.groupby(list(COLUMNS[:3])).size().rename("count").reset_index()

@@ -1,0 +1,126 @@
+"""Planted bugs: training data with a bug that is known.
+
+A bug is a subgroup of one class (its images at one end of a measurable property) that is given a wrong label, or is
+left out, in training. Images are float32 (N, C, 32, 32) in [0, 1], labels int64 (N,).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from defuse.core import params
+from defuse.core.errors import PlantingError
+
+
+def thickness(image: np.ndarray) -> float:
+    """Mean distance in pixels from the ink to the nearest pixel without ink; ink is at least half the brightest."""
+    ink = image >= max(image.max() / 2, np.finfo(np.float32).tiny)
+    return float(ndimage.distance_transform_edt(np.pad(ink, 1))[1:-1, 1:-1][ink].mean()) if ink.any() else 0.0
+
+
+def slant(image: np.ndarray) -> float:
+    """Pixels to the right per pixel upwards: shear of the brightness, by its second central moments."""
+    total = image.sum()
+    rows, columns = np.indices(image.shape)
+    rows, columns = (where - (image * where).sum() / max(total, 1e-12) for where in (rows, columns))
+    vertical = (image * rows**2).sum()
+    return float(-(image * rows * columns).sum() / vertical) if vertical > 0 else 0.0
+
+
+# Each takes one image, float64 (32, 32), the mean over its channels; the first two are meant for bright strokes.
+PROPERTIES: dict[str, Callable[[np.ndarray], float]] = {
+    "thickness": thickness,
+    "slant": slant,
+    "brightness": lambda image: float(image.mean()),
+    "contrast": lambda image: float(image.std()),
+}
+
+
+def measure_property(images: Tensor, name: str) -> np.ndarray:
+    """The property `name` (a key of PROPERTIES) of each image, float64 (N,)."""
+    return np.array([PROPERTIES[name](image) for image in images.mean(1).numpy().astype(np.float64)], np.float64)
+
+
+def property_bound(images: Tensor, labels: Tensor, bug: params.PlantedBug) -> float:
+    """Value of the property beyond which the share `bug.share` of the label's images lies, on the bug's side.
+
+    Raises:
+        PlantingError: no image has the bug's label, or none its target.
+    """
+    present = set(labels.tolist())
+    for name, value in (("label", bug.label), ("target", bug.target)):
+        if value is not None and value not in present:
+            raise PlantingError(f"{name}: {value} is not allowed: no image has it; labels are {sorted(present)}")
+    values = measure_property(images[labels == bug.label], bug.property)
+    return float(np.quantile(values, bug.share if bug.side == "low" else 1 - bug.share))
+
+
+def in_subgroup(images: Tensor, labels: Tensor, bug: params.PlantedBug, bound: float) -> np.ndarray:
+    """Boolean (N,): images of the bug's label at or beyond `bound` on the bug's side."""
+    chosen = (labels == bug.label).numpy()
+    values = measure_property(images[torch.from_numpy(chosen)], bug.property)
+    chosen[chosen] = values <= bound if bug.side == "low" else values >= bound
+    return chosen
+
+
+@dataclass(frozen=True)
+class Subgroup:
+    """The images that a bug is about.
+
+    Attributes:
+        bound: value of the property at which the subgroup begins; the same for training and test images.
+        training: bool (N,) over the training images.
+        test: bool (N,) over the test images.
+    """
+
+    bound: float
+    training: np.ndarray
+    test: np.ndarray
+
+
+def find_subgroup(training: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], bug: params.PlantedBug) -> Subgroup:
+    """The bug's subgroup of training and of test images, by one bound from the training images.
+
+    Raises:
+        PlantingError: no training image has the bug's label, or none its target.
+    """
+    bound = property_bound(*training, bug)
+    return Subgroup(bound, in_subgroup(*training, bug, bound), in_subgroup(*test, bug, bound))
+
+
+def touched_images(subgroup: np.ndarray, strength: float, generator: np.random.Generator) -> np.ndarray:
+    """Numbers int64 (T,) of the share `strength` of the subgroup, bool (N,); with equal generators a larger strength
+    touches the images of a smaller one and more."""
+    order = generator.permutation(np.flatnonzero(subgroup))
+    return np.sort(order[: round(strength * len(order))])
+
+
+def plant(images: Tensor, labels: Tensor, touched: np.ndarray, bug: params.PlantedBug | None) -> tuple[Tensor, Tensor]:
+    """Training data with the bug; images and labels given are left as they are.
+
+    Args:
+        touched: numbers of the images to mislabel or to leave out.
+        bug: None plants nothing.
+    """
+    if bug is None:
+        return images, labels
+    where = torch.from_numpy(touched)
+    if bug.target is not None:  # mislabelled
+        planted = labels.clone()
+        planted[where] = bug.target
+        return images, planted
+    kept = torch.ones(len(labels), dtype=torch.bool)
+    kept[where] = False
+    return images[kept], labels[kept]
+
+
+def belongs_to_bug(subgroup: np.ndarray, predictions: np.ndarray, bug: params.PlantedBug) -> np.ndarray:
+    """Boolean (M,): mistakes of images in the subgroup, bool (M,), that are called what the bug taught.
+
+    What a classifier calls images that were left out of training is not known: any wrong class counts.
+    """
+    return subgroup & (predictions == bug.target) if bug.kind == "mislabelled" else subgroup

@@ -1,0 +1,264 @@
+"""Recovery of planted bugs: group a classifier's mistakes in several ways, and measure whether a group is the bug."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from defuse.core import params
+from defuse.method.distillation import fit_regions, group_by_kmeans
+from defuse.method.identification import Seeds, find_mistakes, prepare_seeds
+from defuse.models.autoencoder import VAE
+from defuse.models.evaluation import decode, encode, predict
+from defuse.models.machine import Machine
+from defuse.models.search_network import search_network
+from defuse.studies.planting import Subgroup, belongs_to_bug
+
+MIXTURE, KMEANS, TEST_MISTAKES = "mixture", "k-means", "mixture of test mistakes"
+
+
+ALL_MISTAKES = " of all mistakes"
+
+
+SHOWN_ARMS = (MIXTURE, MIXTURE + ALL_MISTAKES)
+
+
+@dataclass(frozen=True)
+class Clustered:
+    """Mistakes of a classifier, grouped by one arm.
+
+    Attributes:
+        test: whether the images are test images; else training images.
+        image: int64 (M,), number of the (seed) image in its split.
+        prediction: int64 (M,), what the classifier says.
+        codes: float32 (M, latent_dim).
+        assignment: int64 (M,), region of each mistake, or -1 for none.
+    """
+
+    test: bool
+    image: np.ndarray
+    prediction: np.ndarray
+    codes: np.ndarray
+    assignment: np.ndarray
+
+
+def cluster_arms(
+    classifier: nn.Module,
+    vae: VAE,
+    machine: Machine,
+    training: tuple[Tensor, Tensor],
+    test: tuple[Tensor, Tensor],
+    seed_images: np.ndarray,
+    identify: params.Identify,
+    distill: params.Distill,
+    kmeans_starts: int,
+    key: np.ndarray,
+    random_state: int,
+    description: str,
+) -> tuple[dict[str, Clustered], Seeds]:
+    """Search for the classifier's mistakes and group them, in each of five arms.
+
+    The mixture and k-means with as many clusters, each on the mistakes whose seed's plain reconstruction is right
+    and, as the paper does, on all; and the mixture on the codes of misclassified test images.
+
+    Args:
+        training, test: images with their true labels.
+        seed_images: numbers of the training images to search around, int64 (S,).
+        identify: the search's noise, draws and keep; whether its other settings ask for other seeds is not looked at.
+        distill: the mixture's settings.
+        kmeans_starts: initialisations of k-means, of which the best is taken.
+        key: uint64 (2,) of the noise streams.
+        random_state: of the mixture and of k-means.
+
+    Returns:
+        The arms by name, and the seeds with their image's number in the training split.
+    """
+    chosen = torch.from_numpy(seed_images)
+    seeds = replace(prepare_seeds(vae, classifier, training[0][chosen], training[1][chosen]), index=seed_images)
+    mistakes = find_mistakes(
+        search_network(vae, classifier, machine),
+        vae,
+        classifier,
+        seeds,
+        identify.noise,
+        identify.draws,
+        identify.keep,
+        identify.batch_size,
+        key,
+        description,
+    )
+    arms = {}
+    for suffix, used in (("", ~mistakes.reconstruction_failure), (ALL_MISTAKES, slice(None))):
+        codes = mistakes.codes[used]
+        regions = fit_regions(codes, distill, random_state)
+        clusters = group_by_kmeans(codes, len(regions), kmeans_starts, random_state)
+        for name, assignment in ((MIXTURE, regions.assignment), (KMEANS, clusters)):
+            arms[name + suffix] = Clustered(
+                False, mistakes.seed_index[used], mistakes.prediction[used], codes, assignment
+            )
+    predictions = predict(classifier, test[0]).argmax(1)
+    wrong = torch.nonzero(predictions != test[1])[:, 0]
+    codes = encode(vae, test[0][wrong])[0].numpy()
+    assignment = fit_regions(codes, distill, random_state).assignment
+    arms[TEST_MISTAKES] = Clustered(True, wrong.numpy(), predictions[wrong].numpy(), codes, assignment)
+    return arms, seeds
+
+
+def match_regions(
+    assignment: np.ndarray, belongs: np.ndarray, settings: params.PlantBugs
+) -> tuple[dict[str, float], int | None]:
+    """How well regions match a bug, and the number of the region that does best.
+
+    A region matches if it has enough members and enough of them belong to the bug. The best is the first matching
+    one by number of members; without any, the one of highest precision with enough members, or None.
+
+    Args:
+        assignment: int64 (M,), region of each mistake, or -1.
+        belongs: bool (M,), from `belongs_to_bug`.
+        settings: minimum_members, minimum_precision, top_regions.
+
+    Returns:
+        mistakes, bug_mistakes, regions (those with a member), found (0 or 1), rank (of the first matching region by
+        members, from 1; NaN without one), top_precision (mean over the `top_regions` largest; NaN without regions),
+        best_precision (NaN where no region has enough members), recall (share of the bug's mistakes in matching
+        regions; NaN where the bug has none).
+    """
+    regions, sizes = np.unique(assignment[assignment >= 0], return_counts=True)
+    order = np.argsort(-sizes, kind="stable")
+    regions, sizes = regions[order], sizes[order]
+    hits = np.array([(belongs & (assignment == region)).sum() for region in regions], int)
+    precision, enough = hits / sizes, sizes >= settings.minimum_members
+    matching = np.flatnonzero(enough & (precision >= settings.minimum_precision))
+    best = None
+    if enough.any():
+        best = int(matching[0]) if len(matching) else int(np.where(enough, precision, -1.0).argmax())
+    return {
+        "mistakes": len(belongs),
+        "bug_mistakes": int(belongs.sum()),
+        "regions": len(regions),
+        "found": int(len(matching) > 0),
+        "rank": matching[0] + 1 if len(matching) else np.nan,
+        "top_precision": precision[: settings.top_regions].mean() if len(regions) else np.nan,
+        "best_precision": np.nan if best is None else precision[best],
+        "recall": hits[matching].sum() / belongs.sum() if belongs.any() else np.nan,
+    }, None if best is None else int(regions[best])
+
+
+def bug_rows(
+    arms: dict[str, Clustered],
+    seeds: Seeds,
+    right: np.ndarray,
+    subgroup: Subgroup,
+    bug: params.PlantedBug,
+    settings: params.PlantBugs,
+) -> tuple[list[dict[str, object]], dict[str, int | None]]:
+    """One row per arm that says whether it found the bug, and each arm's best region.
+
+    `seen_raw` and `seen_reconstructed` are the shares of the subgroup's seed images on which the classifier does what
+    the bug taught it, and on their plain reconstructions: what the VAE loses, no search can find.
+
+    Args:
+        arms, seeds: from `cluster_arms`.
+        right: bool (N,), test images that the classifier gets right.
+    """
+
+    def seen(predictions: np.ndarray) -> float:
+        inside = subgroup.training[seeds.index]
+        return float((belongs_to_bug(inside, predictions, bug) & (predictions != seeds.label))[inside].mean())
+
+    common = {
+        **bug.model_dump(),
+        "bound": subgroup.bound,
+        "training_images": int(subgroup.training.sum()),
+        "test_images": int(subgroup.test.sum()),
+        "subgroup_accuracy": right[subgroup.test].mean(),
+        "rest_accuracy": right[~subgroup.test].mean(),
+        "seen_raw": seen(seeds.raw_prediction),
+        "seen_reconstructed": seen(seeds.reconstruction_prediction),
+    }
+    rows, best = [], {}
+    for name, arm in arms.items():
+        inside = (subgroup.test if arm.test else subgroup.training)[arm.image]
+        measures, best[name] = match_regions(arm.assignment, belongs_to_bug(inside, arm.prediction, bug), settings)
+        rows.append({**common, "arm": name, **measures})
+    return rows, best
+
+
+def with_outcome(table: pd.DataFrame, settings: params.PlantBugs) -> pd.DataFrame:
+    """The table with `extra_drop`, by how much the accuracy on the subgroup fell from the control's beyond that on the
+    rest, and `took` (0 or 1): a drop of at least `minimum_drop`. A classifier that fails everywhere has no planted bug.
+    """
+    control = table[table.strength == 0].drop_duplicates("bug").set_index("bug")
+    drops = {name: table.bug.map(control[name]) - table[name] for name in ("subgroup_accuracy", "rest_accuracy")}
+    extra = drops["subgroup_accuracy"] - drops["rest_accuracy"]
+    return table.assign(extra_drop=extra, took=(extra >= settings.minimum_drop).astype(int))
+
+
+def as_configured(distill: params.Distill) -> str:
+    """The arm that does what the stage distill does."""
+    return MIXTURE + (ALL_MISTAKES if distill.include_reconstruction_failures else "")
+
+
+def headlines(table: pd.DataFrame, configured: str) -> dict[str, float]:
+    """Means over the bugs at full strength.
+
+    found, found_by_kmeans: shares that the arm `configured`, and k-means on the same codes, find; found_in_control:
+    what the arm finds where nothing was planted; above_control, above_kmeans: the differences; took, seen_raw,
+    seen_reconstructed: as in the table.
+    """
+
+    def found(strength: float, arm: str) -> float:
+        return float(table[(table.strength == strength) & (table.arm == arm)].found.mean())
+
+    full, control = found(1, configured), found(0, configured)
+    kmeans = found(1, configured.replace(MIXTURE, KMEANS))
+    return {
+        "found": full,
+        "found_in_control": control,
+        "found_by_kmeans": kmeans,
+        "above_control": full - control,
+        "above_kmeans": full - kmeans,
+        **table[table.strength == 1][["took", "seen_raw", "seen_reconstructed"]].mean().to_dict(),
+    }
+
+
+def example_images(
+    images: Tensor,
+    vae: VAE,
+    subgroup: np.ndarray,
+    arms: dict[str, Clustered],
+    best: dict[str, int | None],
+    count: int,
+    generator: np.random.Generator,
+) -> dict[str, np.ndarray]:
+    """Images drawn at random from the subgroup, and of each arm of SHOWN_ARMS mistakes decoded from its best region.
+
+    Args:
+        images: the training images.
+        subgroup: bool (N,), those that the bug is about.
+        best: number of each arm's best region, from `bug_rows`.
+        count: at most how many of each.
+
+    Returns:
+        subgroup uint8 (count, C, 32, 32), region uint8 (arms, count, C, 32, 32), black where there are fewer;
+        shown int64 (arms,), how many of the region there are.
+    """
+
+    def drawn(numbers: np.ndarray) -> np.ndarray:
+        return generator.choice(numbers, min(count, len(numbers)), replace=False)
+
+    def filled(pictures: Tensor) -> np.ndarray:
+        blank = np.zeros((count, *images.shape[1:]), np.uint8)
+        blank[: len(pictures)] = np.round(pictures.numpy() * 255)
+        return blank
+
+    regions, shown = [], []
+    for name in SHOWN_ARMS:
+        members = np.flatnonzero((arms[name].assignment == best[name]) & (best[name] is not None))
+        codes = torch.from_numpy(arms[name].codes[drawn(members)])
+        regions.append(filled(decode(vae, codes) if len(codes) else images[:0]))
+        shown.append(len(codes))
+    chosen = torch.from_numpy(drawn(np.flatnonzero(subgroup)))
+    return {"subgroup": filled(images[chosen]), "region": np.stack(regions), "shown": np.array(shown)}

@@ -1,0 +1,215 @@
+"""Rivals of the regions at the same labelling budget: other clusterings, single mistakes, more training."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from defuse.annotators.oracles import Annotators, judge_regions
+from defuse.core import params
+from defuse.core.random_streams import numpy_generator, torch_generator
+from defuse.method.annotation import ACCEPTED
+from defuse.method.correction import (
+    accuracies,
+    choose_arm,
+    classified_right,
+    correct,
+    draw_batches,
+    finetune_baseline,
+    label_regions,
+)
+from defuse.method.distillation import Regions, sample_regions
+from defuse.models.evaluation import decode
+from defuse.models.machine import Machine
+
+Labelled = tuple[Tensor, Tensor]  # images float32 (N, C, 32, 32) in [0, 1] and labels int64 (N,)
+
+
+NOTHING: Labelled = (torch.zeros(0), torch.zeros(0, dtype=torch.int64))
+
+
+BEFORE, BASELINE = "before", "baseline: mistakes alone"
+
+
+@dataclass(frozen=True)
+class Rival:
+    """Labelled images to train on, beside the training data or alone.
+
+    Attributes:
+        training: what it trains on.
+        validation: labelled in the same way, to choose lambda or learning rate by.
+        labels_asked: images that the annotators looked at for it.
+    """
+
+    training: Labelled
+    validation: Labelled
+    labels_asked: int
+
+
+def region_rival(
+    annotators: Annotators,
+    regions: Regions,
+    distill: params.Distill,
+    annotate: params.Annotate,
+    seed: int,
+    *names: str,
+) -> Rival:
+    """Regions made in another way, shown to the annotators and sampled as the paper's are.
+
+    Args:
+        annotators: oracles and networks.
+        regions: from `kmeans_regions` or `class_regions`.
+        distill: tau, and how many draws for each purpose.
+        annotate: thresholds of the annotation.
+        seed, names: of the random streams.
+    """
+
+    def draws(purpose: str, count: int) -> np.ndarray:
+        return sample_regions(regions, count, distill.tau, numpy_generator(seed, *names, purpose))
+
+    judged = judge_regions(
+        annotators, draws("shown", distill.shown_samples), annotate, numpy_generator(seed, *names, "slips")
+    )
+    labels = np.array([item.label for item in judged], np.int64)
+    accepted = np.array([number for number, item in enumerate(judged) if item.verdict == ACCEPTED], np.int64)
+
+    def labelled(purpose: str, count: int) -> Labelled:
+        codes, region_labels = label_regions(draws(purpose, count), labels, accepted)
+        return decode(annotators.vae, codes), region_labels
+
+    return Rival(
+        labelled("correction", distill.correction_samples),
+        labelled("validation", distill.validation_samples),
+        len(regions) * distill.shown_samples,
+    )
+
+
+def single_mistakes(images: Tensor, labels: np.ndarray, is_mistake: np.ndarray, validation_share: float) -> Rival:
+    """The classifier's mistakes among images that annotators looked at one by one, in the order given.
+
+    Args:
+        images: float32 (N, C, 32, 32), all that were looked at.
+        labels: int64 (N,), the annotators' majority.
+        is_mistake: bool (N,), which of them annotators call the classifier's mistake.
+        validation_share: share of those mistakes, the last ones, kept to choose lambda by.
+    """
+    chosen = torch.from_numpy(np.flatnonzero(is_mistake))
+    found = images[chosen], torch.from_numpy(labels)[chosen]
+    training = len(chosen) - round(validation_share * len(chosen))
+    return Rival((found[0][:training], found[1][:training]), (found[0][training:], found[1][training:]), len(labels))
+
+
+def compare_rivals(
+    classifier: nn.Module,
+    training: Labelled,
+    augmented: Labelled,
+    rivals: dict[str, Rival],
+    alone: str,
+    data: dict[str, Labelled],
+    settings: params.CompareRivals,
+    correction: params.Correct,
+    baseline: params.FinetuneBaseline,
+    machine: Machine,
+    seed: int,
+    *names: str,
+) -> list[dict[str, Any]]:
+    """Fine-tune the classifier in each arm, from the same weights and for the same number of steps, and measure it.
+
+    Lambda, or the baseline's learning rate, is chosen by `choose_arm` on validation data and the rival's own; the
+    other data of `data` are read once, by the chosen network.
+
+    Args:
+        classifier: left as it is.
+        training: the training images.
+        augmented: the same, distorted, for one arm of more training.
+        rivals: what to train on beside the training images, by the arm's name.
+        alone: the rival whose images one more arm, the paper's baseline, trains on alone.
+        data: what to measure accuracy on, by name; holds "validation".
+        settings: the lambdas.
+        correction: optimiser and steps of all arms but the baseline.
+        baseline: optimiser, steps and learning rates of the baseline.
+        machine: device and precision.
+        seed, names: of the random streams.
+
+    Returns:
+        One row per arm: arm, lambda, learning_rate, labels_asked, images (trained on, beside the training data), and an
+        accuracy for each of `data`. None where an arm has no image to train on, or none to choose by.
+    """
+    start = accuracies(classified_right(classifier, {"validation": data["validation"]}))["validation_accuracy"]
+    training_batches = draw_batches(
+        len(training[1]), correction.batch_size, correction.steps, torch_generator(seed, *names, "training")
+    )
+
+    def own_batches(rival: Rival, settings: params.FineTuning | params.FinetuneBaseline) -> Tensor:
+        generator = torch_generator(seed, *names, "own")
+        return draw_batches(len(rival.training[1]), settings.batch_size, settings.steps, generator)
+
+    def with_lambda(images: Labelled, rival: Rival, lambda_: float) -> nn.Module:
+        batches = own_batches(rival, correction) if lambda_ else training_batches
+        return correct(
+            classifier,
+            images,
+            rival.training,
+            lambda_,
+            training_batches,
+            batches,
+            correction,
+            machine,
+            f"lambda {lambda_:g}",
+        )
+
+    def at_rate(rival: Rival, rate: float) -> nn.Module:
+        return finetune_baseline(
+            classifier,
+            rival.training,
+            own_batches(rival, baseline),
+            rate,
+            baseline,
+            machine,
+            f"baseline, rate {rate:g}",
+        )
+
+    def row(arm: str, network: nn.Module | None, rival: Rival, **chosen: float) -> dict[str, Any]:
+        measured = (
+            dict.fromkeys((f"{name}_accuracy" for name in data), None)
+            if network is None
+            else (accuracies(classified_right(network, data)))
+        )
+        return {
+            "arm": arm,
+            "lambda": None,
+            "learning_rate": None,
+            **chosen,
+            "labels_asked": rival.labels_asked,
+            "images": len(rival.training[1]),
+            **measured,
+        }
+
+    def best_row(
+        arm: str, rival: Rival, key: str, tune: Callable[[Rival, float], nn.Module], values: Iterable[float]
+    ) -> dict[str, Any]:
+        if not len(rival.training[1]) or not len(rival.validation[1]):
+            return row(arm, None, rival)
+        networks = {value: tune(rival, value) for value in values}
+        validation = {"validation": data["validation"], "region_validation": rival.validation}
+        measured = [accuracies(classified_right(network, validation)) for network in networks.values()]
+        best = choose_arm(measured, start, correction.maximum_accuracy_drop)
+        assert best is not None
+        value, network = list(networks.items())[best]
+        return row(arm, network, rival, **{key: value})
+
+    nothing = Rival(NOTHING, NOTHING, 0)
+    rows = [
+        row(BEFORE, classifier, nothing),
+        row("more training", with_lambda(training, nothing, 0.0), nothing),
+        row("more training, augmented", with_lambda(augmented, nothing, 0.0), nothing),
+    ]
+    for arm, rival in tqdm(rivals.items(), desc="rivals", disable=None, leave=False):
+        rows.append(best_row(arm, rival, "lambda", partial(with_lambda, training), settings.lambdas))
+    rows.append(best_row(BASELINE, rivals[alone], "learning_rate", at_rate, baseline.learning_rates))
+    return rows

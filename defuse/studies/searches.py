@@ -1,0 +1,118 @@
+"""Ablations of the search and of the VAE: what is found, and whether it is the classifier's mistake, by the oracles."""
+
+import numpy as np
+from torch import nn
+
+from defuse.annotators.oracles import Annotators
+from defuse.core import params
+from defuse.core.statistics import share, wilson_interval
+from defuse.method.annotation import ABSTAIN, CAUSES, causes_of_mistakes, majority
+from defuse.method.identification import Seeds, find_mistakes, perturb
+
+
+def noise_row(
+    annotators: Annotators, seeds: Seeds, noise: params.Noise, draws: int, key: np.ndarray
+) -> dict[str, float]:
+    """What one noise does, over `draws` perturbations of each seed image.
+
+    Args:
+        annotators: oracles and networks.
+        seeds: images right raw and reconstructed, so that every difference comes from the noise; without any,
+            the measures are NaN.
+        key: uint64 (2,) of the noise streams.
+
+    Returns:
+        draws: number of perturbed codes; noise_norm: their mean L2 noise;
+        wrong: share that the classifier does not call the seed's label, with low and high of its 95 % interval;
+        of those wrong, by the oracles' majority: classifier_mistake (the seed's label), label_changed (the
+        classifier's), third_label and not_recognisable;
+        recognisable: share of all draws with a majority (validity);
+        label_kept: share of the recognisable draws that keep the seed's label;
+        seeds_with_classifier_mistake: share of seed images with at least one.
+    """
+    codes, norms = perturb(seeds, noise, draws, key)
+    votes, prediction = annotators.look(codes.reshape(-1, codes.shape[2]))
+    named = majority(votes)
+    label = np.repeat(seeds.label, draws)
+    wrong, given = prediction != label, named != ABSTAIN
+    mistake, everything = wrong & (named == label), np.ones(len(label), bool)
+    low, high = wilson_interval(int(wrong.sum()), len(wrong))
+    return {
+        "draws": len(label),
+        "noise_norm": float(norms.mean()) if len(label) else float("nan"),
+        "wrong": share(wrong, everything),
+        "wrong_low": low,
+        "wrong_high": high,
+        "classifier_mistake": share(mistake, wrong),
+        "label_changed": share(named == prediction, wrong),
+        "third_label": share(given & (named != prediction) & (named != label), wrong),
+        "not_recognisable": share(~given, wrong),
+        "recognisable": share(given, everything),
+        "label_kept": share(named == label, given),
+        "seeds_with_classifier_mistake": share(mistake.reshape(-1, draws).any(1), everything[::draws]),
+    }
+
+
+def search_row(
+    annotators: Annotators,
+    network: nn.Module,
+    seeds: Seeds,
+    search: params.Search,
+    judged: int,
+    key: np.ndarray,
+    generator: np.random.Generator,
+    description: str,
+) -> dict[str, float]:
+    """What a whole search finds, and the causes of equally many of its mistakes.
+
+    Args:
+        annotators: oracles and networks.
+        network: from `search_network`.
+        seeds: the seed images; `search.seed_source` is not looked at.
+        search: noise, draws and keep.
+        judged: mistakes that the oracles look at, drawn at random; all where there are fewer.
+        key: uint64 (2,) of the noise streams.
+        generator: draws the judged mistakes.
+        description: shown by the progress bar.
+
+    Returns:
+        seed_images, draws, mistakes (kept) and judged: counts; wrong_draws: share of the draws;
+        seeds_with_mistake: share of seed images; noise_norm: mean L2 noise of the kept mistakes;
+        one column for each of CAUSES (with underscores): shares of the judged mistakes;
+        recognisable: share of the judged mistakes with a majority; label_kept: share of those with the seed's label;
+        draws_per_classifier_mistake: how many draws one kept mistake of the classifier costs.
+        NaN where there is nothing to measure.
+    """
+    found = find_mistakes(
+        network,
+        annotators.vae,
+        annotators.classifier,
+        seeds,
+        search.noise,
+        search.draws,
+        search.keep,
+        "auto",
+        key,
+        description,
+    )
+    count, picked = len(found.label), np.zeros(0, np.int64)
+    if count:
+        picked = np.sort(generator.choice(count, min(judged, count), replace=False))
+    votes, _ = annotators.look(found.codes[picked])
+    named, label = majority(votes), found.label[picked]
+    causes = causes_of_mistakes(named, label, found.prediction[picked], found.reconstruction_failure[picked])
+    shares = {cause.replace(" ", "_"): share(causes == cause, np.ones(len(picked), bool)) for cause in CAUSES}
+    given, mistakes = named != ABSTAIN, shares["classifier_mistake"] * count
+    return {
+        "seed_images": len(seeds.label),
+        "draws": found.draws,
+        "mistakes": count,
+        "judged": len(picked),
+        "wrong_draws": found.wrong_draws / found.draws if found.draws else float("nan"),
+        "seeds_with_mistake": len(np.unique(found.seed_index)) / max(len(seeds.label), 1),
+        "noise_norm": float(found.noise_norm.mean()) if count else float("nan"),
+        **shares,
+        "recognisable": share(given, np.ones(len(picked), bool)),
+        "label_kept": share(named == label, given),
+        "draws_per_classifier_mistake": found.draws / mistakes if mistakes > 0 else float("nan"),
+    }

@@ -1,0 +1,1 @@
+"""What several stages share: the command line, and what they load or write together."""
