@@ -6,24 +6,21 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from defuse.core.params import Settings
-from defuse.core.random_streams import integer_seed, numpy_generator
 from defuse.core.storage import load_arrays, write_table
 from defuse.method.distillation import Regions, fit_regions
 from defuse.studies.regions import mixture_row, tau_row
 from experiments.shared.annotators import load_annotators
-from experiments.shared.cell import cell_command, cell_folder
+from experiments.shared.cell import Cell
+from experiments.shared.command import cell_command
 from experiments.shared.trained import distilled_codes
 
 
-def ablate(settings: Settings, dataset: str, seed: int) -> str:
-    chosen, stage = settings.ablate_regions[dataset], "ablate_regions"
-    distill, annotate = settings.distill[dataset], settings.annotate[dataset]
-    _, annotators = load_annotators(settings, dataset, seed)
-    threadpool_limits(settings.compute.threads)
-    parts = load_arrays(
-        cell_folder("distill", dataset, seed) / "regions.npz", "weight", "mean", "covariance", "assignment", "fitted"
-    )
+def ablate(cell: Cell) -> str:
+    chosen = cell.params()
+    distill, annotate = cell.params("distill"), cell.params("annotate")
+    annotators = load_annotators(cell)
+    threadpool_limits(cell.settings.compute.threads)
+    parts = load_arrays(cell.folder("distill") / "regions.npz", "weight", "mean", "covariance", "assignment", "fitted")
     regions = Regions(**parts, converged=True, iterations=0)
     taus = [
         {
@@ -34,24 +31,24 @@ def ablate(settings: Settings, dataset: str, seed: int) -> str:
                 tau,
                 chosen.samples,
                 annotate,
-                numpy_generator(seed, stage, dataset, "tau", f"{tau:g}"),
+                cell.streams.numpy("tau", f"{tau:g}"),
             ),
         }
-        for tau in tqdm(chosen.taus, desc=f"tau {dataset} {seed}", disable=None, leave=False)
+        for tau in tqdm(chosen.taus, desc=f"tau {cell.dataset} {cell.seed}", disable=None, leave=False)
     ]
-    codes = distilled_codes(dataset, seed, annotators.vae)["codes"]
+    codes = distilled_codes(cell, annotators.subject.vae)["codes"]
     mixtures = []
     grid = list(itertools.product(chosen.components, chosen.concentration_priors))
-    for components, prior in tqdm(grid, desc=f"mixtures {dataset} {seed}", disable=None, leave=False):
+    for components, prior in tqdm(grid, desc=f"mixtures {cell.dataset} {cell.seed}", disable=None, leave=False):
         arm = distill.model_copy(update={"components": components, "concentration_prior": prior})
-        fitted = fit_regions(codes, arm, integer_seed(seed, stage, dataset, "mixture"))
-        generator = numpy_generator(seed, stage, dataset, "shown", f"{components} {prior}")
+        fitted = fit_regions(codes, arm, cell.streams.integer("mixture"))
+        generator = cell.streams.numpy("shown", f"{components} {prior}")
         row = mixture_row(annotators, fitted, arm, annotate, generator)
         mixtures.append(
             {"components": components, "concentration_prior": 1 / components if prior is None else prior, **row}
         )
     table = pd.DataFrame(mixtures)
-    folder = cell_folder(stage, dataset, seed)
+    folder = cell.folder()
     write_table(folder / "tau.csv", pd.DataFrame(taus))
     write_table(folder / "mixtures.csv", table)
     return f"{table.regions.min()} to {table.regions.max()} regions over {len(table)} mixtures"

@@ -1,45 +1,43 @@
 """Compare VAEs (latent dimension, likelihood, width): right reconstructions, mistakes found, and their causes."""
 
-import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
 from defuse.annotators.oracles import Annotators
-from defuse.core.params import Settings
-from defuse.core.random_streams import numpy_generator, seed_sequence, seeded_torch, torch_generator
 from defuse.core.storage import write_table
 from defuse.data.prepared import load_split
 from defuse.method.identification import prepare_seeds, reconstructed_accuracy
 from defuse.models.autoencoder import VAE
 from defuse.models.autoencoder_training import train_vae
 from defuse.models.machine import set_up_machine
-from defuse.models.search_network import search_network
+from defuse.models.subject import Subject
 from defuse.studies.searches import search_row
 from experiments.shared.annotators import load_oracles
-from experiments.shared.cell import cell_command, cell_folder, data_file
+from experiments.shared.cell import Cell
+from experiments.shared.command import cell_command
 from experiments.shared.trained import load_classifier
 
 
-def ablate(settings: Settings, dataset: str, seed: int) -> str:
-    chosen, stage = settings.ablate_vae[dataset], "ablate_vae"
-    machine = set_up_machine(settings.compute)
-    classifier, oracles = load_classifier(dataset, seed, machine), load_oracles(dataset, machine)
-    images, labels = load_split(data_file(dataset), "train")
-    validation = load_split(data_file(dataset), "validation")
-    order = numpy_generator(seed, stage, dataset, "images").permutation(len(labels))
+def ablate(cell: Cell) -> str:
+    chosen = cell.params()
+    machine = set_up_machine(cell.settings.compute)
+    classifier, oracles = load_classifier(cell, machine), load_oracles(cell, machine)
+    images, labels = load_split(cell.data_file, "train")
+    validation = load_split(cell.data_file, "validation")
+    order = cell.streams.numpy("images").permutation(len(labels))
     training, seed_images = images[order[: chosen.training_images]], order[: chosen.seed_images]
-    key = seed_sequence(seed, stage, dataset, "noise").generate_state(2, np.uint64)
+    key = cell.streams.key("noise")
     rows = []
-    for name, arm in tqdm(chosen.arms.items(), desc=f"VAEs {dataset} {seed}", disable=None, leave=False):
+    for name, arm in tqdm(chosen.arms.items(), desc=str(cell), disable=None, leave=False):
         changes = {**arm.model_dump(), "epochs": chosen.epochs}
-        vae_settings = settings.train_vae[dataset].model_copy(update=changes)
+        vae_settings = cell.params("train_vae").model_copy(update=changes)
         network = {
             "channels": images.shape[1],
             "latent_dim": arm.latent_dim,
             "width": arm.width,
             "batch_norm": vae_settings.batch_norm,
         }
-        with seeded_torch(seed, stage, dataset, "weights", name):
+        with cell.streams.seeding_torch("weights", name):
             vae = VAE(**network)
         curve = train_vae(
             vae,
@@ -47,17 +45,17 @@ def ablate(settings: Settings, dataset: str, seed: int) -> str:
             validation[0],
             vae_settings,
             machine,
-            torch_generator(seed, stage, dataset, "batches", name),
+            cell.streams.torch("batches", name),
             name,
             None,
         )
-        seeds = prepare_seeds(vae, classifier, images[seed_images], labels[seed_images])
-        generator = numpy_generator(seed, stage, dataset, "judged", name)
+        subject = Subject(classifier, vae, machine)
+        seeds = prepare_seeds(subject, images[seed_images], labels[seed_images])
+        generator = cell.streams.numpy("judged", name)
         row = search_row(
-            Annotators(vae, classifier, *oracles),
-            search_network(vae, classifier, machine),
+            Annotators(subject, *oracles),
             seeds,
-            settings.identify[dataset],
+            cell.params("identify"),
             chosen.judged_mistakes,
             key,
             generator,
@@ -69,12 +67,12 @@ def ablate(settings: Settings, dataset: str, seed: int) -> str:
                 **arm.model_dump(),
                 "squared_error": curve[-1]["squared_error"],
                 "kl": curve[-1]["kl"],
-                "reconstruction_accuracy": reconstructed_accuracy(classifier, vae, *validation),
+                "reconstruction_accuracy": reconstructed_accuracy(subject, *validation),
                 **row,
             }
         )
     table = pd.DataFrame(rows)
-    write_table(cell_folder(stage, dataset, seed) / "vaes.csv", table)
+    write_table(cell.folder() / "vaes.csv", table)
     accuracy = table.reconstruction_accuracy
     if accuracy.isna().all():
         return "no validation image is right: there is no reconstruction to compare it with"

@@ -4,8 +4,6 @@ import numpy as np
 import pandas as pd
 
 from defuse.annotators.oracles import cast_votes
-from defuse.core.params import Settings
-from defuse.core.random_streams import numpy_generator
 from defuse.core.storage import load_arrays, save_arrays, write_json, write_table
 from defuse.data.prepared import CLASSES, load_split
 from defuse.method.annotation import (
@@ -20,7 +18,8 @@ from defuse.method.annotation import (
 )
 from defuse.models.evaluation import decode, encode
 from experiments.shared.annotators import load_annotators
-from experiments.shared.cell import cell_command, cell_folder, data_file
+from experiments.shared.cell import Cell
+from experiments.shared.command import cell_command
 from experiments.shared.trained import load_codes
 
 COLUMNS = [
@@ -43,16 +42,16 @@ COLUMNS = [
 ]
 
 
-def annotate(settings: Settings, dataset: str, seed: int) -> str:
-    chosen, stage, classes = settings.annotate[dataset], "annotate", CLASSES[dataset]
-    _, annotators = load_annotators(settings, dataset, seed)
-    vae, oracles, thresholds = annotators.vae, annotators.oracles, annotators.thresholds
+def annotate(cell: Cell) -> str:
+    chosen, classes = cell.params(), CLASSES[cell.dataset]
+    annotators = load_annotators(cell)
+    vae, oracles, thresholds = annotators.subject.vae, annotators.oracles, annotators.thresholds
 
     def look(codes: np.ndarray, purpose: str) -> tuple[np.ndarray, np.ndarray]:
-        return annotators.look(codes, chosen.slip_rate, numpy_generator(seed, stage, dataset, "slips", purpose))
+        return annotators.look(codes, chosen.slip_rate, cell.streams.numpy("slips", purpose))
 
     mistakes = load_codes(
-        cell_folder("identify", dataset, seed) / "mistakes.npz",
+        cell.folder("identify") / "mistakes.npz",
         vae,
         "codes",
         "label",
@@ -60,14 +59,14 @@ def annotate(settings: Settings, dataset: str, seed: int) -> str:
         "reconstruction_failure",
     )
     total = len(mistakes["label"])
-    generator = numpy_generator(seed, stage, dataset, "mistakes")
+    generator = cell.streams.numpy("mistakes")
     drawn = np.sort(generator.choice(total, min(chosen.annotated_mistakes, total), replace=False))
     mistake_votes, _ = look(mistakes["codes"][drawn], "mistakes")
     named = majority(mistake_votes)
     facts = (mistakes[name][drawn] for name in ("label", "prediction", "reconstruction_failure"))
     causes = causes_of_mistakes(named, *facts)
 
-    distilled = cell_folder("distill", dataset, seed)
+    distilled = cell.folder("distill")
     regions = load_arrays(distilled / "regions.npz", "weight", "mistake", "assignment")
     samples = load_codes(distilled / "samples.npz", vae, "shown", "test")
     seed_labels = mistakes["label"][regions["mistake"]]
@@ -87,13 +86,13 @@ def annotate(settings: Settings, dataset: str, seed: int) -> str:
         ]
         shown.append((votes, predictions))
     table = pd.DataFrame(rows, columns=COLUMNS)
-    images, labels = load_split(data_file(dataset), "test")
+    images, labels = load_split(cell.data_file, "test")
     reconstructed = majority(cast_votes(oracles, thresholds, decode(vae, encode(vae, images)[0])))
     recognised, count = reconstructed != ABSTAIN, samples["shown"].shape[1]
     shown_votes = np.array([votes for votes, _ in shown], np.int64).reshape(-1, count, len(oracles))
     verdicts = table.verdict.value_counts()
 
-    folder = cell_folder(stage, dataset, seed)
+    folder = cell.folder()
     write_table(folder / "regions.csv", table)
     write_table(folder / "acceptance.csv", pd.DataFrame(acceptance, columns=["minimum_agreement", "region", "verdict"]))
     write_table(folder / "causes.csv", pd.DataFrame(cause_shares(causes)))

@@ -4,8 +4,6 @@ import numpy as np
 import pandas as pd
 
 from defuse.annotators.oracles import blends, calibrate_threshold, vote
-from defuse.core.params import Settings
-from defuse.core.random_streams import torch_generator
 from defuse.core.storage import write_json, write_table
 from defuse.data.prepared import CLASSES, load_split
 from defuse.method.annotation import ABSTAIN, majority
@@ -13,18 +11,19 @@ from defuse.models.classifiers import build_classifier
 from defuse.models.evaluation import predict
 from defuse.models.machine import set_up_machine, to_machine
 from defuse.models.saved_networks import load_network
-from experiments.shared.cell import ARTIFACTS, data_file, dataset_command
+from experiments.shared.cell import Cell
+from experiments.shared.command import dataset_command
 
 
-def calibrate(settings: Settings, dataset: str) -> str:
-    recognised, stage = settings.calibrate_oracle[dataset].originals_recognised, "calibrate_oracle"
-    machine = set_up_machine(settings.compute)
-    data = {split: load_split(data_file(dataset), split) for split in ("validation", "test")}
-    blended = blends(*data["validation"], torch_generator(0, stage, dataset, "blends"))
-    expected = {"channels": data["test"][0].shape[1], "classes": CLASSES[dataset]}
+def calibrate(cell: Cell) -> str:
+    recognised = cell.params().originals_recognised
+    machine = set_up_machine(cell.settings.compute)
+    data = {split: load_split(cell.data_file, split) for split in ("validation", "test")}
+    blended = blends(*data["validation"], cell.streams.torch("blends"))
+    expected = {"channels": data["test"][0].shape[1], "classes": CLASSES[cell.dataset]}
     rows, test_votes, blend_votes = [], [], []
-    for index, network in enumerate(settings.train_oracle[dataset].networks):
-        path = ARTIFACTS / "train_oracle" / dataset / f"oracle_{index}.safetensors"
+    for index, network in enumerate(cell.params("train_oracle").networks):
+        path = cell.dataset_folder("train_oracle") / f"oracle_{index}.safetensors"
         oracle = to_machine(load_network(path, build_classifier, **expected), machine)
         logits = {split: predict(oracle, images) for split, (images, _) in data.items()}
         right = {split: logits[split].argmax(1) == labels for split, (_, labels) in data.items()}
@@ -41,7 +40,7 @@ def calibrate(settings: Settings, dataset: str) -> str:
                 "blends_rejected": (blend_votes[-1] == ABSTAIN).mean(),
             }
         )
-    table, folder = pd.DataFrame(rows), ARTIFACTS / stage / dataset
+    table, folder = pd.DataFrame(rows), cell.dataset_folder()
     together = majority(np.stack(test_votes, axis=1))
     kept = together != ABSTAIN
     write_table(folder / "oracles.csv", table)

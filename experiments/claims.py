@@ -2,23 +2,23 @@
 
 import pandas as pd
 
-from defuse.core.params import Settings
 from defuse.core.storage import write_table
 from defuse.evidence.claims import COLUMNS, judge, search_noise
-from experiments.shared.cell import RESULTS, gathering_command
+from experiments.shared.cell import Cell
+from experiments.shared.command import gathering_command
 
 DEMONSTRATION = "digits"
 
 
-def check_claims(settings: Settings) -> str:
+def check_claims(cell: Cell) -> str:
     rows = []
-    for dataset in settings.datasets:
+    for dataset in cell.settings.datasets:
         if dataset != DEMONSTRATION:
-            noise = search_noise(settings.identify[dataset].noise, settings.ablate_noise[dataset].noises)
-            tables = RESULTS / dataset / "tables"
-            rows += judge(settings.claims, dataset, noise, tables, list(settings.seeds))
+            noise = search_noise(cell.settings.identify[dataset].noise, cell.settings.ablate_noise[dataset].noises)
+            tables = cell.results / dataset / "tables"
+            rows += judge(cell.settings.claims, dataset, noise, tables, list(cell.settings.seeds))
     table = pd.DataFrame(rows, columns=COLUMNS)
-    write_table(RESULTS / "claims.csv", table)
+    write_table(cell.results / "claims.csv", table)
     decided = table.drop_duplicates(["claim", "data"]).query("rule != ''").indication.value_counts()
     return f"{len(rows)} rows; indications: " + ", ".join(f"{count} {name}" for name, count in decided.items())
 

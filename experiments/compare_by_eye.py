@@ -4,31 +4,28 @@ from pathlib import Path
 
 import pandas as pd
 
-from defuse.core.params import Settings
 from defuse.core.storage import load_arrays, read_table, write_table
 from defuse.evidence.results import result_path
 from defuse.studies.by_eye import compare
-from experiments.shared.cell import RESULTS, dataset_command
+from experiments.shared.cell import Cell
+from experiments.shared.command import dataset_command
 
 JUDGEMENTS = Path("docs/by_eye")
 
 
-def tally(settings: Settings, dataset: str) -> str:
-    tables = RESULTS / dataset / "tables"
+def tally(cell: Cell) -> str:
+    tables = cell.tables
     regions, mistakes = result_path(tables, "regions.npz"), result_path(tables, "identified.npz")
     verdicts = read_table(result_path(tables, "regions.csv"), "seed", "region", "verdict")
-    first = verdicts[verdicts.seed == settings.seeds[0]].set_index("region").verdict
+    first = verdicts[verdicts.seed == cell.settings.seeds[0]].set_index("region").verdict
     shown = load_arrays(regions, "region")["region"]
-    table = pd.concat(
-        [
-            compare(JUDGEMENTS / f"{dataset}_regions.csv", "regions", regions, first.loc[shown].to_numpy(str)),
-            compare(
-                JUDGEMENTS / f"{dataset}_mistakes.csv", "mistakes", mistakes, load_arrays(mistakes, "cause")["cause"]
-            ),
-        ],
-        ignore_index=True,
-    )
-    write_table(RESULTS / dataset / "by_eye.csv", table)
+    causes = load_arrays(mistakes, "cause")["cause"]
+    judged = [
+        compare(JUDGEMENTS / f"{cell.dataset}_regions.csv", "regions", regions, first.loc[shown].to_numpy(str)),
+        compare(JUDGEMENTS / f"{cell.dataset}_mistakes.csv", "mistakes", mistakes, causes),
+    ]
+    table = pd.concat(judged, ignore_index=True)
+    write_table(cell.results / cell.dataset / "by_eye.csv", table)
     return f"{table['count'].sum()} items of these contact sheets were judged by eye"
 
 

@@ -4,8 +4,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from defuse.core.params import Settings
-from defuse.core.random_streams import integer_seed, numpy_generator, torch_generator
 from defuse.core.storage import write_table
 from defuse.data.prepared import load_split
 from defuse.method.distillation import class_regions, kmeans_regions
@@ -13,20 +11,21 @@ from defuse.models.augmentation import augment
 from defuse.models.evaluation import decode
 from defuse.studies.rivals import Rival, compare_rivals, region_rival, single_mistakes
 from experiments.shared.annotators import load_annotators
-from experiments.shared.cell import cell_command, cell_folder, data_file
+from experiments.shared.cell import Cell
+from experiments.shared.command import cell_command
 from experiments.shared.region_data import annotated_mistakes, decoded_regions, region_count
 from experiments.shared.trained import distilled_codes
 
 
-def compare(settings: Settings, dataset: str, seed: int) -> str:
-    chosen, stage = settings.compare_rivals[dataset], "compare_rivals"
-    distill, annotate = settings.distill[dataset], settings.annotate[dataset]
-    machine, annotators = load_annotators(settings, dataset, seed)
-    vae, count = annotators.vae, region_count(dataset, seed)
+def compare(cell: Cell) -> str:
+    chosen = cell.params()
+    distill, annotate = cell.params("distill"), cell.params("annotate")
+    annotators = load_annotators(cell)
+    vae, count = annotators.subject.vae, region_count(cell)
     budget = count * distill.shown_samples
 
-    looked_at = annotated_mistakes(dataset, seed, vae)
-    order = numpy_generator(seed, stage, dataset, "mistakes").permutation(len(looked_at["majority"]))
+    looked_at = annotated_mistakes(cell, vae)
+    order = cell.streams.numpy("mistakes").permutation(len(looked_at["majority"]))
     pool, held_out = np.array_split(order, 2)
 
     def singles(numbers: np.ndarray, validation_share: float) -> Rival:
@@ -34,48 +33,45 @@ def compare(settings: Settings, dataset: str, seed: int) -> str:
         labels, is_mistake = looked_at["majority"][numbers], looked_at["is_mistake"][numbers]
         return single_mistakes(images, labels, is_mistake, validation_share)
 
-    distilled, random_state = distilled_codes(dataset, seed, vae), integer_seed(seed, stage, dataset, "clusters")
+    distilled, random_state = distilled_codes(cell, vae), cell.streams.integer("clusters")
     clusterings = {
         "k-means": kmeans_regions(distilled["codes"], count, chosen.kmeans_starts, random_state),
         "mixture per class": class_regions(distilled["codes"], distilled["label"], count, random_state),
     }
-    own = {purpose: decoded_regions(dataset, seed, vae, purpose) for purpose in ("correction", "validation", "test")}
+    own = {purpose: decoded_regions(cell, vae, purpose) for purpose in ("correction", "validation", "test")}
     rivals = {
         "regions": Rival(own["correction"], own["validation"], budget),
         **{
-            name: region_rival(annotators, regions, distill, annotate, seed, stage, dataset, name)
+            name: region_rival(annotators, regions, distill, annotate, cell.streams.within(name))
             for name, regions in clusterings.items()
         },
         "single mistakes": singles(pool[:budget], chosen.validation_share),
         "single mistakes, more labels": singles(pool, chosen.validation_share),
     }
-    training, validation, test = (load_split(data_file(dataset), split) for split in ("train", "validation", "test"))
+    training, validation, test = (load_split(cell.data_file, split) for split in ("train", "validation", "test"))
     data = {
         "validation": validation,
         "test": test,
         "region_test": own["test"],
         "mistake_test": singles(held_out, 0.0).training,
     }
-    generator = torch_generator(seed, stage, dataset, "augmentation")
-    augmented = augment(training[0], settings.train_oracle[dataset].augmentation, generator), training[1]
+    generator = cell.streams.torch("augmentation")
+    augmented = augment(training[0], cell.params("train_oracle").augmentation, generator), training[1]
     table = pd.DataFrame(
         compare_rivals(
-            annotators.classifier,
+            annotators.subject,
             training,
             augmented,
             rivals,
             "single mistakes",
             data,
             chosen,
-            settings.correct[dataset],
-            settings.finetune_baseline[dataset],
-            machine,
-            seed,
-            stage,
-            dataset,
+            cell.params("correct"),
+            cell.params("finetune_baseline"),
+            cell.streams,
         )
     )
-    write_table(cell_folder(stage, dataset, seed) / "rivals.csv", table)
+    write_table(cell.folder() / "rivals.csv", table)
     return f"{len(table)} arms, {budget} images labelled for the regions and for each rival"
 
 

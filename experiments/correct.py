@@ -5,50 +5,45 @@ import pandas as pd
 import torch
 from torch import nn
 
-from defuse.core.params import Settings
-from defuse.core.random_streams import torch_generator
 from defuse.core.storage import save_arrays, write_json, write_table
 from defuse.data.prepared import load_split
 from defuse.method.correction import accuracies, accuracy_by_region, choose_arm, classified_right, correct, draw_batches
 from defuse.models.evaluation import decode, predict
-from experiments.shared.cell import cell_command, cell_folder, data_file
+from experiments.shared.cell import Cell
+from experiments.shared.command import cell_command
 from experiments.shared.region_data import accepted_regions, decoded_regions, evaluation_data
-from experiments.shared.trained import load_codes, load_trained
+from experiments.shared.trained import load_codes, load_subject
 
 
-def sweep(settings: Settings, dataset: str, seed: int) -> str:
-    chosen, stage = settings.correct[dataset], "correct"
-    machine, classifier, vae = load_trained(settings, dataset, seed)
-    training = load_split(data_file(dataset), "train")
-    regions = decoded_regions(dataset, seed, vae, "correction")
-    numbers = accepted_regions(dataset, seed)
-    data = evaluation_data(dataset, seed, vae)
-    batches = {
-        name: draw_batches(len(part[1]), chosen.batch_size, chosen.steps, torch_generator(seed, stage, dataset, name))
-        for name, part in (("training", training), ("regions", regions))
-        if len(part[1])
-    }
-    codes = load_codes(cell_folder("distill", dataset, seed) / "samples.npz", vae, "shown")["shown"]
+def sweep(cell: Cell) -> str:
+    chosen = cell.params()
+    subject = load_subject(cell)
+    vae = subject.vae
+    training = load_split(cell.data_file, "train")
+    regions = decoded_regions(cell, vae, "correction")
+    numbers = accepted_regions(cell)
+    data = evaluation_data(cell, vae)
+    batches = draw_batches(training, chosen, cell.streams.torch("training"))
+    region_batches = draw_batches(regions, chosen, cell.streams.torch("regions")) if len(numbers) else None
+    codes = load_codes(cell.folder("distill") / "samples.npz", vae, "shown")["shown"]
     shown = decode(vae, torch.from_numpy(codes.reshape(-1, vae.latent_dim)))
 
     def predictions(network: nn.Module) -> np.ndarray:
         return predict(network, shown).argmax(1).numpy().reshape(codes.shape[:2])
 
-    right = classified_right(classifier, data)
+    right = classified_right(subject.classifier, data)
     arms = [{"arm": "before", "lambda": None, **accuracies(right)}]
-    predicted = [predictions(classifier)]
+    predicted = [predictions(subject.classifier)]
     by_region = [accuracy_by_region(right["region_test"], len(numbers))]
     for lambda_ in chosen.lambdas if len(numbers) else chosen.lambdas[:1]:
         corrected = correct(
-            classifier,
-            training,
-            regions,
+            subject.classifier,
+            batches,
+            region_batches,
             lambda_,
-            batches["training"],
-            batches.get("regions"),
             chosen,
-            machine,
-            f"correct {dataset} {seed} lambda {lambda_:g}",
+            subject.machine,
+            f"{cell} lambda {lambda_:g}",
         )
         right = classified_right(corrected, data)
         arms.append({"arm": "correction", "lambda": lambda_, **accuracies(right)})
@@ -58,7 +53,7 @@ def sweep(settings: Settings, dataset: str, seed: int) -> str:
     after = 0 if best is None else best + 1
     table = pd.DataFrame(arms)
     table["chosen"] = (table.index == after) & (best is not None)
-    folder = cell_folder(stage, dataset, seed)
+    folder = cell.folder()
     write_table(folder / "sweep.csv", table)
     write_table(
         folder / "regions.csv",

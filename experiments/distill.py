@@ -3,21 +3,20 @@
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from defuse.core.params import Settings
-from defuse.core.random_streams import integer_seed, numpy_generator
 from defuse.core.storage import load_rows, save_arrays, write_json
 from defuse.method.distillation import fit_regions, sample_regions
-from experiments.shared.cell import cell_command, cell_folder
+from experiments.shared.cell import Cell
+from experiments.shared.command import cell_command
 
 
-def distill(settings: Settings, dataset: str, seed: int) -> str:
-    chosen, stage = settings.distill[dataset], "distill"
-    threadpool_limits(settings.compute.threads)
-    mistakes = load_rows(cell_folder("identify", dataset, seed) / "mistakes.npz", "codes", "reconstruction_failure")
+def distill(cell: Cell) -> str:
+    chosen = cell.params()
+    threadpool_limits(cell.settings.compute.threads)
+    mistakes = load_rows(cell.folder("identify") / "mistakes.npz", "codes", "reconstruction_failure")
     used = ~mistakes["reconstruction_failure"] | chosen.include_reconstruction_failures
     codes = mistakes["codes"][used]
-    regions = fit_regions(codes, chosen, integer_seed(seed, stage, dataset, "mixture"))
-    folder = cell_folder(stage, dataset, seed)
+    regions = fit_regions(codes, chosen, cell.streams.integer("mixture"))
+    folder = cell.folder()
     save_arrays(
         folder / "regions.npz",
         weight=regions.weight,
@@ -37,7 +36,7 @@ def distill(settings: Settings, dataset: str, seed: int) -> str:
     save_arrays(
         folder / "samples.npz",
         **{
-            purpose: sample_regions(regions, count, chosen.tau, numpy_generator(seed, stage, dataset, purpose))
+            purpose: sample_regions(regions, count, chosen.tau, cell.streams.numpy(purpose))
             for purpose, count in counts.items()
         },
     )

@@ -4,19 +4,19 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from defuse.core.params import Settings
 from defuse.core.storage import read_table
 from defuse.evidence.results import provenance, result_path
 from defuse.showing.notebooks import run_notebook
-from experiments.shared.cell import RESULTS, dataset_command
+from experiments.shared.cell import Cell
+from experiments.shared.command import dataset_command
 
 
-def draw(settings: Settings, dataset: str) -> str:
-    folder = RESULTS / dataset
+def draw(cell: Cell) -> str:
+    folder = cell.results / cell.dataset
     tables = folder / "tables"
     slug = provenance(tables)["slug"]
     sources = sorted(Path("notebooks").glob("*.ipynb"))
-    for source in tqdm(sources, desc=f"figures {dataset}", disable=None, leave=False):
+    for source in tqdm(sources, desc=str(cell), disable=None, leave=False):
         figure = folder / "figures" / f"{slug}_{source.stem}.png"
         parameters = {"tables": tables.as_posix(), "figure_file": figure.as_posix()}
         run_notebook(source, folder / "notebooks" / f"{slug}_{source.stem}.ipynb", parameters)

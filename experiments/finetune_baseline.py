@@ -3,36 +3,34 @@
 import pandas as pd
 import torch
 
-from defuse.core.params import Settings
-from defuse.core.random_streams import torch_generator
 from defuse.core.storage import write_json, write_table
 from defuse.method.correction import accuracies, choose_arm, classified_right, draw_batches, finetune_baseline
 from defuse.models.evaluation import decode
-from experiments.shared.cell import cell_command, cell_folder
+from experiments.shared.cell import Cell
+from experiments.shared.command import cell_command
 from experiments.shared.region_data import annotated_mistakes, evaluation_data
-from experiments.shared.trained import load_trained
+from experiments.shared.trained import load_subject
 
 
-def baseline(settings: Settings, dataset: str, seed: int) -> str:
-    chosen, stage = settings.finetune_baseline[dataset], "finetune_baseline"
-    machine, classifier, vae = load_trained(settings, dataset, seed)
-    looked_at = annotated_mistakes(dataset, seed, vae)
+def baseline(cell: Cell) -> str:
+    chosen = cell.params()
+    subject = load_subject(cell)
+    vae = subject.vae
+    looked_at = annotated_mistakes(cell, vae)
     is_mistake = looked_at["is_mistake"]
     images = decode(vae, torch.from_numpy(looked_at["codes"][is_mistake]))
     labels = torch.from_numpy(looked_at["majority"][is_mistake])
-    data = evaluation_data(dataset, seed, vae)
+    data = evaluation_data(cell, vae)
     arms = []
     for rate in chosen.learning_rates if len(labels) else ():
-        batches = draw_batches(len(labels), chosen.batch_size, chosen.steps, torch_generator(seed, stage, dataset))
-        tuned = finetune_baseline(
-            classifier, (images, labels), batches, rate, chosen, machine, f"baseline {dataset} {seed} rate {rate:g}"
-        )
+        batches = draw_batches((images, labels), chosen, cell.streams.torch())
+        tuned = finetune_baseline(subject.classifier, batches, rate, chosen, subject.machine, f"{cell} rate {rate:g}")
         arms.append({"arm": "baseline", "learning_rate": rate, **accuracies(classified_right(tuned, data))})
-    start = accuracies(classified_right(classifier, data))
+    start = accuracies(classified_right(subject.classifier, data))
     best = choose_arm(arms, start["validation_accuracy"], chosen.maximum_accuracy_drop)
     table = pd.DataFrame(arms, columns=["arm", "learning_rate", *start])
     table["chosen"] = table.index == (-1 if best is None else best)
-    folder = cell_folder(stage, dataset, seed)
+    folder = cell.folder()
     write_table(folder / "baseline.csv", table)
     write_json(folder / "metrics.json", {"mistakes": len(labels), "labels_asked": len(is_mistake)})
     if best is None:

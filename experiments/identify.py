@@ -3,38 +3,25 @@
 import numpy as np
 import pandas as pd
 
-from defuse.core.params import Settings
-from defuse.core.random_streams import numpy_generator, seed_sequence
 from defuse.core.storage import save_arrays, write_json, write_table
 from defuse.data.prepared import load_split
 from defuse.method.identification import find_mistakes, prepare_seeds, reconstructed_accuracy
-from defuse.models.search_network import search_network
-from experiments.shared.cell import cell_command, cell_folder, data_file
-from experiments.shared.trained import load_trained
+from experiments.shared.cell import Cell
+from experiments.shared.command import cell_command
+from experiments.shared.trained import load_subject
 
 
-def identify(settings: Settings, dataset: str, seed: int) -> str:
-    chosen, stage = settings.identify[dataset], "identify"
-    machine, classifier, vae = load_trained(settings, dataset, seed)
+def identify(cell: Cell) -> str:
+    chosen = cell.params()
+    subject = load_subject(cell)
     split = "test" if chosen.seed_source == "test" else "train"
-    everything = prepare_seeds(vae, classifier, *load_split(data_file(dataset), split))
+    everything = prepare_seeds(subject, *load_split(cell.data_file, split))
     seeds = everything.take(everything.correct) if chosen.seed_source == "train_correct" else everything
     if chosen.max_seed_images is not None and chosen.max_seed_images < len(seeds.label):
-        generator = numpy_generator(seed, stage, dataset, "seed images")
+        generator = cell.streams.numpy("seed images")
         seeds = seeds.take(np.sort(generator.choice(len(seeds.label), chosen.max_seed_images, replace=False)))
-    key = seed_sequence(seed, stage, dataset, "noise").generate_state(2, np.uint64)
-    mistakes = find_mistakes(
-        search_network(vae, classifier, machine),
-        vae,
-        classifier,
-        seeds,
-        chosen.noise,
-        chosen.draws,
-        chosen.keep,
-        chosen.batch_size,
-        key,
-        f"identify {dataset} {seed}",
-    )
+    mistakes = find_mistakes(subject, seeds, chosen, cell.streams.key("noise"), str(cell), chosen.batch_size)
+    validation = load_split(cell.data_file, "validation")
     right = everything.raw_prediction == everything.label
     measures = {
         "seed_images": len(seeds.label),
@@ -49,11 +36,9 @@ def identify(settings: Settings, dataset: str, seed: int) -> str:
         "raw_accuracy": right.mean(),
         "reconstruction_accuracy": (everything.reconstruction_prediction == everything.label).mean(),
         "reconstruction_accuracy_of_correct": everything.correct.sum() / max(right.sum(), 1),
-        "validation_reconstruction_accuracy": reconstructed_accuracy(
-            classifier, vae, *load_split(data_file(dataset), "validation")
-        ),
+        "validation_reconstruction_accuracy": reconstructed_accuracy(subject, *validation),
     }
-    folder = cell_folder(stage, dataset, seed)
+    folder = cell.folder()
     arrays = {name: value for name, value in vars(mistakes).items() if isinstance(value, np.ndarray)}
     save_arrays(folder / "mistakes.npz", **arrays)
     pairs = pd.DataFrame({"label": mistakes.label, "prediction": mistakes.prediction})

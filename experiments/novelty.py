@@ -2,26 +2,26 @@
 
 import numpy as np
 
-from defuse.core.params import Settings
 from defuse.core.storage import save_arrays, write_json
 from defuse.data.prepared import load_split
 from defuse.method.novelty import error_types, nearest_mistakes, new_type_shares
 from defuse.models.evaluation import predict
-from experiments.shared.cell import cell_command, cell_folder, data_file
+from experiments.shared.cell import Cell
+from experiments.shared.command import cell_command
 from experiments.shared.region_data import accepted_regions, decoded_regions
-from experiments.shared.trained import load_trained
+from experiments.shared.trained import load_subject
 
 
-def novelty(settings: Settings, dataset: str, seed: int) -> str:
-    chosen = settings.novelty[dataset]
-    _, classifier, vae = load_trained(settings, dataset, seed)
-    images, labels = load_split(data_file(dataset), "train")
-    predictions = predict(classifier, images).argmax(1)
+def novelty(cell: Cell) -> str:
+    chosen = cell.params()
+    subject = load_subject(cell)
+    images, labels = load_split(cell.data_file, "train")
+    predictions = predict(subject.classifier, images).argmax(1)
     wrong = predictions != labels
     images, labels, predictions = images[wrong].numpy(), labels[wrong].numpy(), predictions[wrong].numpy()
-    samples, sample_labels = decoded_regions(dataset, seed, vae, "test")
-    sample_predictions = predict(classifier, samples).argmax(1)
-    numbers = accepted_regions(dataset, seed)
+    samples, sample_labels = decoded_regions(cell, subject.vae, "test")
+    sample_predictions = predict(subject.classifier, samples).argmax(1)
+    numbers = accepted_regions(cell)
     regions = np.repeat(numbers, len(sample_labels) // max(len(numbers), 1))
     failing = np.flatnonzero((sample_predictions != sample_labels).numpy())
     picked = np.concatenate(
@@ -33,7 +33,7 @@ def novelty(settings: Settings, dataset: str, seed: int) -> str:
     shares = new_type_shares(
         error_types(sample_labels, sample_predictions), error_types(labels, predictions), neighbours
     )
-    folder = cell_folder("novelty", dataset, seed)
+    folder = cell.folder()
     save_arrays(
         folder / "neighbours.npz",
         samples=np.round(samples * 255).astype(np.uint8),

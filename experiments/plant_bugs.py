@@ -4,8 +4,6 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from defuse.core.params import Settings
-from defuse.core.random_streams import integer_seed, numpy_generator, seed_sequence, seeded_torch, torch_generator
 from defuse.core.storage import save_arrays, write_json, write_table
 from defuse.data.prepared import CLASSES, load_split
 from defuse.models.autoencoder import VAE
@@ -13,6 +11,7 @@ from defuse.models.classifiers import build_classifier
 from defuse.models.evaluation import predict
 from defuse.models.machine import set_up_machine, to_machine
 from defuse.models.saved_networks import load_network
+from defuse.models.subject import Subject
 from defuse.models.training import train_classifier
 from defuse.studies.planting import find_subgroup, plant, touched_images
 from defuse.studies.recovery import (
@@ -24,56 +23,53 @@ from defuse.studies.recovery import (
     headlines,
     with_outcome,
 )
-from experiments.shared.cell import cell_command, cell_folder, data_file
+from experiments.shared.cell import Cell
+from experiments.shared.command import cell_command
 
 
-def plant_bugs(settings: Settings, dataset: str, seed: int) -> str:
-    chosen, stage = settings.plant_bugs[dataset], "plant_bugs"
-    training = settings.train_classifier[dataset].model_copy(update={"epochs": chosen.epochs})
-    machine = set_up_machine(settings.compute)
-    vae = to_machine(load_network(cell_folder("train_vae", dataset, seed) / "vae.safetensors", VAE), machine)
-    data = {split: load_split(data_file(dataset), split) for split in ("train", "validation", "test")}
+def plant_bugs(cell: Cell) -> str:
+    chosen = cell.params()
+    training = cell.params("train_classifier").model_copy(update={"epochs": chosen.epochs})
+    machine = set_up_machine(cell.settings.compute)
+    vae = to_machine(load_network(cell.folder("train_vae") / "vae.safetensors", VAE), machine)
+    data = {split: load_split(cell.data_file, split) for split in ("train", "validation", "test")}
     (images, labels), test = data["train"], data["test"]
     subgroups = {name: find_subgroup(data["train"], test, bug) for name, bug in chosen.bugs.items()}
-    generator = numpy_generator(seed, stage, dataset, "seed images")
+    generator = cell.streams.numpy("seed images")
     seed_images = np.sort(generator.choice(len(labels), min(chosen.seed_images, len(labels)), replace=False))
-    key = seed_sequence(seed, stage, dataset, "noise").generate_state(2, np.uint64)
-    network = {**chosen.network.model_dump(), "channels": images.shape[1], "classes": CLASSES[dataset]}
-    configured = as_configured(settings.distill[dataset])
+    network = {**chosen.network.model_dump(), "channels": images.shape[1], "classes": CLASSES[cell.dataset]}
+    configured = as_configured(cell.params("distill"))
 
     rows, examples = [], []
     # The control is trained once and held against every bug.
     planted = [(None, 0.0), *((name, strength) for name in chosen.bugs for strength in chosen.strengths)]
-    for name, strength in tqdm(planted, desc=f"planted bugs {dataset} {seed}", disable=None, leave=False):
+    for name, strength in tqdm(planted, desc=str(cell), disable=None, leave=False):
         touched, bug = np.zeros(0, np.int64), chosen.bugs.get(name)
         if bug is not None:
-            order = numpy_generator(seed, stage, dataset, "touched", name)
+            order = cell.streams.numpy("touched", name)
             touched = touched_images(subgroups[name].training, strength, order)
-        with seeded_torch(seed, stage, dataset, "weights"):
+        with cell.streams.seeding_torch("weights"):
             classifier = build_classifier(**network)
         train_classifier(
             classifier,
-            *plant(images, labels, touched, bug),
+            plant(images, labels, touched, bug),
             data["validation"],
             training,
             machine,
-            torch_generator(seed, stage, dataset, "batches"),
+            cell.streams.torch("batches"),
             f"{name or 'control'} {strength:g}",
             training.label_smoothing,
         )
         right = (predict(classifier, test[0]).argmax(1) == test[1]).numpy()
         arms, seeds = cluster_arms(
-            classifier,
-            vae,
-            machine,
+            Subject(classifier, vae, machine),
             data["train"],
             test,
             seed_images,
-            settings.identify[dataset],
-            settings.distill[dataset],
+            cell.params("identify"),
+            cell.params("distill"),
             chosen.kmeans_starts,
-            key,
-            integer_seed(seed, stage, dataset, "clusters"),
+            cell.streams,
             f"search {name or 'control'} {strength:g}",
         )
         for measured in chosen.bugs if name is None else [name]:
@@ -81,12 +77,12 @@ def plant_bugs(settings: Settings, dataset: str, seed: int) -> str:
             found, best = bug_rows(arms, seeds, right, subgroups[measured], chosen.bugs[measured], chosen)
             rows += [{**common, **row} for row in found]
             if strength == 1:
-                generator = numpy_generator(seed, stage, dataset, "examples", name)
+                generator = cell.streams.numpy("examples", name)
                 examples.append(
                     example_images(images, vae, subgroups[name].training, arms, best, chosen.shown_images, generator)
                 )
     table = with_outcome(pd.DataFrame(rows), chosen)
-    folder = cell_folder(stage, dataset, seed)
+    folder = cell.folder()
     write_table(folder / "planted.csv", table)
     save_arrays(
         folder / "examples.npz",

@@ -1,12 +1,13 @@
 """Gather a data set's cells into small tables, and the data behind its figures, in results/."""
 
 import shutil
+from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 
-from defuse.core.params import Settings
 from defuse.core.storage import read_table, save_arrays, write_json, write_table
-from defuse.evidence.results import provenance, result_path
+from defuse.evidence.results import result_path
 from defuse.evidence.tables import (
     accepted_region_measures,
     check_cells,
@@ -18,8 +19,9 @@ from defuse.evidence.tables import (
     rival_measures,
     table_measures,
 )
-from experiments.shared.cell import RESULTS, dataset_command
-from experiments.shared.cell_tables import TABLES
+from experiments.shared.cell import Cell
+from experiments.shared.command import dataset_command
+from experiments.shared.kept_tables import CHAIN_TABLES, STUDY_TABLES, Tables
 from experiments.shared.shown_data import shown_data
 
 # Tables whose every number becomes a measure: what the arms are, and the columns that name an arm.
@@ -50,39 +52,45 @@ HEADLINES = (
 )
 
 
-def summarize(settings: Settings, dataset: str) -> str:
-    seeds, cells, tables = list(settings.seeds), RESULTS / dataset / "cells", RESULTS / dataset / "tables"
+def gathered_tables(folder: Path, seeds: Sequence[int], kept: Tables) -> dict[str, pd.DataFrame]:
+    """The tables of all seeds, by name."""
+    return {name: gather_table(folder, seeds, f"{name}.csv", *columns) for name, (_, _, *columns) in kept.items()}
+
+
+def summarize(cell: Cell) -> str:
+    seeds, study_seeds, tables = cell.settings.seeds, cell.settings.study_seeds, cell.tables
+    cells, studies = (tables.with_name(name) for name in ("cells", "studies"))
     about = check_cells(cells, seeds)
+    if study_seeds:
+        check_cells(studies, study_seeds, about)
     shutil.rmtree(tables, ignore_errors=True)
     write_json(tables / "provenance.json", about)
 
-    gathered = {name: gather_table(cells, seeds, f"{name}.csv", *columns) for name, (_, _, *columns) in TABLES.items()}
-    measures = pd.concat(
-        [
-            gather_measures(cells, seeds),
-            outcome_measures(gathered["lambda_sweep"], gathered["baseline"]),
-            accepted_region_measures(gathered["regions"]),
+    gathered = gathered_tables(cells, seeds, CHAIN_TABLES)
+    measures = [
+        gather_measures(cells, seeds),
+        outcome_measures(gathered["lambda_sweep"], gathered["baseline"]),
+        accepted_region_measures(gathered["regions"]),
+    ]
+    if study_seeds:  # the demonstration has none
+        gathered |= gathered_tables(studies, study_seeds, STUDY_TABLES)
+        measures += [
+            gather_measures(studies, study_seeds),
             planted_measures(gathered["planted"]),
             rival_measures(gathered["rivals"]),
-            *(table_measures(gathered[name], *keys) for name, keys in ARMS.items()),
-        ],
-        ignore_index=True,
-    )
-    means = over_seeds(measures, ["stage", "measure"], "value")
-    for name, table in {**gathered, "measures": measures, "means": means}.items():
-        write_table(result_path(tables, f"{name}.csv"), table)
+        ]
+    measures += [table_measures(gathered[name], *keys) for name, keys in ARMS.items() if name in gathered]
+    table = pd.concat(measures, ignore_index=True)
+    means = over_seeds(table, ["stage", "measure"], "value")
+    for name, content in {**gathered, "measures": table, "means": means}.items():
+        write_table(result_path(tables, f"{name}.csv"), content)
     # The oracles are the data set's, the same in each cell.
     write_table(result_path(tables, "oracles.csv"), read_table(result_path(cells / str(seeds[0]), "oracles.csv")))
     by_name = {f"{row.stage}.{row.measure}": row.mean for row in means.itertuples(index=False)}
-    write_json(
-        RESULTS / dataset / "metrics.json",
-        {
-            "data": provenance(tables)["title"],
-            **{name: by_name.get(name) for name in HEADLINES},
-        },
-    )
+    headlines = {name: by_name[name] for name in HEADLINES if name in by_name}
+    write_json(tables.with_name("metrics.json"), {"data": about["title"], **headlines})
 
-    figures = shown_data(settings, dataset)
+    figures = shown_data(cell)
     for name, arrays in figures.items():
         save_arrays(result_path(tables, f"{name}.npz"), **arrays)
     accepted = int((gathered["regions"].verdict == "accepted").sum())

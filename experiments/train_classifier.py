@@ -2,8 +2,6 @@
 
 import pandas as pd
 
-from defuse.core.params import Settings
-from defuse.core.random_streams import seeded_torch, torch_generator
 from defuse.core.storage import write_json, write_table
 from defuse.data.prepared import CLASSES, load_split
 from defuse.models.checkpoints import Checkpoint, fingerprint
@@ -12,35 +10,36 @@ from defuse.models.evaluation import accuracy
 from defuse.models.machine import set_up_machine
 from defuse.models.saved_networks import save_network
 from defuse.models.training import train_classifier
-from experiments.shared.cell import cell_command, cell_folder, checkpoint_folder, data_file
+from experiments.shared.cell import Cell
+from experiments.shared.command import cell_command
 
 
-def train(settings: Settings, dataset: str, seed: int) -> str:
-    chosen, stage = settings.train_classifier[dataset], "train_classifier"
-    machine = set_up_machine(settings.compute)
-    data = {split: load_split(data_file(dataset), split) for split in ("train", "validation", "test")}
-    network = {**chosen.network.model_dump(), "channels": data["train"][0].shape[1], "classes": CLASSES[dataset]}
-    with seeded_torch(seed, stage, dataset, "weights"):
+def train(cell: Cell) -> str:
+    chosen = cell.params()
+    machine = set_up_machine(cell.settings.compute)
+    data = {split: load_split(cell.data_file, split) for split in ("train", "validation", "test")}
+    network = {**chosen.network.model_dump(), "channels": data["train"][0].shape[1], "classes": CLASSES[cell.dataset]}
+    with cell.streams.seeding_torch("weights"):
         classifier = build_classifier(**network)
     if chosen.initial_weights == "imagenet":
         load_imagenet_weights(classifier)
     checkpoint = Checkpoint(
-        checkpoint_folder(stage, dataset, seed) / "classifier.safetensors",
-        fingerprint(data_file(dataset), compute=settings.compute, train_classifier=chosen),
+        cell.checkpoints / "classifier.safetensors",
+        fingerprint(cell.data_file, compute=cell.settings.compute, train_classifier=chosen),
     )
     curve = train_classifier(
         classifier,
-        *data["train"],
+        data["train"],
         data["validation"],
         chosen,
         machine,
-        torch_generator(seed, stage, dataset, "batches"),
-        f"classifier {dataset} {seed}",
+        cell.streams.torch("batches"),
+        str(cell),
         chosen.label_smoothing,
         checkpoint=checkpoint,
     )
     measures = {f"{split}_accuracy": accuracy(classifier, *part) for split, part in data.items()}
-    folder = cell_folder(stage, dataset, seed)
+    folder = cell.folder()
     save_network(folder / "classifier.safetensors", classifier, **network)
     write_table(folder / "curve.csv", pd.DataFrame(curve))
     write_json(folder / "metrics.json", measures)

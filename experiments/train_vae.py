@@ -2,8 +2,6 @@
 
 import pandas as pd
 
-from defuse.core.params import Settings
-from defuse.core.random_streams import seeded_torch, torch_generator
 from defuse.core.storage import write_json, write_table
 from defuse.data.prepared import load_split
 from defuse.models.autoencoder import VAE
@@ -11,28 +9,29 @@ from defuse.models.autoencoder_training import train_vae
 from defuse.models.checkpoints import Checkpoint, fingerprint
 from defuse.models.machine import set_up_machine
 from defuse.models.saved_networks import save_network
-from experiments.shared.cell import cell_command, cell_folder, checkpoint_folder, data_file
+from experiments.shared.cell import Cell
+from experiments.shared.command import cell_command
 
 
-def train(settings: Settings, dataset: str, seed: int) -> str:
-    chosen, stage = settings.train_vae[dataset], "train_vae"
-    machine = set_up_machine(settings.compute)
-    images, _ = load_split(data_file(dataset), "train")
-    validation, _ = load_split(data_file(dataset), "validation")
+def train(cell: Cell) -> str:
+    chosen = cell.params()
+    machine = set_up_machine(cell.settings.compute)
+    images, _ = load_split(cell.data_file, "train")
+    validation, _ = load_split(cell.data_file, "validation")
     network = {
         "channels": images.shape[1],
         "latent_dim": chosen.latent_dim,
         "width": chosen.width,
         "batch_norm": chosen.batch_norm,
     }
-    with seeded_torch(seed, stage, dataset, "weights"):
+    with cell.streams.seeding_torch("weights"):
         vae = VAE(**network)
-    generator = torch_generator(seed, stage, dataset, "batches")
+    generator = cell.streams.torch("batches")
     checkpoint = Checkpoint(
-        checkpoint_folder(stage, dataset, seed) / "vae.safetensors",
-        fingerprint(data_file(dataset), compute=settings.compute, train_vae=chosen),
+        cell.checkpoints / "vae.safetensors",
+        fingerprint(cell.data_file, compute=cell.settings.compute, train_vae=chosen),
     )
-    curve = train_vae(vae, images, validation, chosen, machine, generator, f"VAE {dataset} {seed}", checkpoint)
+    curve = train_vae(vae, images, validation, chosen, machine, generator, str(cell), checkpoint)
     divergences = pd.DataFrame(
         [
             {"epoch": row["epoch"], "dimension": dimension, "kl": kl}
@@ -41,7 +40,7 @@ def train(settings: Settings, dataset: str, seed: int) -> str:
         ]
     )
     last = curve[-1]
-    folder = cell_folder(stage, dataset, seed)
+    folder = cell.folder()
     save_network(folder / "vae.safetensors", vae, **network)
     write_table(folder / "curve.csv", pd.DataFrame(curve).drop(columns="kl_per_dimension"))
     write_table(folder / "kl_per_dimension.csv", divergences)

@@ -8,22 +8,21 @@ from torch import Tensor, nn
 
 from defuse.core import params
 from defuse.method.annotation import ABSTAIN, Judgement, judge_region
-from defuse.models.autoencoder import VAE
 from defuse.models.evaluation import decode, predict
+from defuse.models.subject import Subject
 
 
 @dataclass(frozen=True)
 class Annotators:
-    """The oracles, and the networks that make what they look at.
+    """The oracles, and what they look at the images of.
 
     Attributes:
-        vae, classifier: of the cell.
+        subject: classifier and VAE.
         oracles: the annotators' networks.
         thresholds: confidence below which each says "not recognisable".
     """
 
-    vae: VAE
-    classifier: nn.Module
+    subject: Subject
     oracles: list[nn.Module]
     thresholds: list[float]
 
@@ -36,8 +35,8 @@ class Annotators:
             slip_rate: probability of a human slip in each vote.
             slips: draws them; None for none.
         """
-        images = decode(self.vae, torch.from_numpy(codes))
-        logits = predict(self.classifier, images)
+        images = decode(self.subject.vae, torch.from_numpy(codes))
+        logits = predict(self.subject.classifier, images)
         votes = cast_votes(self.oracles, self.thresholds, images)
         if slips is not None:
             votes = slip(votes, slip_rate, logits.shape[1], slips)

@@ -1,49 +1,72 @@
-"""Seeds: every random source derives from (seed, stage, data set, purpose)."""
+"""Random streams: every random source derives from (seed, stage, data set, purpose)."""
 
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 
-def seed_sequence(seed: int, *names: str) -> np.random.SeedSequence:
-    """Seed sequence of what is drawn: `seed` and the names of stage, data set and purpose.
+@dataclass(frozen=True)
+class Streams:
+    """The random streams of one stage; each use adds the names of its purpose.
 
-    Two different tuples of names give independent streams; the same tuple always gives the same stream.
+    Two different tuples of seed and names give independent streams; the same tuple always gives the same stream.
+
+    Attributes:
+        seed: 0 or more.
+        names: of stage and data set.
     """
-    return np.random.SeedSequence([seed, *(zlib.crc32(name.encode()) for name in names)])
 
+    seed: int
+    names: tuple[str, ...] = ()
 
-def numpy_generator(seed: int, *names: str) -> np.random.Generator:
-    """NumPy generator of the stream that `seed` and `names` stand for."""
-    return np.random.default_rng(seed_sequence(seed, *names))
+    def within(self, *names: str) -> "Streams":
+        """The streams of one part of the stage."""
+        return Streams(self.seed, (*self.names, *names))
 
+    def sequence(self, *purpose: str) -> np.random.SeedSequence:
+        """Seed sequence of a purpose: what every other stream is made from."""
+        return np.random.SeedSequence([self.seed, *(zlib.crc32(name.encode()) for name in (*self.names, *purpose))])
 
-def integer_seed(seed: int, *names: str) -> int:
-    """32-bit seed for libraries that take an integer (scikit-learn's `random_state`)."""
-    return int(seed_sequence(seed, *names).generate_state(1, np.uint32)[0])
+    def numpy(self, *purpose: str) -> np.random.Generator:
+        """NumPy generator of a purpose, at the start of its stream."""
+        return np.random.default_rng(self.sequence(*purpose))
 
+    def integer(self, *purpose: str) -> int:
+        """32-bit seed for libraries that take an integer (scikit-learn's `random_state`)."""
+        return int(self.sequence(*purpose).generate_state(1, np.uint32)[0])
 
-def torch_generator(seed: int, *names: str) -> torch.Generator:
-    """CPU generator of torch for the stream that `seed` and `names` stand for."""
-    return torch.Generator().manual_seed(integer_seed(seed, *names))
+    def key(self, *purpose: str) -> np.ndarray:
+        """Key uint64 (2,) of the counter-based streams that `item_generator` gives single items."""
+        return self.sequence(*purpose).generate_state(2, np.uint64)
 
+    def torch(self, *purpose: str) -> "torch.Generator":
+        """CPU generator of torch, at the start of the purpose's stream."""
+        import torch
 
-@contextmanager
-def seeded_torch(seed: int, *names: str) -> Iterator[None]:
-    """Seed torch's global generator inside the block only: layers draw their initial weights from it."""
-    with torch.random.fork_rng():
-        torch.manual_seed(integer_seed(seed, *names))
-        yield
+        return torch.Generator().manual_seed(self.integer(*purpose))
+
+    @contextmanager
+    def seeding_torch(self, *purpose: str) -> Iterator[None]:
+        """Seed torch's global generator inside the block only: layers draw their initial weights from it."""
+        import torch
+
+        with torch.random.fork_rng():
+            torch.manual_seed(self.integer(*purpose))
+            yield
 
 
 def item_generator(key: np.ndarray, index: int) -> np.random.Generator:
     """Counter-based generator of one item (a seed image), whatever batch the item falls into.
 
     Args:
-        key: uint64 (2,), drawn once from a `seed_sequence`.
+        key: uint64 (2,), from `Streams.key`.
         index: the item's number, 0 or more.
     """
     return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, index]))

@@ -10,8 +10,6 @@ from defuse.core.errors import DataError
 from defuse.core.storage import load_arrays
 
 SIDE = 32
-
-
 CLASSES = {"digits": 10, "mnist": 10, "svhn": 10, "gtsrb": 43}
 
 

@@ -16,8 +16,6 @@ from defuse.core.storage import load_arrays
 from defuse.data.prepared import CLASSES, SIDE
 
 TITLES = {"digits": "Digits (scikit-learn)", "mnist": "MNIST", "svhn": "SVHN", "gtsrb": "GTSRB"}
-
-
 FULL_SIZES = {"mnist": (60000, 10000), "svhn": (73257, 26032), "gtsrb": (39209, 12630)}
 
 

@@ -17,11 +17,7 @@ from defuse.core.storage import read_table
 from defuse.evidence.results import provenance, result_path
 
 REPRODUCED, PARTLY, NOT_REPRODUCED, OPEN = "reproduced", "partly", "not reproduced", "cannot be told"
-
-
 MEASURED = "measured"
-
-
 COLUMNS = (
     "claim",
     "statement",
@@ -62,8 +58,6 @@ class Claim:
 
 
 SEARCHES = ("from_train", "from_train_correct", "from_test", "small_many", "medium", "large_few", "posterior_many")
-
-
 RIVALS = (
     "more training",
     "more training, augmented",

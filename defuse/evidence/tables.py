@@ -1,5 +1,6 @@
 """Gathering cells: tidy tables over seeds, means with intervals, and the data behind each figure."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,13 @@ from defuse.core.storage import read_json, read_table
 from defuse.evidence.results import provenance, result_path
 
 
-def check_cells(cells: Path, seeds: list[int]) -> dict[str, object]:
+def check_cells(cells: Path, seeds: Sequence[int], data: dict[str, object] | None = None) -> dict[str, object]:
     """Check that a folder holds exactly the cells that `params.yaml` asks for, all of the same data: their provenance.
 
     Args:
         cells: a data set's folder of summarized cells, one sub-folder per seed.
         seeds: what `params.yaml` asks for.
+        data: provenance that they must have; None for that of the first.
 
     Raises:
         SummaryError: naming every missing and every extra cell, or those made from other data than the first.
@@ -28,13 +30,15 @@ def check_cells(cells: Path, seeds: list[int]) -> dict[str, object]:
     if problems:
         raise SummaryError("cells differ from params.yaml's seeds: " + "; ".join(problems))
     about = {seed: provenance(cells / str(seed)) for seed in seeds}
-    others = [str(cells / str(seed)) for seed in seeds if about[seed] != about[seeds[0]]]
+    expected_data = data or about[seeds[0]]
+    others = [str(cells / str(seed)) for seed in seeds if about[seed] != expected_data]
     if others:
-        raise SummaryError(f"made from other data than {cells / str(seeds[0])}, run them again: {', '.join(others)}")
-    return about[seeds[0]]
+        first = cells.with_name("cells") / str(seeds[0])
+        raise SummaryError(f"made from other data than {first}, run them again: {', '.join(others)}")
+    return expected_data
 
 
-def gather_table(cells: Path, seeds: list[int], name: str, *columns: str) -> pd.DataFrame:
+def gather_table(cells: Path, seeds: Sequence[int], name: str, *columns: str) -> pd.DataFrame:
     """One table of all seeds, with the seed as first column.
 
     Raises:
@@ -48,7 +52,7 @@ def gather_table(cells: Path, seeds: list[int], name: str, *columns: str) -> pd.
     return pd.concat(parts, ignore_index=True)
 
 
-def gather_measures(cells: Path, seeds: list[int]) -> pd.DataFrame:
+def gather_measures(cells: Path, seeds: Sequence[int]) -> pd.DataFrame:
     """Tidy table seed, stage, measure, value of the numbers in every cell's `measures.json`."""
     rows = []
     for seed in seeds:

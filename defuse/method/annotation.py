@@ -9,11 +9,7 @@ from defuse.core import params
 from defuse.core.statistics import wilson_interval
 
 CAUSES = ("reconstruction", "label changed", "classifier mistake", "third label", "not recognisable")
-
-
 ACCEPTED = "accepted"
-
-
 NO_AGREEMENT, NOT_RECOGNISABLE, FALSE_ALARM = "no agreement", "not recognisable", "false alarm"
 
 

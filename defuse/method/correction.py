@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,9 +15,31 @@ from defuse.models.machine import Machine
 from defuse.models.training import make_optimizer, run_steps, steps_bar
 
 
-def draw_batches(items: int, batch_size: int, steps: int, generator: torch.Generator) -> Tensor:
-    """Index batches int64 (steps, batch_size), drawn with replacement; every arm of a sweep sees the same."""
-    return torch.randint(items, (steps, batch_size), generator=generator)
+@dataclass(frozen=True)
+class Batches:
+    """Labelled images, and the batches of them that every arm of a sweep sees.
+
+    Attributes:
+        images: float32 (N, C, 32, 32) in [0, 1].
+        labels: int64 (N,).
+        order: int64 (steps, batch_size), numbers of images.
+    """
+
+    images: Tensor
+    labels: Tensor
+    order: Tensor
+
+    def at(self, step: int) -> tuple[Tensor, Tensor]:
+        """Images and labels of one step's batch."""
+        return self.images[self.order[step]], self.labels[self.order[step]]
+
+
+def draw_batches(
+    data: tuple[Tensor, Tensor], settings: params.FineTuning | params.FinetuneBaseline, generator: torch.Generator
+) -> Batches:
+    """Batches of images and labels, drawn with replacement, for as many steps as the settings say."""
+    shape = (settings.steps, settings.batch_size)
+    return Batches(*data, torch.randint(len(data[1]), shape, generator=generator))
 
 
 def fine_tune(
@@ -63,11 +86,9 @@ def cross_entropies(classifier: nn.Module, *data: tuple[Tensor, Tensor]) -> list
 
 def correct(
     classifier: nn.Module,
-    training: tuple[Tensor, Tensor],
-    regions: tuple[Tensor, Tensor],
+    training: Batches,
+    regions: Batches | None,
     lambda_: float,
-    training_batches: Tensor,
-    region_batches: Tensor,
     settings: params.Correct,
     machine: Machine,
     description: str,
@@ -75,28 +96,28 @@ def correct(
     """Fine-tuned copy for the loss CE(training batch) + lambda * CE(region batch) (paper, correction step).
 
     Args:
-        training: images float32 (N, C, 32, 32) and labels int64 (N,).
-        regions: the same of decoded region samples, labelled by the annotators.
+        classifier: left as it is.
+        training: the original training data.
+        regions: decoded region samples, labelled by the annotators; not needed where `lambda_` is 0.
         lambda_: weight of the regions; 0 is plain continued training on the same batches.
-        training_batches, region_batches: int64 (steps, batch_size), from `draw_batches`.
+        settings: optimiser.
+        machine: device and precision.
+        description: shown by the progress bar.
     """
 
     def loss_of_step(tuned: nn.Module, step: int) -> Tensor:
-        batch = training_batches[step]
-        data = (training[0][batch], training[1][batch])
         if lambda_ == 0:
-            return cross_entropies(tuned, data)[0]
-        batch = region_batches[step]
-        training_loss, region_loss = cross_entropies(tuned, data, (regions[0][batch], regions[1][batch]))
+            return cross_entropies(tuned, training.at(step))[0]
+        assert regions is not None
+        training_loss, region_loss = cross_entropies(tuned, training.at(step), regions.at(step))
         return training_loss + lambda_ * region_loss
 
-    return fine_tune(classifier, loss_of_step, len(training_batches), settings, machine, description)
+    return fine_tune(classifier, loss_of_step, len(training.order), settings, machine, description)
 
 
 def finetune_baseline(
     classifier: nn.Module,
-    mistakes: tuple[Tensor, Tensor],
-    batches: Tensor,
+    mistakes: Batches,
     learning_rate: float,
     settings: params.FinetuneBaseline,
     machine: Machine,
@@ -105,9 +126,12 @@ def finetune_baseline(
     """Fine-tuned copy on the annotated mistakes alone (the paper's baseline).
 
     Args:
-        mistakes: images that annotators call classifier mistakes, and the annotators' labels.
-        batches: int64 (steps, batch_size) into them.
+        classifier: left as it is.
+        mistakes: images that annotators call classifier mistakes, with the annotators' labels.
         learning_rate: of this arm.
+        settings: optimiser.
+        machine: device and precision.
+        description: shown by the progress bar.
     """
     optimisation = params.Optimisation(
         optimizer=settings.optimizer,
@@ -118,9 +142,9 @@ def finetune_baseline(
     )
 
     def loss_of_step(tuned: nn.Module, step: int) -> Tensor:
-        return cross_entropies(tuned, (mistakes[0][batches[step]], mistakes[1][batches[step]]))[0]
+        return cross_entropies(tuned, mistakes.at(step))[0]
 
-    return fine_tune(classifier, loss_of_step, len(batches), optimisation, machine, description)
+    return fine_tune(classifier, loss_of_step, len(mistakes.order), optimisation, machine, description)
 
 
 def classified_right(classifier: nn.Module, data: dict[str, tuple[Tensor, Tensor]]) -> dict[str, Tensor]:

@@ -11,18 +11,12 @@ from tqdm import tqdm
 from defuse.core import params
 from defuse.core.errors import SearchError
 from defuse.core.random_streams import item_generator
-from defuse.models.autoencoder import VAE
 from defuse.models.evaluation import decode, encode, predict
+from defuse.models.subject import Subject
 
 COMPARED_DRAWS = 1024  # in both precisions, before a search
-
-
 CANDIDATES = 2  # times what is kept, so that the next nearest replaces what float32 gets right
-
-
 BATCHES_AT_ONCE = 16  # whose noise is drawn and whose mistakes are picked together
-
-
 # Codes in one pass where the params say `auto`: the fastest of 64 to 1,024 on the CPU; large enough to fill a GPU.
 SEARCH_BATCH = {"cpu": 256, "cuda": 8192}
 
@@ -84,42 +78,42 @@ class Mistakes:
     dropped: int
 
 
-def decoded_predictions(vae: VAE, classifier: nn.Module, codes: Tensor) -> np.ndarray:
+def decoded_predictions(subject: Subject, codes: Tensor) -> np.ndarray:
     """Classes int64 (N,) of the images decoded from codes float32 (N, latent_dim), in float32."""
     # In parts, so that no second copy of a data set is held.
-    parts = [predict(classifier, decode(vae, part)).argmax(1) for part in codes.split(4096)]
+    parts = [predict(subject.classifier, decode(subject.vae, part)).argmax(1) for part in codes.split(4096)]
     return torch.cat(parts).numpy()
 
 
-def reconstructed_accuracy(classifier: nn.Module, vae: VAE, images: Tensor, labels: Tensor) -> float:
+def reconstructed_accuracy(subject: Subject, images: Tensor, labels: Tensor) -> float:
     """Share of plain reconstructions that the classifier gets right, among images that it gets right; NaN without any.
 
     Args:
         images: float32 (N, C, 32, 32) in [0, 1].
         labels: int64 (N,).
     """
-    right = predict(classifier, images).argmax(1) == labels
+    right = predict(subject.classifier, images).argmax(1) == labels
     if not right.any():
         return float("nan")
-    reconstructed = decoded_predictions(vae, classifier, encode(vae, images[right])[0])
+    reconstructed = decoded_predictions(subject, encode(subject.vae, images[right])[0])
     return float((reconstructed == labels[right].numpy()).mean())
 
 
-def prepare_seeds(vae: VAE, classifier: nn.Module, images: Tensor, labels: Tensor) -> Seeds:
+def prepare_seeds(subject: Subject, images: Tensor, labels: Tensor) -> Seeds:
     """Encode each image once and classify it raw and reconstructed.
 
     Args:
         images: float32 (N, C, 32, 32) in [0, 1].
         labels: int64 (N,).
     """
-    mean, deviation = encode(vae, images)
+    mean, deviation = encode(subject.vae, images)
     return Seeds(
         np.arange(len(labels)),
         labels.numpy(),
         mean.numpy(),
         deviation.numpy(),
-        predict(classifier, images).argmax(1).numpy(),
-        decoded_predictions(vae, classifier, mean),
+        predict(subject.classifier, images).argmax(1).numpy(),
+        decoded_predictions(subject, mean),
     )
 
 
@@ -167,7 +161,7 @@ def perturb(seeds: Seeds, noise: params.Noise, draws: int, key: np.ndarray) -> t
 
 @torch.inference_mode()
 def search_logits(network: nn.Module, codes: np.ndarray, batch_size: int) -> Tensor:
-    """Logits float32 (N, classes), on its device, that a network of `search_network` gives codes (N, latent_dim)."""
+    """Logits float32 (N, classes), on its device, that a subject's `search_network` gives codes (N, latent_dim)."""
     weights = next(network.parameters())
     parts = torch.from_numpy(codes).split(batch_size)
     return torch.cat([network(part.to(weights.device, weights.dtype)) for part in parts]).float()
@@ -199,44 +193,40 @@ def nearest_wrong(wrong: np.ndarray, norms: np.ndarray, keep: int) -> tuple[np.n
 
 
 def find_mistakes(
-    network: nn.Module,
-    vae: VAE,
-    classifier: nn.Module,
+    subject: Subject,
     seeds: Seeds,
-    noise: params.Noise,
-    draws: int,
-    keep: int,
-    batch_size: int | Literal["auto"],
+    search: params.Search,
     key: np.ndarray,
     description: str,
+    batch_size: int | Literal["auto"] = "auto",
 ) -> Mistakes:
-    """Perturb, decode and classify; keep at most `keep` mistakes per seed, those of smallest noise norm.
+    """Perturb, decode and classify; keep at most `search.keep` mistakes per seed, those of smallest noise norm.
 
-    The draws are decoded and classified by `network`, at its precision. Twice as many as are kept are candidates. A
+    The draws are decoded and classified by the subject's `search_network`, at its precision. Twice as many as are kept
+    are candidates. A
     doubtful candidate is decoded and classified again in float32, and stays only if it is wrong there too;
     `doubtful_gap` is measured on a sample of the draws.
 
     Args:
-        network: from `search_network`.
-        vae, classifier: float32, on the same device.
+        subject: classifier and VAE, in float32.
         seeds: from `prepare_seeds`; without any there is no mistake.
-        noise: distribution of the perturbations.
-        draws: perturbations per seed image (Q in the paper).
-        keep: most mistakes kept per seed image.
-        batch_size: codes decoded and classified at once, or `auto`. It bounds the memory; it can change which
-            draws are wrong only where two logits are equal up to rounding.
+        search: noise, draws per seed image (Q in the paper), and how many mistakes of each to keep; `seed_source` is
+            not looked at.
         key: uint64 (2,) of the noise streams.
         description: shown by the progress bar.
+        batch_size: codes decoded and classified at once; `auto` takes what the device does fastest. It bounds the
+            memory; it can change which draws are wrong only where two logits are equal up to rounding.
 
     Raises:
         SearchError: the noise leads so far away that numbers overflow.
     """
+    network, noise, draws = subject.search_network, search.noise, search.draws
     device = next(network.parameters()).device
     codes_at_once = SEARCH_BATCH[device.type] if batch_size == "auto" else batch_size
     seeds_at_once = max(1, BATCHES_AT_ONCE * codes_at_once // draws)
     sample = seeds.take(np.linspace(0, len(seeds.label) - 1, min(len(seeds.label), COMPARED_DRAWS)).astype(int))
     codes = perturb(sample, noise, 1, key)[0][:, 0]
-    exact = predict(classifier, decode(vae, torch.from_numpy(codes)))
+    exact = predict(subject.classifier, decode(subject.vae, torch.from_numpy(codes)))
     if not exact.isfinite().all():
         raise SearchError(f"logits of codes with noise hold NaN or infinity ({noise}); allowed: a lower scale")
     largest_doubt = doubtful_gap(search_logits(network, codes, codes_at_once).cpu(), exact)
@@ -251,16 +241,16 @@ def find_mistakes(
             prediction, gap = (part.reshape(norms.shape) for part in classes_and_gaps(logits))
             wrong = prediction != batch.label[:, None]
             wrong_draws += int(wrong.sum())
-            near = nearest_wrong(wrong, norms, CANDIDATES * keep)
+            near = nearest_wrong(wrong, norms, CANDIDATES * search.keep)
             # Equal logits have no gap to compare (NaN), and are doubtful too.
             parts.append((start + near[0], prediction[near], ~(gap[near] > largest_doubt), norms[near], codes[near]))
             progress.update(len(batch.label))
     position, prediction, doubtful, norm, code = (np.concatenate(column) for column in zip(*parts))
-    prediction[doubtful] = decoded_predictions(vae, classifier, torch.from_numpy(code[doubtful]))
+    prediction[doubtful] = decoded_predictions(subject, torch.from_numpy(code[doubtful]))
     wrong = np.flatnonzero(prediction != seeds.label[position])
     # Candidates of one seed follow each other, the nearest first.
     place = np.arange(len(wrong)) - np.searchsorted(position[wrong], position[wrong])
-    kept = wrong[place < keep]
+    kept = wrong[place < search.keep]
     found = seeds.take(position[kept])
     return Mistakes(
         found.index,

@@ -60,8 +60,6 @@ class VAE(nn.Module):
 
 
 MINIMUM_LOG_SCALE = math.log(1 / 255)
-
-
 SCALE_RATE = 0.02  # of the running mean that is the Gaussian's log-scale
 
 

@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from defuse.models.autoencoder import VAE
-from defuse.models.machine import Machine, to_machine
 
 
 class SubpixelConvolution(nn.Module):
@@ -46,8 +45,3 @@ def decode_and_classify(vae: VAE, classifier: nn.Module) -> nn.Sequential:
             for layer in vae.decoder
         ]
     return nn.Sequential(nn.Sequential(*decoder), nn.Sigmoid(), copy.deepcopy(classifier)).eval()
-
-
-def search_network(vae: VAE, classifier: nn.Module, machine: Machine) -> nn.Module:
-    """Copies of decoder and classifier as one network from codes to logits, in the machine's precision."""
-    return to_machine(decode_and_classify(vae, classifier).to(machine.precision), machine)

@@ -147,8 +147,7 @@ def run_epochs(
 
 def train_classifier(
     classifier: nn.Sequential,
-    images: Tensor,
-    labels: Tensor,
+    training: tuple[Tensor, Tensor],
     validation: tuple[Tensor, Tensor],
     settings: params.TrainClassifier | params.TrainOracle,
     machine: Machine,
@@ -164,8 +163,8 @@ def train_classifier(
     with both classes (mixup, Zhang et al. 2018): it teaches the oracles to doubt what lies between digits.
 
     Args:
-        classifier: from `build_classifier`; its normalisation is fitted to `images` first.
-        images, labels: training data.
+        classifier: from `build_classifier`; its normalisation is fitted to the training images first.
+        training: images and labels.
         validation: images and labels whose accuracy is recorded after each epoch.
         settings: optimisation, epochs and augmentation.
         machine: device and precision.
@@ -183,9 +182,9 @@ def train_classifier(
     """
     normalise = classifier[0]
     assert isinstance(normalise, Normalise)
-    normalise.fit(images)
+    normalise.fit(training[0])
     to_machine(classifier, machine)
-    images, labels = images.to(machine.device), labels.to(machine.device)
+    images, labels = (part.to(machine.device) for part in training)
 
     def loss_of(batch: Tensor, step: int) -> Tensor:
         batch = batch.to(machine.device)

@@ -15,8 +15,6 @@ from defuse.data.class_names import class_name
 from defuse.evidence.results import of_first_seed, provenance, result_path
 
 ABSTAIN = -1
-
-
 # The claims of the post, each with the figure that carries it.
 CARRIERS = {
     "end to end": "procedure",

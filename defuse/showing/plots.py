@@ -24,14 +24,8 @@ from defuse.evidence.results import provenance
 
 # Okabe and Ito's colours and, for measures with no colour of their own, three of Tol's muted ones: colour-blind safe.
 TEST, REGIONS, BASELINE = "#0072B2", "#E69F00", "#009E73"
-
-
 MISTAKES = "#D55E00"
-
-
 FIRST_MEASURE, SECOND_MEASURE, THIRD_MEASURE = "#332288", "#882255", "#44AA99"
-
-
 CAUSE_COLOURS = {
     "classifier mistake": MISTAKES,
     "label changed": "#56B4E9",

@@ -8,11 +8,7 @@ from defuse.core.storage import read_table
 from defuse.evidence.results import provenance, result_path
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
-
-
 BY_SEED = "{:g}"  # each seed's value in place of their mean
-
-
 ROWS = (
     ("classifier, test accuracy", "train_classifier.test_accuracy", "{:.2%}"),
     (

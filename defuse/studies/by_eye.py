@@ -10,8 +10,6 @@ from defuse.core.errors import StorageError
 from defuse.core.storage import read_table
 
 CANNOT_TELL = "cannot tell"
-
-
 JUDGEMENTS = {
     "regions": ("right", "wrong", CANNOT_TELL),
     "mistakes": ("label changed", "classifier mistake", "third label", "not recognisable", CANNOT_TELL),

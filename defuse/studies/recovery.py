@@ -5,23 +5,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from defuse.core import params
+from defuse.core.random_streams import Streams
 from defuse.method.distillation import fit_regions, group_by_kmeans
 from defuse.method.identification import Seeds, find_mistakes, prepare_seeds
 from defuse.models.autoencoder import VAE
 from defuse.models.evaluation import decode, encode, predict
-from defuse.models.machine import Machine
-from defuse.models.search_network import search_network
+from defuse.models.subject import Subject
 from defuse.studies.planting import Subgroup, belongs_to_bug
 
 MIXTURE, KMEANS, TEST_MISTAKES = "mixture", "k-means", "mixture of test mistakes"
-
-
 ALL_MISTAKES = " of all mistakes"
-
-
 SHOWN_ARMS = (MIXTURE, MIXTURE + ALL_MISTAKES)
 
 
@@ -45,17 +41,14 @@ class Clustered:
 
 
 def cluster_arms(
-    classifier: nn.Module,
-    vae: VAE,
-    machine: Machine,
+    subject: Subject,
     training: tuple[Tensor, Tensor],
     test: tuple[Tensor, Tensor],
     seed_images: np.ndarray,
     identify: params.Identify,
     distill: params.Distill,
     kmeans_starts: int,
-    key: np.ndarray,
-    random_state: int,
+    streams: Streams,
     description: str,
 ) -> tuple[dict[str, Clustered], Seeds]:
     """Search for the classifier's mistakes and group them, in each of five arms.
@@ -64,31 +57,21 @@ def cluster_arms(
     and, as the paper does, on all; and the mixture on the codes of misclassified test images.
 
     Args:
+        subject: the classifier whose mistakes are searched for.
         training, test: images with their true labels.
         seed_images: numbers of the training images to search around, int64 (S,).
         identify: the search's noise, draws and keep; whether its other settings ask for other seeds is not looked at.
         distill: the mixture's settings.
         kmeans_starts: initialisations of k-means, of which the best is taken.
-        key: uint64 (2,) of the noise streams.
-        random_state: of the mixture and of k-means.
+        streams: of the noise, of the mixture and of k-means.
+        description: shown by the progress bar.
 
     Returns:
         The arms by name, and the seeds with their image's number in the training split.
     """
-    chosen = torch.from_numpy(seed_images)
-    seeds = replace(prepare_seeds(vae, classifier, training[0][chosen], training[1][chosen]), index=seed_images)
-    mistakes = find_mistakes(
-        search_network(vae, classifier, machine),
-        vae,
-        classifier,
-        seeds,
-        identify.noise,
-        identify.draws,
-        identify.keep,
-        identify.batch_size,
-        key,
-        description,
-    )
+    chosen, random_state = torch.from_numpy(seed_images), streams.integer("clusters")
+    seeds = replace(prepare_seeds(subject, training[0][chosen], training[1][chosen]), index=seed_images)
+    mistakes = find_mistakes(subject, seeds, identify, streams.key("noise"), description, identify.batch_size)
     arms = {}
     for suffix, used in (("", ~mistakes.reconstruction_failure), (ALL_MISTAKES, slice(None))):
         codes = mistakes.codes[used]
@@ -98,9 +81,9 @@ def cluster_arms(
             arms[name + suffix] = Clustered(
                 False, mistakes.seed_index[used], mistakes.prediction[used], codes, assignment
             )
-    predictions = predict(classifier, test[0]).argmax(1)
+    predictions = predict(subject.classifier, test[0]).argmax(1)
     wrong = torch.nonzero(predictions != test[1])[:, 0]
-    codes = encode(vae, test[0][wrong])[0].numpy()
+    codes = encode(subject.vae, test[0][wrong])[0].numpy()
     assignment = fit_regions(codes, distill, random_state).assignment
     arms[TEST_MISTAKES] = Clustered(True, wrong.numpy(), predictions[wrong].numpy(), codes, assignment)
     return arms, seeds

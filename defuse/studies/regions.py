@@ -17,7 +17,7 @@ def region_variety(annotators: Annotators, codes: np.ndarray) -> float:
     Args:
         codes: float32 (S, latent_dim), the region's draws.
     """
-    distances = torch.pdist(decode(annotators.vae, torch.from_numpy(codes)).flatten(1))
+    distances = torch.pdist(decode(annotators.subject.vae, torch.from_numpy(codes)).flatten(1))
     return float(distances.mean())
 
 

@@ -1,8 +1,7 @@
 """Rivals of the regions at the same labelling budget: other clusterings, single mistakes, more training."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,10 @@ from tqdm import tqdm
 
 from defuse.annotators.oracles import Annotators, judge_regions
 from defuse.core import params
-from defuse.core.random_streams import numpy_generator, torch_generator
+from defuse.core.random_streams import Streams
 from defuse.method.annotation import ACCEPTED
 from defuse.method.correction import (
+    Batches,
     accuracies,
     choose_arm,
     classified_right,
@@ -25,14 +25,10 @@ from defuse.method.correction import (
 )
 from defuse.method.distillation import Regions, sample_regions
 from defuse.models.evaluation import decode
-from defuse.models.machine import Machine
+from defuse.models.subject import Subject
 
 Labelled = tuple[Tensor, Tensor]  # images float32 (N, C, 32, 32) in [0, 1] and labels int64 (N,)
-
-
 NOTHING: Labelled = (torch.zeros(0), torch.zeros(0, dtype=torch.int64))
-
-
 BEFORE, BASELINE = "before", "baseline: mistakes alone"
 
 
@@ -56,8 +52,7 @@ def region_rival(
     regions: Regions,
     distill: params.Distill,
     annotate: params.Annotate,
-    seed: int,
-    *names: str,
+    streams: Streams,
 ) -> Rival:
     """Regions made in another way, shown to the annotators and sampled as the paper's are.
 
@@ -66,21 +61,19 @@ def region_rival(
         regions: from `kmeans_regions` or `class_regions`.
         distill: tau, and how many draws for each purpose.
         annotate: thresholds of the annotation.
-        seed, names: of the random streams.
+        streams: of the draws and of human slips.
     """
 
     def draws(purpose: str, count: int) -> np.ndarray:
-        return sample_regions(regions, count, distill.tau, numpy_generator(seed, *names, purpose))
+        return sample_regions(regions, count, distill.tau, streams.numpy(purpose))
 
-    judged = judge_regions(
-        annotators, draws("shown", distill.shown_samples), annotate, numpy_generator(seed, *names, "slips")
-    )
+    judged = judge_regions(annotators, draws("shown", distill.shown_samples), annotate, streams.numpy("slips"))
     labels = np.array([item.label for item in judged], np.int64)
     accepted = np.array([number for number, item in enumerate(judged) if item.verdict == ACCEPTED], np.int64)
 
     def labelled(purpose: str, count: int) -> Labelled:
         codes, region_labels = label_regions(draws(purpose, count), labels, accepted)
-        return decode(annotators.vae, codes), region_labels
+        return decode(annotators.subject.vae, codes), region_labels
 
     return Rival(
         labelled("correction", distill.correction_samples),
@@ -105,7 +98,7 @@ def single_mistakes(images: Tensor, labels: np.ndarray, is_mistake: np.ndarray, 
 
 
 def compare_rivals(
-    classifier: nn.Module,
+    subject: Subject,
     training: Labelled,
     augmented: Labelled,
     rivals: dict[str, Rival],
@@ -114,9 +107,7 @@ def compare_rivals(
     settings: params.CompareRivals,
     correction: params.Correct,
     baseline: params.FinetuneBaseline,
-    machine: Machine,
-    seed: int,
-    *names: str,
+    streams: Streams,
 ) -> list[dict[str, Any]]:
     """Fine-tune the classifier in each arm, from the same weights and for the same number of steps, and measure it.
 
@@ -124,7 +115,7 @@ def compare_rivals(
     other data of `data` are read once, by the chosen network.
 
     Args:
-        classifier: left as it is.
+        subject: its classifier is left as it is.
         training: the training images.
         augmented: the same, distorted, for one arm of more training.
         rivals: what to train on beside the training images, by the arm's name.
@@ -133,46 +124,31 @@ def compare_rivals(
         settings: the lambdas.
         correction: optimiser and steps of all arms but the baseline.
         baseline: optimiser, steps and learning rates of the baseline.
-        machine: device and precision.
-        seed, names: of the random streams.
+        streams: of the batches.
 
     Returns:
         One row per arm: arm, lambda, learning_rate, labels_asked, images (trained on, beside the training data), and an
         accuracy for each of `data`. None where an arm has no image to train on, or none to choose by.
     """
+    classifier, machine = subject.classifier, subject.machine
     start = accuracies(classified_right(classifier, {"validation": data["validation"]}))["validation_accuracy"]
-    training_batches = draw_batches(
-        len(training[1]), correction.batch_size, correction.steps, torch_generator(seed, *names, "training")
-    )
+    plain = draw_batches(training, correction, streams.torch("training"))
+    # The distorted images are drawn in the order of the plain ones.
+    distorted = replace(plain, images=augmented[0], labels=augmented[1])
 
-    def own_batches(rival: Rival, settings: params.FineTuning | params.FinetuneBaseline) -> Tensor:
-        generator = torch_generator(seed, *names, "own")
-        return draw_batches(len(rival.training[1]), settings.batch_size, settings.steps, generator)
+    def own_batches(rival: Rival, settings: params.FineTuning | params.FinetuneBaseline) -> Batches:
+        return draw_batches(rival.training, settings, streams.torch("own"))
 
-    def with_lambda(images: Labelled, rival: Rival, lambda_: float) -> nn.Module:
-        batches = own_batches(rival, correction) if lambda_ else training_batches
-        return correct(
-            classifier,
-            images,
-            rival.training,
-            lambda_,
-            training_batches,
-            batches,
-            correction,
-            machine,
-            f"lambda {lambda_:g}",
-        )
+    def with_lambda(rival: Rival, lambda_: float) -> nn.Module:
+        batches = own_batches(rival, correction)
+        return correct(classifier, plain, batches, lambda_, correction, machine, f"lambda {lambda_:g}")
+
+    def more_training(batches: Batches) -> nn.Module:
+        return correct(classifier, batches, None, 0.0, correction, machine, "lambda 0")
 
     def at_rate(rival: Rival, rate: float) -> nn.Module:
-        return finetune_baseline(
-            classifier,
-            rival.training,
-            own_batches(rival, baseline),
-            rate,
-            baseline,
-            machine,
-            f"baseline, rate {rate:g}",
-        )
+        batches = own_batches(rival, baseline)
+        return finetune_baseline(classifier, batches, rate, baseline, machine, f"baseline, rate {rate:g}")
 
     def row(arm: str, network: nn.Module | None, rival: Rival, **chosen: float) -> dict[str, Any]:
         measured = (
@@ -206,10 +182,10 @@ def compare_rivals(
     nothing = Rival(NOTHING, NOTHING, 0)
     rows = [
         row(BEFORE, classifier, nothing),
-        row("more training", with_lambda(training, nothing, 0.0), nothing),
-        row("more training, augmented", with_lambda(augmented, nothing, 0.0), nothing),
+        row("more training", more_training(plain), nothing),
+        row("more training, augmented", more_training(distorted), nothing),
     ]
     for arm, rival in tqdm(rivals.items(), desc="rivals", disable=None, leave=False):
-        rows.append(best_row(arm, rival, "lambda", partial(with_lambda, training), settings.lambdas))
+        rows.append(best_row(arm, rival, "lambda", with_lambda, settings.lambdas))
     rows.append(best_row(BASELINE, rivals[alone], "learning_rate", at_rate, baseline.learning_rates))
     return rows

@@ -1,7 +1,6 @@
 """Ablations of the search and of the VAE: what is found, and whether it is the classifier's mistake, by the oracles."""
 
 import numpy as np
-from torch import nn
 
 from defuse.annotators.oracles import Annotators
 from defuse.core import params
@@ -55,7 +54,6 @@ def noise_row(
 
 def search_row(
     annotators: Annotators,
-    network: nn.Module,
     seeds: Seeds,
     search: params.Search,
     judged: int,
@@ -67,7 +65,6 @@ def search_row(
 
     Args:
         annotators: oracles and networks.
-        network: from `search_network`.
         seeds: the seed images; `search.seed_source` is not looked at.
         search: noise, draws and keep.
         judged: mistakes that the oracles look at, drawn at random; all where there are fewer.
@@ -83,18 +80,7 @@ def search_row(
         draws_per_classifier_mistake: how many draws one kept mistake of the classifier costs.
         NaN where there is nothing to measure.
     """
-    found = find_mistakes(
-        network,
-        annotators.vae,
-        annotators.classifier,
-        seeds,
-        search.noise,
-        search.draws,
-        search.keep,
-        "auto",
-        key,
-        description,
-    )
+    found = find_mistakes(annotators.subject, seeds, search, key, description)
     count, picked = len(found.label), np.zeros(0, np.int64)
     if count:
         picked = np.sort(generator.choice(count, min(judged, count), replace=False))

@@ -1,105 +1,79 @@
-"""What every stage's entry point shares: its command line, its paths, and its closing log line."""
+"""What a stage works on: a data set, a seed where it has one, its settings, and the places of inputs and outputs."""
 
-import logging
-import shutil
-import sys
-import time
-from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-import typer
-
-from defuse.core.errors import ParamsError
 from defuse.core.params import Settings
-from defuse.core.params_file import load_params
-from experiments.running.memory import memory_message, ran_out_of_memory
+from defuse.core.random_streams import Streams
 
 ARTIFACTS = Path("artifacts")
-
-
 RESULTS = Path("results")
-
-
 PARAMS = Path("params.yaml")
 
 
-def data_file(dataset: str) -> Path:
-    """The prepared arrays of a data set."""
-    return ARTIFACTS / "prepare" / dataset / "data.npz"
+@dataclass(frozen=True)
+class Cell:
+    """One run of one stage.
 
-
-def cell_folder(stage: str, dataset: str, seed: int) -> Path:
-    """Output folder of a stage that runs per data set and seed."""
-    return ARTIFACTS / stage / dataset / str(seed)
-
-
-def checkpoint_folder(stage: str, dataset: str, seed: int | None = None) -> Path:
-    """Folder of a stage's checkpoints; outside its outputs, which DVC removes before it runs."""
-    folder = ARTIFACTS / "checkpoints" / stage / dataset
-    return folder if seed is None else folder / str(seed)
-
-
-def checked_params(stage: str, dataset: str | None, seed: int | None) -> Settings:
-    """`params.yaml`, checked whole; `dataset` and `seed`, where the stage has them, checked against it.
-
-    Raises:
-        ParamsError: a bad value, or a stage asked to run for a data set or seed that `params.yaml` lacks.
+    Attributes:
+        settings: all of `params.yaml`.
+        stage: name of the stage, as in `dvc.yaml`.
+        dataset: None for a stage that gathers all data sets.
+        seed: None for a stage that runs once per data set.
+        artifacts: folder of the large outputs.
+        results: folder of the small ones, which git keeps.
     """
-    settings = load_params(PARAMS)
-    if dataset is not None and dataset not in settings.datasets:
-        raise ParamsError(f"{stage}: data set {dataset!r}; allowed: {', '.join(settings.datasets)}")
-    if seed is not None and seed not in settings.seeds:
-        raise ParamsError(f"{stage}: seed {seed}; allowed: {', '.join(map(str, settings.seeds))}")
-    return settings
 
+    settings: Settings
+    stage: str
+    dataset: str = ""
+    seed: int | None = None
+    artifacts: Path = ARTIFACTS
+    results: Path = RESULTS
 
-def run(stage: str, work: Callable[..., str], dataset: str | None = None, seed: int | None = None) -> None:
-    """Run a stage's work, log its closing line and time; known errors end it with their message alone."""
-    logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stdout)
-    start = time.perf_counter()
-    name = " ".join([stage, *([dataset] if dataset else []), *([] if seed is None else ["seed", str(seed)])])
-    try:
-        settings = checked_params(stage, dataset, seed)
-        closing = work(settings, *(part for part in (dataset, seed) if part is not None))
-        if dataset is not None:
-            shutil.rmtree(checkpoint_folder(stage, dataset, seed), ignore_errors=True)
-    except Exception as error:
-        if ran_out_of_memory(error):
-            raise SystemExit(f"{name}: {memory_message(settings, stage, dataset)}") from None
-        if type(error).__module__.partition(".")[0] != "defuse":
-            raise
-        raise SystemExit(f"{name}: {error}") from None
-    logging.info("%s: %s (%.1f s)", name, closing, time.perf_counter() - start)
+    def __str__(self) -> str:
+        """For example "identify mnist seed 0"."""
+        return " ".join(filter(None, (self.stage, self.dataset, "" if self.seed is None else f"seed {self.seed}")))
 
+    def params(self, stage: str = "") -> Any:
+        """The settings of a stage for this data set, by default of the cell's own."""
+        return getattr(self.settings, stage or self.stage)[self.dataset]
 
-def cell_command(stage: str, work: Callable[[Settings, str, int], str], help_text: str | None) -> None:
-    """Command line of a stage per data set and seed: `python -m experiments.STAGE DATASET SEED`."""
+    def at_seed(self, seed: int) -> "Cell":
+        """The same with another seed, for a stage that looks into a single cell."""
+        return replace(self, seed=seed)
 
-    def command(
-        dataset: str = typer.Argument(help="data set: digits, mnist, svhn or gtsrb"),
-        seed: int = typer.Argument(help="seed, one of params.yaml's seeds"),
-    ) -> None:
-        run(stage, work, dataset, seed)
+    def folder(self, stage: str = "") -> Path:
+        """Output folder of a stage that runs per data set and seed, by default of the cell's own."""
+        return self.artifacts / (stage or self.stage) / self.dataset / str(self.seed)
 
-    command.__doc__ = help_text
-    typer.run(command)
+    def dataset_folder(self, stage: str = "") -> Path:
+        """Output folder of a stage that runs once per data set, by default of the cell's own."""
+        return self.artifacts / (stage or self.stage) / self.dataset
 
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the stage's checkpoints; outside its outputs, which DVC removes before it runs."""
+        folder = self.artifacts / "checkpoints" / self.stage / self.dataset
+        return folder if self.seed is None else folder / str(self.seed)
 
-def dataset_command(stage: str, work: Callable[[Settings, str], str], help_text: str | None) -> None:
-    """Command line of a stage per data set: `python -m experiments.STAGE DATASET`."""
+    @property
+    def data_file(self) -> Path:
+        """The prepared arrays of the data set."""
+        return self.dataset_folder("prepare") / "data.npz"
 
-    def command(dataset: str = typer.Argument(help="data set: digits, mnist, svhn or gtsrb")) -> None:
-        run(stage, work, dataset)
+    @property
+    def tables(self) -> Path:
+        """Folder of the data set's tables over seeds."""
+        return self.results / self.dataset / "tables"
 
-    command.__doc__ = help_text
-    typer.run(command)
+    @property
+    def report(self) -> Path:
+        """Folder of the bug atlas."""
+        return self.results / "report"
 
-
-def gathering_command(stage: str, work: Callable[[Settings], str], help_text: str | None) -> None:
-    """Command line of a stage that runs once: `python -m experiments.STAGE`."""
-
-    def command() -> None:
-        run(stage, work)
-
-    command.__doc__ = help_text
-    typer.run(command)
+    @property
+    def streams(self) -> Streams:
+        """The stage's random streams; those of a stage without a seed start from 0."""
+        return Streams(self.seed or 0, (self.stage, self.dataset))

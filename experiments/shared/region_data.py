@@ -10,23 +10,23 @@ from defuse.method.annotation import ABSTAIN, ACCEPTED
 from defuse.method.correction import label_regions
 from defuse.models.autoencoder import VAE
 from defuse.models.evaluation import decode
-from experiments.shared.cell import cell_folder, data_file
+from experiments.shared.cell import Cell
 from experiments.shared.trained import load_codes
 
 
-def region_count(dataset: str, seed: int) -> int:
+def region_count(cell: Cell) -> int:
     """Number of regions that the annotators judged."""
-    return len(read_table(cell_folder("annotate", dataset, seed) / "regions.csv", "region"))
+    return len(read_table(cell.folder("annotate") / "regions.csv", "region"))
 
 
-def annotated_mistakes(dataset: str, seed: int, vae: VAE) -> dict[str, np.ndarray]:
+def annotated_mistakes(cell: Cell, vae: VAE) -> dict[str, np.ndarray]:
     """The mistakes that annotators looked at one by one.
 
     codes: float32 (N, latent_dim); majority: int64 (N,), their label or ABSTAIN; is_mistake: bool (N,), they give a
     label, and another than the classifier.
     """
-    mistakes = load_codes(cell_folder("identify", dataset, seed) / "mistakes.npz", vae, "codes", "prediction")
-    votes = load_rows(cell_folder("annotate", dataset, seed) / "votes.npz", "drawn", "majority")
+    mistakes = load_codes(cell.folder("identify") / "mistakes.npz", vae, "codes", "prediction")
+    votes = load_rows(cell.folder("annotate") / "votes.npz", "drawn", "majority")
     named, predicted = votes["majority"], mistakes["prediction"][votes["drawn"]]
     return {
         "codes": mistakes["codes"][votes["drawn"]],
@@ -35,28 +35,28 @@ def annotated_mistakes(dataset: str, seed: int, vae: VAE) -> dict[str, np.ndarra
     }
 
 
-def accepted_regions(dataset: str, seed: int) -> np.ndarray:
+def accepted_regions(cell: Cell) -> np.ndarray:
     """Numbers of the accepted regions, int64 (A,)."""
-    table = read_table(cell_folder("annotate", dataset, seed) / "regions.csv", "region", "verdict")
+    table = read_table(cell.folder("annotate") / "regions.csv", "region", "verdict")
     return table.region[table.verdict == ACCEPTED].to_numpy(np.int64)  # of an empty column pandas makes objects
 
 
-def decoded_regions(dataset: str, seed: int, vae: VAE, purpose: str) -> tuple[Tensor, Tensor]:
+def decoded_regions(cell: Cell, vae: VAE, purpose: str) -> tuple[Tensor, Tensor]:
     """Images float32 (N, C, 32, 32) and annotators' labels int64 (N,) of one kind of draw, region by region."""
-    file = cell_folder("annotate", dataset, seed) / "regions.csv"
+    file = cell.folder("annotate") / "regions.csv"
     table = read_table(file, "region", "label")
-    codes = load_codes(cell_folder("distill", dataset, seed) / "samples.npz", vae, purpose)[purpose]
+    codes = load_codes(cell.folder("distill") / "samples.npz", vae, purpose)[purpose]
     if len(table) != len(codes):
         raise StorageError(f"{file}: {len(table)} regions; samples.npz of the stage distill holds {len(codes)}")
-    codes, labels = label_regions(codes, table.label.to_numpy(), accepted_regions(dataset, seed))
+    codes, labels = label_regions(codes, table.label.to_numpy(), accepted_regions(cell))
     return decode(vae, codes), labels
 
 
-def evaluation_data(dataset: str, seed: int, vae: VAE) -> dict[str, tuple[Tensor, Tensor]]:
+def evaluation_data(cell: Cell, vae: VAE) -> dict[str, tuple[Tensor, Tensor]]:
     """Images and labels by name: what correction and baseline choose an arm by, and what they report."""
     return {
-        "validation": load_split(data_file(dataset), "validation"),
-        "test": load_split(data_file(dataset), "test"),
-        "region_validation": decoded_regions(dataset, seed, vae, "validation"),
-        "region_test": decoded_regions(dataset, seed, vae, "test"),
+        "validation": load_split(cell.data_file, "validation"),
+        "test": load_split(cell.data_file, "test"),
+        "region_validation": decoded_regions(cell, vae, "validation"),
+        "region_test": decoded_regions(cell, vae, "test"),
     }

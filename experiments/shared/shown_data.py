@@ -2,8 +2,6 @@
 
 import numpy as np
 
-from defuse.core.params import Settings
-from defuse.core.random_streams import integer_seed, numpy_generator
 from defuse.core.storage import load_arrays, read_table
 from defuse.data.prepared import load_split
 from defuse.showing.figure_data import (
@@ -14,16 +12,18 @@ from defuse.showing.figure_data import (
     region_data,
     tsne_data,
 )
-from experiments.shared.cell import cell_folder, data_file
-from experiments.shared.trained import load_codes, load_trained
+from experiments.shared.cell import Cell
+from experiments.shared.trained import load_codes, load_subject
 
 
-def shown_data(settings: Settings, dataset: str) -> dict[str, dict[str, np.ndarray]]:
+def shown_data(cell: Cell) -> dict[str, dict[str, np.ndarray]]:
     """Named arrays by the figure that shows them."""
-    chosen, first, stage = settings.summarize[dataset], settings.seeds[0], "summarize"
-    _, classifier, vae = load_trained(settings, dataset, first)
+    chosen = cell.params()
+    cell = cell.at_seed(cell.settings.seeds[0])
+    subject = load_subject(cell)
+    vae = subject.vae
     mistakes = load_codes(
-        cell_folder("identify", dataset, first) / "mistakes.npz",
+        cell.folder("identify") / "mistakes.npz",
         vae,
         "seed_index",
         "label",
@@ -31,13 +31,11 @@ def shown_data(settings: Settings, dataset: str) -> dict[str, dict[str, np.ndarr
         "codes",
         "reconstruction_failure",
     )
-    votes = load_arrays(
-        cell_folder("annotate", dataset, first) / "votes.npz", "drawn", "cause", "shown", "shown_predictions"
-    )
-    shown = load_codes(cell_folder("distill", dataset, first) / "samples.npz", vae, "shown")["shown"]
-    after = load_arrays(cell_folder("correct", dataset, first) / "shown.npz")["prediction_after"]
+    votes = load_arrays(cell.folder("annotate") / "votes.npz", "drawn", "cause", "shown", "shown_predictions")
+    shown = load_codes(cell.folder("distill") / "samples.npz", vae, "shown")["shown"]
+    after = load_arrays(cell.folder("correct") / "shown.npz")["prediction_after"]
     neighbours = load_arrays(
-        cell_folder("novelty", dataset, first) / "neighbours.npz",
+        cell.folder("novelty") / "neighbours.npz",
         "region",
         "samples",
         "label",
@@ -47,23 +45,25 @@ def shown_data(settings: Settings, dataset: str) -> dict[str, dict[str, np.ndarr
         "neighbour_label",
         "neighbour_prediction",
     )
-    members = load_arrays(cell_folder("distill", dataset, first) / "regions.npz", "mistake", "assignment")
-    regions = read_table(cell_folder("annotate", dataset, first) / "regions.csv")
-    split = "test" if settings.identify[dataset].seed_source == "test" else "train"
-    images, labels = load_split(data_file(dataset), "train")
-    seed_images = images if split == "train" else load_split(data_file(dataset), split)[0]
+    members = load_arrays(cell.folder("distill") / "regions.npz", "mistake", "assignment")
+    regions = read_table(cell.folder("annotate") / "regions.csv")
+    split = "test" if cell.params("identify").seed_source == "test" else "train"
+    images, labels = load_split(cell.data_file, "train")
+    seed_images = images if split == "train" else load_split(cell.data_file, split)[0]
 
-    def stream(purpose: str) -> np.random.Generator:
-        return numpy_generator(first, stage, dataset, purpose)
-
+    planted = {}
+    for seed in cell.settings.study_seeds[:1]:
+        planted["planted"] = load_arrays(cell.at_seed(seed).folder("plant_bugs") / "examples.npz")
     return {
-        "identified": identified_data(mistakes, votes, seed_images, vae, chosen.shown_mistakes, stream("identified")),
-        "regions": region_data(regions, shown, votes, after, vae, chosen.shown_regions),
-        "members": member_data(regions, members, mistakes, seed_images, vae, chosen, stream("members")),
-        "interpolation": interpolation_data(
-            *load_split(data_file(dataset), "test"), vae, classifier, chosen, stream("interpolation")
+        "identified": identified_data(
+            mistakes, votes, seed_images, vae, chosen.shown_mistakes, cell.streams.numpy("identified")
         ),
-        "tsne": tsne_data(mistakes, images, labels, vae, chosen, integer_seed(first, stage, dataset, "t-SNE")),
+        "regions": region_data(regions, shown, votes, after, vae, chosen.shown_regions),
+        "members": member_data(regions, members, mistakes, seed_images, vae, chosen, cell.streams.numpy("members")),
+        "interpolation": interpolation_data(
+            *load_split(cell.data_file, "test"), vae, subject.classifier, chosen, cell.streams.numpy("interpolation")
+        ),
+        "tsne": tsne_data(mistakes, images, labels, vae, chosen, cell.streams.integer("t-SNE")),
         "novelty": novelty_data(neighbours, regions, chosen),
-        "planted": load_arrays(cell_folder("plant_bugs", dataset, first) / "examples.npz"),
+        **planted,
     }

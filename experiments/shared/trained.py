@@ -6,41 +6,41 @@ import numpy as np
 from torch import nn
 
 from defuse.core.errors import StorageError
-from defuse.core.params import Settings
 from defuse.core.storage import load_arrays, load_rows
 from defuse.data.prepared import CLASSES
 from defuse.models.autoencoder import VAE
 from defuse.models.classifiers import build_classifier
 from defuse.models.machine import Machine, set_up_machine, to_machine
 from defuse.models.saved_networks import load_network
-from experiments.shared.cell import cell_folder, data_file
+from defuse.models.subject import Subject
+from experiments.shared.cell import Cell
 
 
-def image_channels(dataset: str) -> int:
+def image_channels(cell: Cell) -> int:
     """Channels of the prepared images, which every network must take: one with more would broadcast."""
-    return load_arrays(data_file(dataset), "x_test")["x_test"].shape[-1]
+    return load_arrays(cell.data_file, "x_test")["x_test"].shape[-1]
 
 
-def load_classifier(dataset: str, seed: int, machine: Machine) -> nn.Module:
+def load_classifier(cell: Cell, machine: Machine) -> nn.Module:
     """The classifier to debug."""
-    weights = cell_folder("train_classifier", dataset, seed) / "classifier.safetensors"
-    expected = {"channels": image_channels(dataset), "classes": CLASSES[dataset]}
+    weights = cell.folder("train_classifier") / "classifier.safetensors"
+    expected = {"channels": image_channels(cell), "classes": CLASSES[cell.dataset]}
     return to_machine(load_network(weights, build_classifier, **expected), machine)
 
 
-def load_trained(settings: Settings, dataset: str, seed: int) -> tuple[Machine, nn.Module, VAE]:
+def load_subject(cell: Cell) -> Subject:
     """Set up the machine; load the classifier to debug and the VAE."""
-    machine = set_up_machine(settings.compute)
-    classifier = load_classifier(dataset, seed, machine)
-    weights = cell_folder("train_vae", dataset, seed) / "vae.safetensors"
-    vae = load_network(weights, VAE, channels=image_channels(dataset))
-    return machine, classifier, to_machine(vae, machine)
+    machine = set_up_machine(cell.settings.compute)
+    classifier = load_classifier(cell, machine)
+    weights = cell.folder("train_vae") / "vae.safetensors"
+    vae = load_network(weights, VAE, channels=image_channels(cell))
+    return Subject(classifier, to_machine(vae, machine), machine)
 
 
-def distilled_codes(dataset: str, seed: int, vae: VAE) -> dict[str, np.ndarray]:
+def distilled_codes(cell: Cell, vae: VAE) -> dict[str, np.ndarray]:
     """codes float32 (M, latent_dim) and label int64 (M,) of the mistakes that distillation divided into regions."""
-    mistakes = load_codes(cell_folder("identify", dataset, seed) / "mistakes.npz", vae, "codes", "label")
-    used = load_arrays(cell_folder("distill", dataset, seed) / "regions.npz", "mistake")["mistake"]
+    mistakes = load_codes(cell.folder("identify") / "mistakes.npz", vae, "codes", "label")
+    used = load_arrays(cell.folder("distill") / "regions.npz", "mistake")["mistake"]
     return {name: array[used] for name, array in mistakes.items()}
 
 

@@ -1,0 +1,53 @@
+"""The tables of a cell that results/ keeps: the stage that writes each, its file, and the columns used there."""
+
+from pathlib import Path
+
+from defuse.core.storage import read_json, read_table, write_json, write_table
+from defuse.evidence.results import result_path
+from experiments.shared.cell import Cell
+
+Tables = dict[str, tuple[str, ...]]  # name -> stage, file, columns that must be there
+
+ACCURACIES = ("test_accuracy", "region_test_accuracy")
+CHAIN_TABLES: Tables = {
+    "classifier_curve": ("train_classifier", "curve.csv"),
+    "vae_curve": ("train_vae", "curve.csv"),
+    "kl_per_dimension": ("train_vae", "kl_per_dimension.csv"),
+    "class_pairs": ("identify", "class_pairs.csv"),
+    "causes": ("annotate", "causes.csv", "cause"),
+    "regions": ("annotate", "regions.csv", "region", "verdict", "failure_rate", "share_of_mistakes"),
+    "acceptance": ("annotate", "acceptance.csv"),
+    "corrected_regions": ("correct", "regions.csv"),
+    "lambda_sweep": ("correct", "sweep.csv", "arm", "chosen", *ACCURACIES),
+    "baseline": ("finetune_baseline", "baseline.csv", "chosen", *ACCURACIES),
+}
+CHAIN_MEASURES = (
+    "train_classifier",
+    "train_vae",
+    "identify",
+    "distill",
+    "annotate",
+    "correct",
+    "finetune_baseline",
+    "novelty",
+)
+STUDY_TABLES: Tables = {
+    "noise": ("ablate_noise", "noise.csv", "noise"),
+    "searches": ("ablate_search", "searches.csv", "search"),
+    "vaes": ("ablate_vae", "vaes.csv", "vae"),
+    "taus": ("ablate_regions", "tau.csv", "tau"),
+    "mixtures": ("ablate_regions", "mixtures.csv", "components", "concentration_prior"),
+    "rivals": ("compare_rivals", "rivals.csv", "arm", "test_accuracy", "region_test_accuracy", "mistake_test_accuracy"),
+    "planted": ("plant_bugs", "planted.csv", "bug", "arm", "strength", "found", "took"),
+}
+STUDY_MEASURES = ("plant_bugs",)
+
+
+def keep_tables(cell: Cell, folder: Path, tables: Tables, measured: tuple[str, ...]) -> str:
+    """Copy a cell's tables and the measures of its stages into `folder`, where git keeps them; a closing line."""
+    write_json(folder / "provenance.json", read_json(cell.data_file.with_name("provenance.json")))
+    for name, (stage, file, *columns) in tables.items():
+        write_table(result_path(folder, f"{name}.csv"), read_table(cell.folder(stage) / file, *columns))
+    measures = {stage: read_json(cell.folder(stage) / "metrics.json") for stage in measured}
+    write_json(result_path(folder, "measures.json"), measures)
+    return f"{len(tables)} tables and the measures of {len(measured)} stage(s) in {folder}"

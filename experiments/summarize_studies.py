@@ -1,0 +1,14 @@
+"""Copy the tables and measures of a cell's studies into results/, where git keeps them."""
+
+from experiments.shared.cell import Cell
+from experiments.shared.command import cell_command
+from experiments.shared.kept_tables import STUDY_MEASURES, STUDY_TABLES, keep_tables
+
+
+def summarize_studies(cell: Cell) -> str:
+    folder = cell.results / cell.dataset / "studies" / str(cell.seed)
+    return keep_tables(cell, folder, STUDY_TABLES, STUDY_MEASURES)
+
+
+if __name__ == "__main__":
+    cell_command("summarize_studies", summarize_studies, __doc__)
