@@ -5,10 +5,10 @@ import pandas as pd
 
 from defuse.annotators.oracles import cast_votes
 from defuse.core.storage import load_arrays, save_arrays, write_json, write_table
+from defuse.core.verdicts import Cause, RegionVerdict
 from defuse.data.prepared import CLASSES, load_split
 from defuse.method.annotation import (
     ABSTAIN,
-    ACCEPTED,
     agreement_kappa,
     cause_shares,
     causes_of_mistakes,
@@ -109,8 +109,10 @@ def annotate(cell: Cell) -> str:
         folder / "metrics.json",
         {
             "regions": len(table),
-            "accepted_regions": int(verdicts.get(ACCEPTED, 0)),
-            "rejected": {reason: int(number) for reason, number in verdicts.items() if reason != ACCEPTED},
+            "accepted_regions": int(verdicts.get(RegionVerdict.ACCEPTED, 0)),
+            "rejected": {
+                reason: int(number) for reason, number in verdicts.items() if reason != RegionVerdict.ACCEPTED
+            },
             "region_kappa": agreement_kappa(shown_votes.reshape(-1, len(oracles)), classes),
             "mean_agreement": table.agreement.mean(),
             "mean_purity": table.purity.mean(),
@@ -123,9 +125,9 @@ def annotate(cell: Cell) -> str:
         },
     )
     return (
-        f"{int(verdicts.get(ACCEPTED, 0))} of {len(table)} regions accepted; of {len(causes):,} mistakes "
-        f"{(causes == 'classifier mistake').sum():,} are the classifier's, "
-        f"in {(causes == 'label changed').sum():,} the label changed"
+        f"{int(verdicts.get(RegionVerdict.ACCEPTED, 0))} of {len(table)} regions accepted; of {len(causes):,} mistakes "
+        f"{(causes == Cause.CLASSIFIER_MISTAKE).sum():,} are the classifier's, "
+        f"in {(causes == Cause.LABEL_CHANGED).sum():,} the label changed"
     )
 
 

@@ -4,22 +4,23 @@ import shutil
 
 from defuse.core.storage import atomic_path
 from defuse.evidence.results import provenance
-from defuse.showing.atlas import FIGURES, dataset_page
-from experiments.shared.cell import Cell
+from defuse.showing.atlas import FIGURES, STUDY_FIGURES, dataset_page
+from experiments.shared.cell import RESULTS, Cell
 from experiments.shared.command import dataset_command
 
 
 def make_page(cell: Cell) -> str:
     tables, copies = cell.tables, cell.report / cell.dataset
+    figures = FIGURES + (STUDY_FIGURES if cell.settings.study_seeds else ())
     shutil.rmtree(copies, ignore_errors=True)
-    for name in FIGURES:
+    for name in figures:
         file = f"{provenance(tables)['slug']}_{name}.png"
         with atomic_path(copies / file) as temporary:
             shutil.copyfile(cell.results / cell.dataset / "figures" / file, temporary)
-    page = dataset_page(tables, cell.dataset)
+    page = dataset_page(tables, cell.dataset, figures, front_page=cell.results == RESULTS)
     with atomic_path(cell.report / f"{cell.dataset}.html") as temporary:
         temporary.write_text(page, encoding="utf-8")
-    return f"{len(page) / 1e6:.1f} MB and {len(FIGURES)} figures in {cell.report}"
+    return f"{len(page) / 1e6:.1f} MB and {len(figures)} figures in {cell.report}"
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from defuse.core.storage import read_table, save_arrays, write_json, write_table
+from defuse.core.verdicts import RegionVerdict
 from defuse.evidence.results import result_path
 from defuse.evidence.tables import (
     accepted_region_measures,
@@ -93,7 +94,7 @@ def summarize(cell: Cell) -> str:
     figures = shown_data(cell)
     for name, arrays in figures.items():
         save_arrays(result_path(tables, f"{name}.npz"), **arrays)
-    accepted = int((gathered["regions"].verdict == "accepted").sum())
+    accepted = int((gathered["regions"].verdict == RegionVerdict.ACCEPTED).sum())
     return (
         f"{len(gathered) + 3} tables and {len(figures)} figures' data of {len(seeds)} seed(s) in {tables}; "
         f"{accepted} accepted regions"

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from defuse.annotators.oracles import slip
 from defuse.core import params
 from defuse.core.statistics import wilson_interval
+from defuse.core.verdicts import Cause
 from defuse.method.annotation import (
-    CAUSES,
     agreement_kappa,
     cause_shares,
     causes_of_mistakes,
@@ -88,7 +88,7 @@ def test_each_mistake_gets_the_cause_that_the_oracles_give():
     assert list(causes) == ["reconstruction", "label changed", "classifier mistake", "third label", "not recognisable"]
 
 
-@given(st.lists(st.sampled_from(CAUSES), min_size=1, max_size=60))
+@given(st.lists(st.sampled_from(list(Cause)), min_size=1, max_size=60))
 def test_shares_sum_to_one_and_lie_in_their_intervals(drawn):
     rows = cause_shares(np.array(drawn))
     assert sum(row["share"] for row in rows) == pytest.approx(1)

@@ -6,7 +6,6 @@ from test_ablation import Pixel, Steps
 
 from defuse.annotators.oracles import Annotators, judge_regions
 from defuse.core import params
-from defuse.method.annotation import ACCEPTED, FALSE_ALARM
 from defuse.method.distillation import Regions
 from defuse.studies.regions import mixture_row, region_variety, tau_row
 
@@ -59,7 +58,7 @@ def test_variety_is_the_mean_distance_between_draws():
 def test_each_region_is_judged_by_its_own_draws():
     shown = np.array([[[0.1]] * 4, [[-0.5]] * 4, [[0.2]] * 4], np.float32)
     judged = judge_regions(annotators(), shown, ANNOTATE)
-    assert [(item.label, item.verdict) for item in judged] == [(0, ACCEPTED), (0, FALSE_ALARM), (1, FALSE_ALARM)]
+    assert [(item.label, item.verdict) for item in judged] == [(0, "accepted"), (0, "false alarm"), (1, "false alarm")]
 
 
 def test_human_slips_reach_the_votes():

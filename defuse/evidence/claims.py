@@ -14,10 +14,9 @@ import pandas as pd
 from defuse.core import params
 from defuse.core.errors import ClaimsError
 from defuse.core.storage import read_table
+from defuse.core.verdicts import ClaimVerdict
 from defuse.evidence.results import provenance, result_path
 
-REPRODUCED, PARTLY, NOT_REPRODUCED, OPEN = "reproduced", "partly", "not reproduced", "cannot be told"
-MEASURED = "measured"
 COLUMNS = (
     "claim",
     "statement",
@@ -269,13 +268,13 @@ def holds(condition: Condition, mean: float, low: float, high: float) -> bool | 
     return True if inside else False if outside else None
 
 
-def verdict(decisions: list[bool | None]) -> str:
+def verdict(decisions: list[bool | None]) -> ClaimVerdict:
     """All hold: reproduced; some hold: partly; none holds and some fail: not reproduced; all open: cannot be told."""
     if all(decisions):
-        return REPRODUCED
+        return ClaimVerdict.REPRODUCED
     if any(decisions):
-        return PARTLY
-    return NOT_REPRODUCED if False in decisions else OPEN
+        return ClaimVerdict.PARTLY
+    return ClaimVerdict.NOT_REPRODUCED if False in decisions else ClaimVerdict.OPEN
 
 
 def load_means(tables: Path, seeds: list[int]) -> pd.DataFrame:
@@ -304,7 +303,7 @@ def judge(bounds: params.Claims, dataset: str, noise: str, tables: Path, seeds: 
         conditions = claim.conditions or tuple(Condition(name, True, np.nan) for name in claim.measures)
         values = [means.loc[item.measure] if item.measure in means.index else nothing for item in conditions]
         decisions = [holds(item, *value[["mean", "low", "high"]]) for item, value in zip(conditions, values)]
-        indication = verdict(decisions) if claim.conditions else MEASURED
+        indication = verdict(decisions) if claim.conditions else ClaimVerdict.MEASURED
         enough = min(value.seeds for value in values) >= bounds.minimum_seeds
         for item, value, decision in zip(conditions, values, decisions):
             sign = ">=" if item.at_least else "<="
@@ -323,7 +322,7 @@ def judge(bounds: params.Claims, dataset: str, noise: str, tables: Path, seeds: 
                     "seeds": int(value.seeds),
                     "holds": {True: "yes", False: "no", None: ""}[decision],
                     "indication": indication,
-                    "verdict": indication if enough or not claim.conditions else OPEN,
+                    "verdict": indication if enough or not claim.conditions else ClaimVerdict.OPEN,
                     "file": result_path(tables, "means.csv").as_posix(),
                 }
             )

@@ -9,6 +9,7 @@ from scipy import stats
 
 from defuse.core.errors import SummaryError
 from defuse.core.storage import read_json, read_table
+from defuse.core.verdicts import RegionVerdict
 from defuse.evidence.results import provenance, result_path
 
 
@@ -114,7 +115,7 @@ def accepted_region_measures(regions: pd.DataFrame) -> pd.DataFrame:
     """Mean failure rate of the accepted regions, and the share of all mistakes in them, per seed."""
     rows = []
     for seed, table in regions.groupby("seed"):
-        accepted = table[table.verdict == "accepted"]
+        accepted = table[table.verdict == RegionVerdict.ACCEPTED]
         values = {"failure_rate": accepted.failure_rate.mean(), "share_of_mistakes": accepted.share_of_mistakes.sum()}
         rows += [
             {"seed": seed, "stage": "accepted regions", "measure": name, "value": value}

@@ -7,10 +7,9 @@ from statsmodels.stats.inter_rater import fleiss_kappa
 
 from defuse.core import params
 from defuse.core.statistics import wilson_interval
+from defuse.core.verdicts import Cause, RegionVerdict
 
-CAUSES = ("reconstruction", "label changed", "classifier mistake", "third label", "not recognisable")
-ACCEPTED = "accepted"
-NO_AGREEMENT, NOT_RECOGNISABLE, FALSE_ALARM = "no agreement", "not recognisable", "false alarm"
+ABSTAIN = -1  # a vote without a label
 
 
 @dataclass(frozen=True)
@@ -22,14 +21,14 @@ class Judgement:
         agreement: share of all votes for that label, abstentions counted as disagreement.
         abstention: share of votes "not recognisable".
         failures: share of the votes with a label that differ from the classifier's prediction.
-        verdict: ACCEPTED, NO_AGREEMENT, NOT_RECOGNISABLE or FALSE_ALARM.
+        verdict: whether the region is a bug, or why not.
     """
 
     label: int
     agreement: float
     abstention: float
     failures: float
-    verdict: str
+    verdict: RegionVerdict
 
 
 def judge_region(
@@ -49,18 +48,18 @@ def judge_region(
     given = votes != ABSTAIN
     abstention = 1 - given.mean()
     if not given.any():
-        return Judgement(ABSTAIN, 0.0, 1.0, float("nan"), NOT_RECOGNISABLE)
+        return Judgement(ABSTAIN, 0.0, 1.0, float("nan"), RegionVerdict.NOT_RECOGNISABLE)
     labels, counts = np.unique(votes[given], return_counts=True)
     agreement = counts.max() / votes.size
     failures = (votes != predictions[:, None])[given].mean()
     if abstention > settings.maximum_abstention:
-        verdict = NOT_RECOGNISABLE
+        verdict = RegionVerdict.NOT_RECOGNISABLE
     elif agreement < minimum_agreement:
-        verdict = NO_AGREEMENT
+        verdict = RegionVerdict.NO_AGREEMENT
     elif failures <= settings.minimum_failures:
-        verdict = FALSE_ALARM
+        verdict = RegionVerdict.FALSE_ALARM
     else:
-        verdict = ACCEPTED
+        verdict = RegionVerdict.ACCEPTED
     return Judgement(int(labels[counts.argmax()]), float(agreement), float(abstention), float(failures), verdict)
 
 
@@ -78,10 +77,7 @@ def agreement_kappa(votes: np.ndarray, classes: int) -> float:
 def causes_of_mistakes(
     majority_label: np.ndarray, label: np.ndarray, prediction: np.ndarray, reconstruction_failure: np.ndarray
 ) -> np.ndarray:
-    """Cause of each mistake, one of CAUSES, as strings (M,).
-
-    reconstruction: wrong before any noise; not recognisable: no majority of the oracles; label changed: the
-    oracles side with the classifier; classifier mistake: with the seed's label; third label: with neither.
+    """Cause of each mistake, the value of a `Cause`, as strings (M,).
 
     Args:
         majority_label: int64 (M,), of the oracles, or ABSTAIN.
@@ -89,14 +85,19 @@ def causes_of_mistakes(
         prediction: int64 (M,), the classifier's.
         reconstruction_failure: bool (M,).
     """
-    tests = [reconstruction_failure, majority_label == prediction, majority_label == label, majority_label != ABSTAIN]
-    return np.select(tests, CAUSES[:4], default=CAUSES[4])
+    tests = {
+        Cause.RECONSTRUCTION: reconstruction_failure,
+        Cause.LABEL_CHANGED: majority_label == prediction,
+        Cause.CLASSIFIER_MISTAKE: majority_label == label,
+        Cause.THIRD_LABEL: majority_label != ABSTAIN,
+    }
+    return np.select(list(tests.values()), list(tests), default=Cause.NOT_RECOGNISABLE)
 
 
 def cause_shares(causes: np.ndarray) -> list[dict[str, object]]:
     """One row per cause: cause, mistakes, share, low and high of its 95 % Wilson interval."""
     rows = []
-    for cause in CAUSES:
+    for cause in Cause:
         count = int((causes == cause).sum())
         low, high = wilson_interval(count, len(causes))
         share = count / len(causes) if len(causes) else float("nan")
@@ -156,9 +157,6 @@ def region_row(
         "seed_label_agreement": float((member_labels == judged.label).mean()) if len(member_labels) else float("nan"),
         "purity": purity(named, test_predictions),
     }
-
-
-ABSTAIN = -1
 
 
 def majority(votes: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pandas as pd
 from PIL import Image
 
 from defuse.core.storage import load_arrays, read_table
+from defuse.core.verdicts import RegionVerdict
 from defuse.data.class_names import class_name
 from defuse.evidence.results import of_first_seed, provenance, result_path
 
@@ -35,10 +37,8 @@ FIGURES = (
     "lambda_sweep",
     "novelty",
     "causes",
-    "noise",
-    "rivals",
-    "planted_bugs",
 )
+STUDY_FIGURES = ("noise", "rivals", "planted_bugs")
 
 
 def data_uri(image: np.ndarray) -> str:
@@ -67,12 +67,12 @@ def render(template: str, **context: object) -> str:
 def headline(dataset: str, region: pd.Series) -> str:
     """What is wrong with a region's images, in a few words."""
     said = class_name(dataset, int(region.prediction))
-    if region.verdict == "not recognisable":
+    if region.verdict == RegionVerdict.NOT_RECOGNISABLE:
         return f"Nothing that annotators recognise; the classifier says {said}"
-    if region.verdict == "no agreement":
+    if region.verdict == RegionVerdict.NO_AGREEMENT:
         return f"Annotators do not agree; the classifier says {said}"
     label = class_name(dataset, int(region.label))
-    if region.verdict == "false alarm":
+    if region.verdict == RegionVerdict.FALSE_ALARM:
         return f"{label}: no bug on the draws shown"
     return f"{label} taken for {said}"
 
@@ -82,7 +82,7 @@ def region_rows(tables: Path, dataset: str) -> pd.DataFrame:
     correction, NaN where nothing was corrected."""
     table, corrected = of_first_seed(tables, "regions.csv"), of_first_seed(tables, "corrected_regions.csv")
     after = (1 - corrected.set_index("region").accuracy_after).astype(float)
-    table = table.assign(failure_after=table.region.map(after), accepted=table.verdict == "accepted")
+    table = table.assign(failure_after=table.region.map(after), accepted=table.verdict == RegionVerdict.ACCEPTED)
     table["headline"] = [headline(dataset, region) for _, region in table.iterrows()]
     return table.sort_values(["accepted", "share_of_mistakes"], ascending=False)
 
@@ -155,10 +155,14 @@ def worst_bug(tables: Path, dataset: str) -> dict[str, Any]:
     return {"card": card, "regions": len(rows), "accepted": int(rows.accepted.sum())}
 
 
-def dataset_page(tables: Path, dataset: str) -> str:
+def dataset_page(tables: Path, dataset: str, figures: Sequence[str], front_page: bool = True) -> str:
     """The atlas of a data set's first seed: a table of all regions, a card for each region worth showing, figures.
 
-    The page expects the `FIGURES` as `DATASET/SLUG_FIGURE.png` beside it.
+    Args:
+        tables: folder of the data set's tables.
+        dataset: its name.
+        figures: names of figures that the page shows; it expects each as `DATASET/SLUG_FIGURE.png` beside it.
+        front_page: whether there is one to go back to.
     """
     rows, shown = region_rows(tables, dataset).set_index("region", drop=False), load_shown(tables)
     cards = [region_card(dataset, rows.loc[region], shown) for region in shown[0]["region"]]
@@ -170,7 +174,8 @@ def dataset_page(tables: Path, dataset: str) -> str:
         dataset=dataset,
         rows=[row for _, row in rows.iterrows()],
         cards=cards,
-        figures=FIGURES,
+        figures=figures,
+        front_page=front_page,
         carded={int(card["facts"].region) for card in cards},
         outcome=outcome,
         seeds=read_table(result_path(tables, "measures.csv")).seed.nunique(),

@@ -7,13 +7,14 @@ from sklearn.manifold import TSNE
 from torch import Tensor, nn
 
 from defuse.core import params
+from defuse.core.verdicts import RegionVerdict
 from defuse.models.autoencoder import VAE
 from defuse.models.evaluation import decode, encode, predict
 
 
 def order_regions(regions: pd.DataFrame, count: int) -> np.ndarray:
     """Numbers of the regions to show: the accepted ones first, then by their share of the mistakes."""
-    accepted = regions.verdict == "accepted"
+    accepted = regions.verdict == RegionVerdict.ACCEPTED
     ordered = regions.assign(rejected=~accepted).sort_values(["rejected", "share_of_mistakes"], ascending=[True, False])
     return ordered.region.to_numpy(np.int64)[:count]  # of an empty column pandas makes objects
 

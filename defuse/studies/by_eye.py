@@ -8,11 +8,12 @@ import pandas as pd
 
 from defuse.core.errors import StorageError
 from defuse.core.storage import read_table
+from defuse.core.verdicts import Cause
 
 CANNOT_TELL = "cannot tell"
 JUDGEMENTS = {
     "regions": ("right", "wrong", CANNOT_TELL),
-    "mistakes": ("label changed", "classifier mistake", "third label", "not recognisable", CANNOT_TELL),
+    "mistakes": (*(cause for cause in Cause if cause != Cause.RECONSTRUCTION), CANNOT_TELL),
 }
 
 

@@ -6,7 +6,8 @@ import torch
 
 from defuse.annotators.oracles import Annotators, judge_regions
 from defuse.core import params
-from defuse.method.annotation import ABSTAIN, ACCEPTED, judge_region, majority
+from defuse.core.verdicts import RegionVerdict
+from defuse.method.annotation import ABSTAIN, judge_region, majority
 from defuse.method.distillation import Regions, sample_regions
 from defuse.models.evaluation import decode
 
@@ -56,7 +57,7 @@ def tau_row(
                 failing.mean(),
                 (named != ABSTAIN).mean(),
                 judged.agreement,
-                judged.verdict == ACCEPTED,
+                judged.verdict == RegionVerdict.ACCEPTED,
             )
         )
     table = pd.DataFrame(rows, columns=columns)
@@ -88,7 +89,7 @@ def mixture_row(
     agreement = pd.Series([item.agreement for item in judged], dtype=float)
     return {
         "regions": len(regions),
-        "accepted": sum(item.verdict == ACCEPTED for item in judged),
+        "accepted": sum(item.verdict == RegionVerdict.ACCEPTED for item in judged),
         "coverage": float((regions.assignment >= 0).mean()) if len(regions.assignment) else 0.0,
         "largest_weight": float(regions.weight.max(initial=0.0)),
         "agreement": float(agreement.mean()),

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from defuse.annotators.oracles import Annotators, judge_regions
 from defuse.core import params
 from defuse.core.random_streams import Streams
-from defuse.method.annotation import ACCEPTED
+from defuse.core.verdicts import RegionVerdict
 from defuse.method.correction import (
     Batches,
     accuracies,
@@ -69,7 +69,9 @@ def region_rival(
 
     judged = judge_regions(annotators, draws("shown", distill.shown_samples), annotate, streams.numpy("slips"))
     labels = np.array([item.label for item in judged], np.int64)
-    accepted = np.array([number for number, item in enumerate(judged) if item.verdict == ACCEPTED], np.int64)
+    accepted = np.array(
+        [number for number, item in enumerate(judged) if item.verdict == RegionVerdict.ACCEPTED], np.int64
+    )
 
     def labelled(purpose: str, count: int) -> Labelled:
         codes, region_labels = label_regions(draws(purpose, count), labels, accepted)

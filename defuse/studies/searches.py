@@ -5,7 +5,8 @@ import numpy as np
 from defuse.annotators.oracles import Annotators
 from defuse.core import params
 from defuse.core.statistics import share, wilson_interval
-from defuse.method.annotation import ABSTAIN, CAUSES, causes_of_mistakes, majority
+from defuse.core.verdicts import Cause
+from defuse.method.annotation import ABSTAIN, causes_of_mistakes, majority
 from defuse.method.identification import Seeds, find_mistakes, perturb
 
 
@@ -75,7 +76,7 @@ def search_row(
     Returns:
         seed_images, draws, mistakes (kept) and judged: counts; wrong_draws: share of the draws;
         seeds_with_mistake: share of seed images; noise_norm: mean L2 noise of the kept mistakes;
-        one column for each of CAUSES (with underscores): shares of the judged mistakes;
+        one column for each `Cause` (with underscores): shares of the judged mistakes;
         recognisable: share of the judged mistakes with a majority; label_kept: share of those with the seed's label;
         draws_per_classifier_mistake: how many draws one kept mistake of the classifier costs.
         NaN where there is nothing to measure.
@@ -87,7 +88,7 @@ def search_row(
     votes, _ = annotators.look(found.codes[picked])
     named, label = majority(votes), found.label[picked]
     causes = causes_of_mistakes(named, label, found.prediction[picked], found.reconstruction_failure[picked])
-    shares = {cause.replace(" ", "_"): share(causes == cause, np.ones(len(picked), bool)) for cause in CAUSES}
+    shares = {cause.replace(" ", "_"): share(causes == cause, np.ones(len(picked), bool)) for cause in Cause}
     given, mistakes = named != ABSTAIN, shares["classifier_mistake"] * count
     return {
         "seed_images": len(seeds.label),

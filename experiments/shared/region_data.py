@@ -5,8 +5,9 @@ from torch import Tensor
 
 from defuse.core.errors import StorageError
 from defuse.core.storage import load_rows, read_table
+from defuse.core.verdicts import RegionVerdict
 from defuse.data.prepared import load_split
-from defuse.method.annotation import ABSTAIN, ACCEPTED
+from defuse.method.annotation import ABSTAIN
 from defuse.method.correction import label_regions
 from defuse.models.autoencoder import VAE
 from defuse.models.evaluation import decode
@@ -38,7 +39,9 @@ def annotated_mistakes(cell: Cell, vae: VAE) -> dict[str, np.ndarray]:
 def accepted_regions(cell: Cell) -> np.ndarray:
     """Numbers of the accepted regions, int64 (A,)."""
     table = read_table(cell.folder("annotate") / "regions.csv", "region", "verdict")
-    return table.region[table.verdict == ACCEPTED].to_numpy(np.int64)  # of an empty column pandas makes objects
+    return table.region[table.verdict == RegionVerdict.ACCEPTED].to_numpy(
+        np.int64
+    )  # of an empty column pandas makes objects
 
 
 def decoded_regions(cell: Cell, vae: VAE, purpose: str) -> tuple[Tensor, Tensor]:

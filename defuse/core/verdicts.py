@@ -1,0 +1,32 @@
+"""The closed lists of words in tables and figures: causes of mistakes, verdicts on regions, verdicts on claims."""
+
+from enum import StrEnum
+
+
+class Cause(StrEnum):
+    """Why the classifier gets an identified image wrong, by the annotators (design decision 2)."""
+
+    RECONSTRUCTION = "reconstruction"  # wrong before any noise
+    LABEL_CHANGED = "label changed"  # annotators side with the classifier
+    CLASSIFIER_MISTAKE = "classifier mistake"  # annotators side with the seed's label
+    THIRD_LABEL = "third label"  # annotators side with neither
+    NOT_RECOGNISABLE = "not recognisable"  # annotators have no majority
+
+
+class RegionVerdict(StrEnum):
+    """What annotators make of a region: a bug, or why it is none."""
+
+    ACCEPTED = "accepted"
+    FALSE_ALARM = "false alarm"
+    NO_AGREEMENT = "no agreement"
+    NOT_RECOGNISABLE = "not recognisable"
+
+
+class ClaimVerdict(StrEnum):
+    """What the seeds say of a claim; `MEASURED` is for questions without a rule."""
+
+    REPRODUCED = "reproduced"
+    PARTLY = "partly"
+    NOT_REPRODUCED = "not reproduced"
+    OPEN = "cannot be told"
+    MEASURED = "measured"

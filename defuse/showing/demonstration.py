@@ -1,0 +1,62 @@
+"""What the demonstration found, in words: the closing table of `make demo`."""
+
+from pathlib import Path
+
+from defuse.core.storage import read_table
+from defuse.core.verdicts import Cause, RegionVerdict
+from defuse.evidence.results import result_path
+
+SHOWN_BUGS = 3
+
+
+def measures(tables: Path) -> dict[str, float]:
+    """Value of each measure of a run with one seed, by `stage.measure`."""
+    table = read_table(result_path(tables, "measures.csv"), "stage", "measure", "value")
+    return dict(zip(table.stage + "." + table.measure, table.value))
+
+
+def findings(tables: Path) -> list[tuple[str, str]]:
+    """What was done and what came out of it, one line per step.
+
+    Args:
+        tables: folder of a data set's tables, of one seed.
+
+    Raises:
+        StorageError: a table is missing or damaged.
+    """
+    found, causes = measures(tables), read_table(result_path(tables, "causes.csv"), "cause", "share")
+    own = causes.share[causes.cause == Cause.CLASSIFIER_MISTAKE].iloc[0]
+    regions = read_table(result_path(tables, "regions.csv"), "label", "prediction", "verdict", "share_of_mistakes")
+    accepted = regions[regions.verdict == RegionVerdict.ACCEPTED].sort_values("share_of_mistakes", ascending=False)
+    named = ", ".join(f"{bug.label} taken for {bug.prediction}" for bug in accepted.head(SHOWN_BUGS).itertuples())
+    bugs = f"; the largest: {named}" if named else ""
+    kept = found["identify.reconstruction_accuracy_of_correct"]
+    return [
+        ("classifier", f"a small, weak one: right on {found['train_classifier.test_accuracy']:.1%} of the test images"),
+        ("autoencoder", f"{kept:.1%} of the images that the classifier gets right stay right when reconstructed"),
+        (
+            "identification",
+            f"{found['identify.mistakes']:,.0f} mistakes around {found['identify.seed_images']:,.0f} training images; "
+            f"annotators call {own:.0%} of them the classifier's own",
+        ),
+        ("distillation", f"{found['distill.regions']:.0f} regions of mistakes that are alike"),
+        ("annotation", f"{len(accepted)} of them accepted as bugs{bugs}"),
+    ]
+
+
+def before_and_after(tables: Path) -> list[tuple[str, str, str, str]]:
+    """Accuracy before, after fine-tuning on single mistakes (the baseline), and after correction with regions.
+
+    Args:
+        tables: folder of a data set's tables, of one seed.
+
+    Raises:
+        StorageError: a table is missing or damaged.
+    """
+    found = measures(tables)
+    rows = []
+    for name, key in (("fresh draws of the accepted regions", "region_test"), ("original test set", "test")):
+        values = [found[f"outcome.{key}_{when}"] for when in ("before", "after_baseline", "after_correction")]
+        shown = ["–" if value != value else f"{value:.1%}" for value in values]
+        rows.append((name, shown[0], shown[1], shown[2]))
+    return rows

@@ -1,0 +1,64 @@
+"""Run the whole chain on scikit-learn's digits, one seed, in one process: the demonstration (`make demo`)."""
+
+import shutil
+from collections.abc import Callable
+
+from rich.console import Console
+
+from experiments import (
+    annotate,
+    atlas,
+    calibrate_oracle,
+    compare_by_eye,
+    correct,
+    distill,
+    figures,
+    finetune_baseline,
+    identify,
+    novelty,
+    prepare,
+    summarize,
+    summarize_cell,
+    train_classifier,
+    train_oracle,
+    train_vae,
+)
+from experiments.shared.cell import Cell
+from experiments.shared.command import gathering_command
+
+DATASET = "digits"
+# Stage, its work, and whether it runs for a seed; in their order.
+CHAIN: tuple[tuple[str, Callable[[Cell], str], bool], ...] = (
+    ("prepare", prepare.prepare, False),
+    ("train_classifier", train_classifier.train, True),
+    ("train_vae", train_vae.train, True),
+    ("train_oracle", train_oracle.train, False),
+    ("calibrate_oracle", calibrate_oracle.calibrate, False),
+    ("identify", identify.identify, True),
+    ("distill", distill.distill, True),
+    ("annotate", annotate.annotate, True),
+    ("correct", correct.sweep, True),
+    ("finetune_baseline", finetune_baseline.baseline, True),
+    ("novelty", novelty.novelty, True),
+    ("summarize_cell", summarize_cell.summarize_cell, True),
+    ("summarize", summarize.summarize, False),
+    ("compare_by_eye", compare_by_eye.tally, False),
+    ("figures", figures.draw, False),
+    ("atlas", atlas.make_page, False),
+)
+
+
+def demonstrate(cell: Cell) -> str:
+    seed = cell.settings.seeds[0]
+    settings = cell.settings.model_copy(update={"datasets": (DATASET,), "seeds": (seed,), "study_seeds": ()})
+    artifacts, results = cell.artifacts / cell.stage, cell.results / cell.stage
+    console = Console(highlight=False, soft_wrap=True)
+    for number, (stage, work, with_seed) in enumerate(CHAIN, start=1):
+        step = Cell(settings, stage, DATASET, seed if with_seed else None, artifacts, results)
+        console.print(f"{number} of {len(CHAIN)}  {stage}: {work(step)}", markup=False)
+    shutil.rmtree(artifacts / "checkpoints", ignore_errors=True)
+    return f"open {results / 'report' / f'{DATASET}.html'} in a browser"
+
+
+if __name__ == "__main__":
+    gathering_command("demo", demonstrate, __doc__)
