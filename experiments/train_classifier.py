@@ -10,6 +10,7 @@ from defuse.models.evaluation import accuracy
 from defuse.models.machine import set_up_machine
 from defuse.models.saved_networks import save_network
 from defuse.models.training import train_classifier
+from experiments.running.code_digest import running_code
 from experiments.shared.cell import Cell
 from experiments.shared.command import cell_command
 
@@ -25,7 +26,7 @@ def train(cell: Cell) -> str:
         load_imagenet_weights(classifier)
     checkpoint = Checkpoint(
         cell.checkpoints / "classifier.safetensors",
-        fingerprint(cell.data_file, compute=cell.settings.compute, train_classifier=chosen),
+        fingerprint(running_code(cell.stage), cell.data_file, compute=cell.settings.compute, train_classifier=chosen),
     )
     curve = train_classifier(
         classifier,

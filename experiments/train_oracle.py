@@ -6,6 +6,7 @@ from defuse.models.classifiers import build_classifier
 from defuse.models.machine import set_up_machine
 from defuse.models.saved_networks import save_network
 from defuse.models.training import train_classifier
+from experiments.running.code_digest import running_code
 from experiments.shared.cell import Cell
 from experiments.shared.command import dataset_command
 
@@ -14,7 +15,9 @@ def train(cell: Cell) -> str:
     chosen = cell.params()
     machine = set_up_machine(cell.settings.compute)
     data = {split: load_split(cell.data_file, split) for split in ("train", "validation")}
-    belongs_to = fingerprint(cell.data_file, compute=cell.settings.compute, train_oracle=chosen)
+    belongs_to = fingerprint(
+        running_code(cell.stage), cell.data_file, compute=cell.settings.compute, train_oracle=chosen
+    )
     reached = []
     for index, network in enumerate(chosen.networks):
         built = {**network.model_dump(), "channels": data["train"][0].shape[1], "classes": CLASSES[cell.dataset]}

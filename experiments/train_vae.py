@@ -9,6 +9,7 @@ from defuse.models.autoencoder_training import train_vae
 from defuse.models.checkpoints import Checkpoint, fingerprint
 from defuse.models.machine import set_up_machine
 from defuse.models.saved_networks import save_network
+from experiments.running.code_digest import running_code
 from experiments.shared.cell import Cell
 from experiments.shared.command import cell_command
 
@@ -29,7 +30,7 @@ def train(cell: Cell) -> str:
     generator = cell.streams.torch("batches")
     checkpoint = Checkpoint(
         cell.checkpoints / "vae.safetensors",
-        fingerprint(cell.data_file, compute=cell.settings.compute, train_vae=chosen),
+        fingerprint(running_code(cell.stage), cell.data_file, compute=cell.settings.compute, train_vae=chosen),
     )
     curve = train_vae(vae, images, validation, chosen, machine, generator, str(cell), checkpoint)
     divergences = pd.DataFrame(

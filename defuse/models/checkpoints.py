@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,24 +30,11 @@ class Checkpoint:
     fingerprint: dict[str, Any]
 
 
-def code_digest() -> str:
-    """SHA-256 over the source of every loaded module of ours, except `params`, which holds no value."""
-    digest = hashlib.sha256()
-    for name in sorted(sys.modules):
-        file = getattr(sys.modules[name], "__file__", None)
-        if (
-            file
-            and name.partition(".")[0] in ("defuse", "experiments")
-            and name not in ("defuse.core.params", "defuse.core.errors")
-        ):
-            digest.update(Path(file).read_bytes())
-    return digest.hexdigest()
-
-
-def fingerprint(data: Path, **trees: BaseModel) -> dict[str, Any]:
+def fingerprint(code: str, data: Path, **trees: BaseModel) -> dict[str, Any]:
     """What a training's result depends on: code, torch, the data file's bytes, and each key of params sub-trees.
 
     Args:
+        code: digest of the code that trains.
         data: the prepared data.
         trees: sub-trees of `params.yaml` by name.
     """
@@ -57,7 +43,7 @@ def fingerprint(data: Path, **trees: BaseModel) -> dict[str, Any]:
     values = {
         f"{name}.{key}": value for name, tree in trees.items() for key, value in tree.model_dump(mode="json").items()
     }
-    return {"code": code_digest(), "data": data_digest, "torch": torch.__version__, **values}
+    return {"code": code, "data": data_digest, "torch": torch.__version__, **values}
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

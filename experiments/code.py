@@ -1,0 +1,21 @@
+"""Write, for each stage, a digest of the code that can run in it: what the stage depends on instead of source files."""
+
+from pathlib import Path
+
+from defuse.core.storage import atomic_path
+from experiments.running.code_digest import stage_digests
+from experiments.shared.cell import Cell
+from experiments.shared.command import gathering_command
+
+
+def write_digests(cell: Cell) -> str:
+    texts = stage_digests(Path())
+    for stage, text in texts.items():
+        with atomic_path(cell.results / "code" / f"{stage}.txt") as temporary:
+            temporary.write_text(text, encoding="utf-8", newline="\n")
+    lines = [len(text.splitlines()) - 1 for text in texts.values()]
+    return f"{len(texts)} stages of {min(lines)} to {max(lines)} definitions"
+
+
+if __name__ == "__main__":
+    gathering_command("code", write_digests, __doc__)
