@@ -59,8 +59,12 @@ from defuse.core.tools import OTHER
 class Cell:
     settings: Settings
 
+    @property
     def folder(self):
         return OTHER
+
+    def unused(self):
+        return 1
 """,
     "experiments/command.py": "def command(stage, work):\n    print('hint')\n    work(stage)\n",
     "experiments/one.py": """
@@ -69,7 +73,7 @@ from experiments.cell import Cell
 from experiments.command import command
 
 def work(cell: Cell):
-    return area(2)
+    return area(2) + cell.folder
 
 if __name__ == "__main__":
     command("one", work)
@@ -121,17 +125,17 @@ def test_a_digest_lists_the_definitions_that_can_run(small):
     digests = stage_digests(small)
     assert names(digests["one"]) == [
         "Cell",
+        "Cell.folder",
         "OTHER",
         "One",
         "Params",
         "SIZE",
         "Settings.one",
         "area",
-        "arguments of work",
         "work",
     ]
     assert names(digests["two"]) == [
-        *("Params", "Rate", "SIZE", "Settings.two", "Two", "area", "arguments of work", "mean", "volume", "work")
+        *("Params", "Rate", "SIZE", "Settings.two", "Two", "area", "mean", "volume", "work")
     ]
     assert digests["one"].startswith(digests["one"][:16] + "  all that can run in one\n")
 
@@ -164,7 +168,8 @@ EDITS = {
     "external name": ("defuse/core/tools.py", "np.mean(", "np.median(", {"two"}),
     "external module": ("defuse/core/tools.py", "import numpy as np", "import cupy as np", {"two"}),
     "import inside of a function": ("experiments/two.py", "import mean as average", "import area as average", {"two"}),
-    "class of an argument": ("experiments/cell.py", "return OTHER", "return -OTHER", {"one"}),
+    "method of an argument that the stage does not use": ("experiments/cell.py", "return 1", "return 2", set()),
+    "method of an argument": ("experiments/cell.py", "return OTHER", "return -OTHER", {"one"}),
     "annotation of a class": ("experiments/cell.py", "settings: Settings", "settings: Settings\n    x: int", {"one"}),
     "model": ("defuse/core/params.py", "size: int", "size: float", {"one"}),
     "type of a model": ("defuse/core/params.py", "above 0", "above 1", {"two"}),
@@ -226,7 +231,7 @@ def test_a_name_may_not_point_elsewhere(small):
     script = (
         "from defuse.{} import outer as first\nfrom defuse.{} import outer as second\n" + SMALL["experiments/one.py"]
     )
-    script = script.replace("area(2)", "first() - second()")
+    script = script.replace("area(2) + cell.folder", "first() - second()")
     (small / "experiments/one.py").write_text(script.format("a", "b"))
     before = stage_digests(small)
     (small / "experiments/one.py").write_text(script.format("b", "a"))
