@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # `experiments` is no installed package
 
 from defuse.core.params import Augmentation  # noqa: E402
-from defuse.core.random_streams import seeded_torch  # noqa: E402
+from defuse.core.random_streams import Streams  # noqa: E402
 from defuse.models.autoencoder import VAE  # noqa: E402
 from defuse.models.classifiers import build_classifier  # noqa: E402
 from defuse.models.machine import Machine  # noqa: E402
@@ -98,7 +98,7 @@ def shipped_tree() -> dict[str, Any]:
 @pytest.fixture
 def tree(shipped_tree: dict[str, Any]) -> dict[str, Any]:
     """A copy of `params.yaml`'s content, to change freely, for the digits alone."""
-    content = copy.deepcopy({**shipped_tree, "datasets": ["digits"], "seeds": [0]})
+    content = copy.deepcopy({**shipped_tree, "datasets": ["digits"], "seeds": [0], "study_seeds": [0]})
     for stage, part in content.items():
         if isinstance(part, dict) and "digits" in part:
             content[stage] = {"digits": part["digits"]}
@@ -143,7 +143,7 @@ def make_classifier() -> Callable[..., torch.nn.Sequential]:
 
     def make(seed: int = 0, **changes: Any) -> torch.nn.Sequential:
         network = {"architecture": "small_cnn", "channels": 1, "classes": 3, "width": 2, "stem": None, **changes}
-        with seeded_torch(seed, "tests"):
+        with Streams(seed).seeding_torch("tests"):
             return build_classifier(**network)
 
     return make
@@ -155,7 +155,7 @@ def make_vae() -> Callable[..., VAE]:
 
     def make(seed: int = 0, **changes: Any) -> VAE:
         network = {"channels": 1, "latent_dim": 2, "width": 4, "batch_norm": False, **changes}
-        with seeded_torch(seed, "tests"):
+        with Streams(seed).seeding_torch("tests"):
             return VAE(**network)
 
     return make

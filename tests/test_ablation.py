@@ -8,11 +8,14 @@ from torch import nn
 from defuse.annotators.oracles import Annotators
 from defuse.core import params
 from defuse.method.identification import Seeds, reconstructed_accuracy
+from defuse.models.machine import Machine
+from defuse.models.subject import Subject
 from defuse.studies.searches import noise_row, search_row
 
 # Beta(1e10, 1e10) is 0.5 up to a few millionths: every draw shifts the code by the same.
 SHIFT = params.Noise(distribution="beta", concentration=1e10, centred=False, scale=None)
 KEY = np.array([1, 2], np.uint64)
+MACHINE = Machine(torch.device("cpu"), torch.float32, torch.contiguous_format, compiled=False)
 
 
 class Pixel(nn.Module):
@@ -45,7 +48,9 @@ def row_of(means, draws):
 
 
 def annotators():
-    return Annotators(Pixel(), Steps(0.0), [Steps(0.15, 0.3, unsure=0.42)] * 3, [0.5] * 3)
+    subject = Subject(Steps(0.0), Pixel(), MACHINE)
+    vars(subject)["search_network"] = Composed()  # in place of what is made of a real decoder
+    return Annotators(subject, [Steps(0.15, 0.3, unsure=0.42)] * 3, [0.5] * 3)
 
 
 def seeds_at(means, reconstructed=None):
@@ -75,9 +80,8 @@ class Composed(nn.Module):
 
 def search_of(means, judged, reconstructed=None, draws=2, keep=1):
     search = params.Search(seed_source="train", noise=SHIFT, draws=draws, keep=keep)
-    return search_row(
-        annotators(), Composed(), seeds_at(means, reconstructed), search, judged, KEY, np.random.default_rng(0), "test"
-    )
+    generator = np.random.default_rng(0)
+    return search_row(annotators(), seeds_at(means, reconstructed), search, judged, KEY, generator, "test")
 
 
 def test_a_search_counts_its_mistakes_by_cause():
@@ -114,8 +118,9 @@ def test_reconstructions_are_counted_among_images_that_the_classifier_gets_right
 
     images = torch.tensor([0.2, 0.7, 0.8, 0.9])[:, None, None, None]
     # Raw the classifier says 1; the second label is wrong for it. Of the other three, one survives.
-    assert reconstructed_accuracy(Steps(0.0), Lossy(), images, torch.tensor([1, 0, 1, 1])) == pytest.approx(1 / 3)
-    assert np.isnan(reconstructed_accuracy(Steps(0.0), Lossy(), images[:1], torch.tensor([0])))
+    subject = Subject(Steps(0.0), Lossy(), MACHINE)
+    assert reconstructed_accuracy(subject, images, torch.tensor([1, 0, 1, 1])) == pytest.approx(1 / 3)
+    assert np.isnan(reconstructed_accuracy(subject, images[:1], torch.tensor([0])))
 
 
 @pytest.mark.parametrize("draws", [1, 2])

@@ -11,7 +11,7 @@ from conftest import Trap
 from safetensors.torch import save_file
 from tiny_cell import CLASSIFIER, CNN, DATA, STAGES, finished_project, run_stage, small_params
 
-from defuse.core.random_streams import seeded_torch
+from defuse.core.random_streams import Streams
 from defuse.core.storage import load_arrays, load_weights, save_arrays, save_weights
 from defuse.models.autoencoder import VAE
 from defuse.models.classifiers import build_classifier
@@ -89,7 +89,7 @@ def with_nan(array):
 def classifier(**changes):
     def damage(path, _):
         network = {**CNN, "channels": 1, "classes": 10, **changes}
-        with seeded_torch(0, "tests"):
+        with Streams(0).seeding_torch("tests"):
             save_network(path, build_classifier(**network), **network)
 
     return damage
@@ -98,7 +98,7 @@ def classifier(**changes):
 def vae(**changes):
     def damage(path, _):
         network = {"channels": 1, "latent_dim": 2, "width": 4, "batch_norm": False, **changes}
-        with seeded_torch(0, "tests"):
+        with Streams(0).seeding_torch("tests"):
             save_network(path, VAE(**network), **network)
 
     return damage

@@ -15,7 +15,7 @@ from tiny_cell import STAGES, finished_project, run_stage, small_params
 
 from defuse.data.sources import to_side
 from experiments.prepare import prepare
-from experiments.shared.cell import run
+from experiments.shared.command import run
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -79,8 +79,7 @@ def train(images, make_classifier, make_vae):
             network = make_classifier(architecture="vgg")
             curve = train_classifier(
                 network,
-                images,
-                labels,
+                (images, labels),
                 (images[:6], labels[:6]),
                 classifier_settings(**changes),
                 machine,

@@ -54,7 +54,7 @@ def small_problem(strange):
 @pytest.fixture
 def setting():
     classifier, training, regions, generator = small_problem(16)
-    batches = [draw_batches(count, 8, 6, generator) for count in (80, 16)]
+    batches = [draw_batches(data, SETTINGS, generator) for data in (training, regions)]
     return classifier, training, regions, batches
 
 
@@ -63,14 +63,14 @@ def weights(network):
 
 
 def test_lambda_zero_is_plain_continued_training_on_the_same_batches(setting):
-    _, training, regions, batches = setting
+    _, training, _, batches = setting
     with torch.random.fork_rng():
         torch.manual_seed(1)
         classifier = build_classifier("vgg", 1, 2, 4).eval()  # with batch norm, whose statistics must not move
-    corrected = correct(classifier, training, regions, 0.0, *batches, SETTINGS, MACHINE, "test")
+    corrected = correct(classifier, *batches, 0.0, SETTINGS, MACHINE, "test")
     plain = copy.deepcopy(classifier).eval()
     optimizer = torch.optim.SGD(plain.parameters(), lr=0.05, momentum=0.9)
-    for batch in batches[0]:
+    for batch in batches[0].order:
         optimizer.zero_grad()
         functional.cross_entropy(plain(training[0][batch]), training[1][batch]).backward()
         optimizer.step()
@@ -80,26 +80,25 @@ def test_lambda_zero_is_plain_continued_training_on_the_same_batches(setting):
 
 
 def test_the_debugged_classifier_stays_as_it_was(setting):
-    classifier, training, regions, batches = setting
+    classifier, _, _, batches = setting
     before = copy.deepcopy(classifier.state_dict())
-    correct(classifier, training, regions, 1.0, *batches, SETTINGS, MACHINE, "test")
+    correct(classifier, *batches, 1.0, SETTINGS, MACHINE, "test")
     assert all(torch.equal(before[name], tensor) for name, tensor in classifier.state_dict().items())
 
 
 def test_small_lambdas_tend_to_the_control(setting):
-    classifier, training, regions, batches = setting
+    classifier, _, _, batches = setting
     control, small, large = (
-        weights(correct(classifier, training, regions, value, *batches, SETTINGS, MACHINE, "test"))
-        for value in (0.0, 1e-6, 1.0)
+        weights(correct(classifier, *batches, value, SETTINGS, MACHINE, "test")) for value in (0.0, 1e-6, 1.0)
     )
     assert (small - control).norm() < 1e-3 * (large - control).norm()
 
 
 def test_correction_learns_the_regions(setting):
     classifier, training, regions, _ = setting
-    generator = torch.Generator().manual_seed(1)
-    batches = [draw_batches(count, 8, 60, generator) for count in (80, 16)]
-    corrected = correct(classifier, training, regions, 1.0, *batches, SETTINGS, MACHINE, "test")
+    longer, generator = SETTINGS.model_copy(update={"steps": 60}), torch.Generator().manual_seed(1)
+    batches = [draw_batches(data, longer, generator) for data in (training, regions)]
+    corrected = correct(classifier, *batches, 1.0, longer, MACHINE, "test")
     assert accuracy(corrected, *regions) == 1
     assert accuracy(corrected, *training) >= 0.95
 
@@ -115,8 +114,8 @@ def test_the_baseline_sees_mistakes_alone(setting):
         steps=40,
         maximum_accuracy_drop=0.005,
     )
-    batches = draw_batches(16, 8, 40, torch.Generator().manual_seed(2))
-    tuned = finetune_baseline(classifier, regions, batches, 0.05, settings, MACHINE, "test")
+    batches = draw_batches(regions, settings, torch.Generator().manual_seed(2))
+    tuned = finetune_baseline(classifier, batches, 0.05, settings, MACHINE, "test")
     assert accuracy(tuned, *regions) == 1
     assert accuracy(tuned, *training) <= 0.6  # every image is now of the mistakes' one class
 
@@ -164,5 +163,6 @@ def test_accuracy_by_region_splits_in_order(setting):
 
 
 def test_batches_are_the_same_for_the_same_seed_and_within_range():
-    first, second = (draw_batches(5, 4, 100, torch.Generator().manual_seed(3)) for _ in range(2))
-    assert torch.equal(first, second) and first.min() == 0 and first.max() == 4
+    five, settings = (torch.zeros(5), torch.arange(5)), SETTINGS.model_copy(update={"batch_size": 4, "steps": 100})
+    first, second = (draw_batches(five, settings, torch.Generator().manual_seed(3)).order for _ in range(2))
+    assert torch.equal(first, second) and first.shape == (100, 4) and first.min() == 0 and first.max() == 4

@@ -33,7 +33,7 @@ from defuse.data.sources import (
 )
 from defuse.data.splits import prepare_arrays, split_validation
 from experiments.prepare import prepare
-from experiments.shared.cell import run
+from experiments.shared.command import run
 
 READERS = {"mnist": "MNIST", "svhn": "SVHN", "gtsrb": "GTSRB"}
 
@@ -461,7 +461,7 @@ def written():
 
 def test_prepare_writes_arrays_and_provenance(project):
     save_arrays(project / "mnist.npz", **mirror_arrays(side=28, per_class=20))
-    run("prepare", prepare, "mnist", None)
+    run("prepare", prepare, "mnist")
     folder = Path("artifacts/prepare/mnist")
     assert written() == [folder / "data.npz", folder / "provenance.json"]
     arrays = load_arrays(folder / "data.npz")
@@ -474,10 +474,10 @@ def test_prepare_writes_arrays_and_provenance(project):
 
 def test_prepare_writes_the_same_bytes_again(project):
     save_arrays(project / "mnist.npz", **mirror_arrays(side=28))
-    run("prepare", prepare, "mnist", None)
+    run("prepare", prepare, "mnist")
     first = [path.read_bytes() for path in written()]
     shutil.rmtree("artifacts")
-    run("prepare", prepare, "mnist", None)
+    run("prepare", prepare, "mnist")
     assert [path.read_bytes() for path in written()] == first and len(first) == 2
 
 
@@ -487,7 +487,7 @@ def test_prepare_keeps_groups_on_one_side(project):
     arrays["x_train"][:, :, :, 0], arrays["x_train"][:, :, :, 1] = (groups // 100)[:, None, None], 0
     arrays["x_train"][:, :, :, 2] = (groups % 100)[:, None, None]
     save_arrays(project / "gtsrb.npz", **arrays, group_train=groups)
-    run("prepare", prepare, "gtsrb", None)
+    run("prepare", prepare, "gtsrb")
     prepared = load_arrays(Path("artifacts/prepare/gtsrb/data.npz"))
     # The colour of an image is its class and track.
     train, validation = (
@@ -497,7 +497,7 @@ def test_prepare_keeps_groups_on_one_side(project):
 
 
 def test_prepare_digits_needs_no_mirror_and_no_network(project):
-    run("prepare", prepare, "digits", None)
+    run("prepare", prepare, "digits")
     arrays = load_arrays(Path("artifacts/prepare/digits/data.npz"))
     assert sum(len(arrays[f"y_{split}"]) for split in ("train", "validation", "test")) == 1797
     assert {array.shape[1:] for name, array in arrays.items() if name[0] == "x"} == {(32, 32, 1)}
@@ -527,7 +527,7 @@ def test_bad_mirror_ends_prepare_with_one_line_and_leaves_nothing(project, damag
     elif damage == "truncated":
         path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(SystemExit) as caught:
-        run("prepare", prepare, "mnist", None)
+        run("prepare", prepare, "mnist")
     assert str(caught.value).startswith("prepare mnist: ") and message in str(caught.value)
     assert written() == []
 
@@ -539,11 +539,11 @@ def test_prepare_without_mirror_and_network_says_what_to_do(project, monkeypatch
     monkeypatch.delenv("DEFUSE_DATA_DIR")
     monkeypatch.setattr(torchvision.datasets, "MNIST", fail)
     with pytest.raises(SystemExit, match="prepare mnist: MNIST is not at hand: no network. .*DEFUSE_DATA_DIR"):
-        run("prepare", prepare, "mnist", None)
+        run("prepare", prepare, "mnist")
     assert written() == []
 
 
 def test_prepare_of_another_data_set_names_those_allowed(project):
     with pytest.raises(SystemExit, match="prepare: data set 'cifar'; allowed: digits, mnist"):
-        run("prepare", prepare, "cifar", None)
+        run("prepare", prepare, "cifar")
     assert set(CLASSES) == {"digits", *READERS}

@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import adjusted_rand_score
 
 from defuse.core import params
-from defuse.core.random_streams import numpy_generator
+from defuse.core.random_streams import Streams
 from defuse.method.distillation import Regions, class_regions, fit_regions, kmeans_regions, sample_regions
 
 CENTRES = np.array([[0.0, 0.0, 0.0], [6.0, 0.0, 0.0], [0.0, 7.0, 1.0], [-5.0, -5.0, 4.0]])
@@ -149,12 +149,12 @@ def test_tau_scales_the_same_draws_by_its_root():
 def test_each_purpose_has_its_own_draws():
     purposes = ("shown", "correction", "validation", "test")
     samples = {
-        purpose: sample_regions(two_regions(), 100, 1.0, numpy_generator(0, "distill", "tests", purpose))
+        purpose: sample_regions(two_regions(), 100, 1.0, Streams(0, ("distill", "tests")).numpy(purpose))
         for purpose in purposes
     }
     rows = [tuple(code) for drawn in samples.values() for code in drawn.reshape(-1, 2).tolist()]
     assert len(set(rows)) == len(rows) == 800
-    again = sample_regions(two_regions(), 100, 1.0, numpy_generator(0, "distill", "tests", "test"))
+    again = sample_regions(two_regions(), 100, 1.0, Streams(0, ("distill", "tests")).numpy("test"))
     np.testing.assert_array_equal(again, samples["test"])
 
 

@@ -1,5 +1,7 @@
 """Latent search: noise, confirmed mistakes, and a case computed by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from defuse.core import params
-from defuse.core.random_streams import item_generator, seed_sequence
+from defuse.core.random_streams import Streams, item_generator
 from defuse.method.identification import (
     Seeds,
     classes_and_gaps,
@@ -21,9 +23,11 @@ from defuse.method.identification import (
 )
 from defuse.models.evaluation import decode, encode, predict
 from defuse.models.machine import Machine
-from defuse.models.search_network import decode_and_classify, search_network
+from defuse.models.search_network import decode_and_classify
+from defuse.models.subject import Subject
 
-KEY = seed_sequence(0, "identify", "tests", "noise").generate_state(2, np.uint64)
+KEY = Streams(0, ("identify", "tests")).key("noise")
+MACHINE = Machine(torch.device("cpu"), torch.float32, torch.channels_last, compiled=False)
 NORMAL = params.Noise(distribution="normal", concentration=None, centred=None, scale=0.3)
 POSTERIOR = params.Noise(distribution="posterior", concentration=None, centred=None, scale=2.0)
 RAW = params.Noise(distribution="beta", concentration=50.0, centred=False, scale=None)
@@ -79,10 +83,16 @@ class Search(nn.Module):
         return self.classifier(self.vae.decode(codes))
 
 
-def search(seeds, noise=NORMAL, draws=20, keep=20, batch_size=1000, vae=None, classifier=None, network=None):
-    vae, classifier = vae or Plane(), classifier or Threshold()
-    network = network or Search(vae, classifier)
-    return find_mistakes(network, vae, classifier, seeds, noise, draws, keep, batch_size, KEY, "toy")
+def toy(network=Search):
+    """The plane and the threshold; the search sees them through a network of this kind."""
+    subject = Subject(Threshold(), Plane(), MACHINE)
+    vars(subject)["search_network"] = network(subject.vae, subject.classifier)  # of a real decoder it would be copied
+    return subject
+
+
+def search(seeds, noise=NORMAL, draws=20, keep=20, batch_size=1000, subject=None):
+    settings = params.Search(seed_source="train", noise=noise, draws=draws, keep=keep)
+    return find_mistakes(subject or toy(), seeds, settings, KEY, "toy", batch_size)
 
 
 def scattered(count, seed=0):
@@ -215,10 +225,10 @@ def test_mistakes_of_real_networks_are_confirmed_and_the_same_in_any_batch(
     wide = torch.randn((200, 4), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():  # so that no class takes all
         classifier[1][-1].bias -= predict(classifier, decode(vae, wide)).mean(0)
-    seeds = prepare_seeds(vae, classifier, images, predict(classifier, images).argmax(1))
+    subject = Subject(classifier, vae, MACHINE)
+    seeds = prepare_seeds(subject, images, predict(classifier, images).argmax(1))
     noise = params.Noise(distribution="normal", concentration=None, centred=None, scale=0.7)
-    network = decode_and_classify(vae, classifier)
-    found = search(seeds, noise, 10, 4, batch_size, vae, classifier, network)
+    found = search(seeds, noise, 10, 4, batch_size, subject)
     assert 10 < len(found.label) < 96
     predictions = predict(classifier, decode(vae, torch.from_numpy(found.codes))).argmax(1).numpy()
     np.testing.assert_array_equal(predictions, found.prediction)
@@ -227,14 +237,14 @@ def test_mistakes_of_real_networks_are_confirmed_and_the_same_in_any_batch(
     np.testing.assert_allclose(
         found.noise_norm, np.linalg.norm(found.codes - seeds.mean[found.seed_index], axis=1), rtol=1e-4
     )
-    whole = search(seeds, noise, 10, 4, 240, vae, classifier, network)
+    whole = search(seeds, noise, 10, 4, 240, subject)
     np.testing.assert_array_equal(found.codes, whole.codes)
     np.testing.assert_array_equal(found.seed_index, whole.seed_index)
     assert found.wrong_draws == whole.wrong_draws
 
 
 def rough(make_vae, make_classifier):
-    """A VAE of varied images, a classifier whose classes are about equally frequent, and their bfloat16 network."""
+    """A VAE of varied images and a classifier whose classes are about equally frequent, searched in bfloat16."""
     vae, classifier = make_vae(latent_dim=4, width=8).eval(), make_classifier(width=4).eval()
     wide = torch.randn((400, 4), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -242,17 +252,16 @@ def rough(make_vae, make_classifier):
             for weight in layer.parameters():
                 weight *= 3
         classifier[1][-1].bias -= predict(classifier, decode(vae, wide)).mean(0)
-    machine = Machine(torch.device("cpu"), torch.bfloat16, torch.channels_last, compiled=False)
-    return vae, classifier, search_network(vae, classifier, machine)
+    return Subject(classifier, vae, replace(MACHINE, precision=torch.bfloat16))
 
 
 def test_mistakes_found_in_bfloat16_are_mistakes_in_float32_too(make_vae, make_classifier, images):
-    vae, classifier, network = rough(make_vae, make_classifier)
-    seeds = prepare_seeds(vae, classifier, images, predict(classifier, images).argmax(1))
+    subject = rough(make_vae, make_classifier)
+    seeds = prepare_seeds(subject, images, predict(subject.classifier, images).argmax(1))
     noise = params.Noise(distribution="normal", concentration=None, centred=None, scale=2.0)
-    found = search(seeds, noise, 40, 40, 256, vae, classifier, network)
-    exact = search(seeds, noise, 40, 40, 256, vae, classifier, decode_and_classify(vae, classifier))
-    predictions = predict(classifier, decode(vae, torch.from_numpy(found.codes))).argmax(1).numpy()
+    found = search(seeds, noise, 40, 40, 256, subject)
+    exact = search(seeds, noise, 40, 40, 256, replace(subject, machine=MACHINE))
+    predictions = predict(subject.classifier, decode(subject.vae, torch.from_numpy(found.codes))).argmax(1).numpy()
     np.testing.assert_array_equal(found.prediction, predictions)
     assert (found.prediction != found.label).all() and len(found.label) > 100
     assert found.wrong_draws != exact.wrong_draws  # so bfloat16 did err, and what it kept wrongly is gone
@@ -268,9 +277,9 @@ class Blurred(Search):
 
 
 def test_the_next_nearest_mistake_replaces_what_float32_gets_right():
-    seeds, vae, classifier = scattered(300), Plane(), Threshold()
+    seeds = scattered(300)
     exact = search(seeds, NORMAL, draws=20, keep=2)
-    found = search(seeds, NORMAL, draws=20, keep=2, network=Blurred(vae, classifier), vae=vae, classifier=classifier)
+    found = search(seeds, NORMAL, draws=20, keep=2, subject=toy(Blurred))
     assert ((found.codes[:, 0] > 0) != found.label).all() and (found.prediction != found.label).all()
     assert found.doubtful > found.dropped > 10
     assert np.bincount(found.seed_index).max() == 2
@@ -280,7 +289,8 @@ def test_the_next_nearest_mistake_replaces_what_float32_gets_right():
 
 
 def test_classes_beyond_the_doubtful_gap_are_those_of_float32(make_vae, make_classifier):
-    vae, classifier, network = rough(make_vae, make_classifier)
+    subject = rough(make_vae, make_classifier)
+    vae, classifier, network = subject.vae, subject.classifier, subject.search_network
     codes = np.random.default_rng(0).normal(0, 2, (2000, 4)).astype(np.float32)
     logits, exact = search_logits(network, codes, 100), predict(classifier, decode(vae, torch.from_numpy(codes)))
     (classes, gap), largest = classes_and_gaps(logits), doubtful_gap(logits, exact)
@@ -328,7 +338,7 @@ def test_a_search_without_seeds_finds_nothing():
 def test_seeds_hold_codes_and_both_predictions(make_vae, make_classifier, images):
     vae, classifier = make_vae().eval(), make_classifier().eval()
     labels = torch.arange(24) % 3
-    seeds = prepare_seeds(vae, classifier, images, labels)
+    seeds = prepare_seeds(Subject(classifier, vae, MACHINE), images, labels)
     mean, deviation = encode(vae, images)
     assert seeds.index.tolist() == list(range(24)) and seeds.label.tolist() == labels.tolist()
     np.testing.assert_array_equal(seeds.mean, mean.numpy())

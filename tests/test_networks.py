@@ -9,7 +9,7 @@ from torch import nn
 from torchvision.models import ResNet18_Weights, resnet18
 
 from defuse.core.errors import StorageError
-from defuse.core.random_streams import seeded_torch
+from defuse.core.random_streams import Streams
 from defuse.models.autoencoder import VAE
 from defuse.models.classifiers import Normalise, build_classifier, load_imagenet_weights
 from defuse.models.saved_networks import load_network, save_network
@@ -199,7 +199,7 @@ def test_loading_leaves_the_global_generator_alone(tmp_path, make_classifier):
 
 @pytest.mark.parametrize(("inputs", "outputs", "height", "width"), [(3, 5, 2, 2), (4, 1, 3, 7), (1, 2, 1, 1)])
 def test_subpixel_convolution_equals_the_transposed_one(inputs, outputs, height, width):
-    with seeded_torch(0, "tests"):
+    with Streams(0).seeding_torch("tests"):
         transposed = nn.ConvTranspose2d(inputs, outputs, 4, 2, 1).double()
         features = torch.randn(2, inputs, height, width, dtype=torch.float64)
         subpixel = SubpixelConvolution(transposed)

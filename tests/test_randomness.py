@@ -8,27 +8,22 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from defuse.core.random_streams import (
-    integer_seed,
-    item_generator,
-    numpy_generator,
-    seed_sequence,
-    seeded_torch,
-    torch_generator,
-)
+from defuse.core.random_streams import Streams, item_generator
 
 NAMES = st.lists(st.text("abcdefghijklmnopqrstuvwxyz_ 0123456789", min_size=1, max_size=4), max_size=4).map(tuple)
 SEEDS = st.integers(0, 2**32 - 1)
-KEY = seed_sequence(0, "identify", "mnist", "noise").generate_state(2, np.uint64)
+KEY = Streams(0, ("identify", "mnist")).key("noise")
 
 
 def draws_of(seed, names):
     """The first draws of each kind of stream that `seed` and `names` stand for."""
+    streams = Streams(seed, names)
     return (
-        seed_sequence(seed, *names).generate_state(4, np.uint64).tolist(),
-        numpy_generator(seed, *names).random(4).tolist(),
-        torch.rand(4, generator=torch_generator(seed, *names)).tolist(),
-        integer_seed(seed, *names),
+        streams.sequence().generate_state(4, np.uint64).tolist(),
+        streams.key().tolist(),
+        streams.numpy().random(4).tolist(),
+        torch.rand(4, generator=streams.torch()).tolist(),
+        streams.integer(),
     )
 
 
@@ -49,13 +44,20 @@ def test_streams_of_all_cells_differ():
     stages = ("train_classifier", "train_vae", "train_oracle", "identify", "distill", "annotate", "correct")
     purposes = ("weights", "batches", "noise", "mixture", "shown", "correction", "validation", "test", "seed images")
     cells = list(itertools.product(range(5), stages, ("digits", "mnist", "svhn", "gtsrb"), purposes))
-    assert len({tuple(seed_sequence(*cell).generate_state(2, np.uint64)) for cell in cells}) == len(cells)
+    assert len({tuple(Streams(seed, tuple(names)).key()) for seed, *names in cells}) == len(cells)
     # 1,260 draws of 32 bits: a collision has a probability of 0.02 %, and the names are fixed.
-    assert len({integer_seed(*cell) for cell in cells}) == len(cells)
+    assert len({Streams(seed, tuple(names)).integer() for seed, *names in cells}) == len(cells)
+
+
+def test_names_of_parts_and_purposes_follow_those_of_the_stage():
+    streams, parts = Streams(5, ("plant_bugs", "mnist")), ("bright_4", "0.5", "noise")
+    assert streams.within(*parts[:1]).within(*parts[1:2]) == Streams(5, ("plant_bugs", "mnist", *parts[:2]))
+    ways = (streams.key(*parts), streams.within(*parts).key(), Streams(5).key("plant_bugs", "mnist", *parts))
+    assert len({tuple(key) for key in ways}) == 1
 
 
 def test_order_of_names_matters():
-    assert integer_seed(0, "train_vae", "mnist") != integer_seed(0, "mnist", "train_vae")
+    assert Streams(0).integer("train_vae", "mnist") != Streams(0).integer("mnist", "train_vae")
 
 
 @given(st.permutations(range(8)))
@@ -70,7 +72,7 @@ def test_items_do_not_share_draws():
 
 
 def test_item_draws_depend_on_the_key():
-    other = seed_sequence(1, "identify", "mnist", "noise").generate_state(2, np.uint64)
+    other = Streams(1, ("identify", "mnist")).key("noise")
     assert item_generator(KEY, 3).random() != item_generator(other, 3).random()
 
 
@@ -79,20 +81,20 @@ def test_items_are_uncorrelated():
     assert np.abs(np.corrcoef(draws) - np.eye(6)).max() < 0.08
 
 
-def test_seeded_torch_gives_the_same_draws_and_restores_the_global_state():
+def test_seeding_torch_gives_the_same_draws_and_restores_the_global_state():
     before = torch.get_rng_state()
-    with seeded_torch(3, "a"):
+    with Streams(3).seeding_torch("a"):
         first = torch.rand(4)
     assert torch.equal(torch.get_rng_state(), before)
-    with seeded_torch(3, "a"):
+    with Streams(3).seeding_torch("a"):
         assert torch.equal(torch.rand(4), first)
-    with seeded_torch(4, "a"):
+    with Streams(4).seeding_torch("a"):
         assert not torch.equal(torch.rand(4), first)
 
 
-def test_seeded_torch_restores_the_global_state_after_an_error():
+def test_seeding_torch_restores_the_global_state_after_an_error():
     before = torch.get_rng_state()
-    with pytest.raises(ValueError, match="inside"), seeded_torch(3, "a"):
+    with pytest.raises(ValueError, match="inside"), Streams(3).seeding_torch("a"):
         torch.rand(4)
         raise ValueError("inside")
     assert torch.equal(torch.get_rng_state(), before)

@@ -7,8 +7,10 @@ import torch
 from torch import nn
 
 from defuse.core import params
+from defuse.core.random_streams import Streams
 from defuse.method.identification import Seeds
 from defuse.models.machine import Machine
+from defuse.models.subject import Subject
 from defuse.studies.planting import Subgroup, find_subgroup
 from defuse.studies.recovery import (
     SHOWN_ARMS,
@@ -176,17 +178,14 @@ def plane():
     seed_images = np.sort(np.random.default_rng(2).choice(1500, 600, replace=False))
     results = {
         name: cluster_arms(
-            Rule(bound),
-            Logit(),
-            machine,
+            Subject(Rule(bound), Logit(), machine),
             training,
             test,
             seed_images,
             identify,
             distill,
             3,
-            np.array([1, 2], np.uint64),
-            0,
+            Streams(0, ("toy",)),
             "toy",
         )
         for name, bound in (("bug", subgroup.bound * 1024), ("control", 9.0))

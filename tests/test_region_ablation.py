@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from test_ablation import Pixel, Steps
+from test_ablation import MACHINE, Pixel, Steps
 
 from defuse.annotators.oracles import Annotators, judge_regions
 from defuse.core import params
 from defuse.method.distillation import Regions
+from defuse.models.subject import Subject
 from defuse.studies.regions import mixture_row, region_variety, tau_row
 
 ANNOTATE = params.Annotate(
@@ -34,7 +35,7 @@ DISTILL = params.Distill(
 
 def annotators():
     """The classifier calls a pixel above 0 class 1, the oracles above 0.15."""
-    return Annotators(Pixel(), Steps(0.0), [Steps(0.15, 0.3)] * 3, [0.5] * 3)
+    return Annotators(Subject(Steps(0.0), Pixel(), MACHINE), [Steps(0.15, 0.3)] * 3, [0.5] * 3)
 
 
 def regions_at(*means, variance=1e-12):

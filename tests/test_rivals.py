@@ -7,11 +7,13 @@ from test_correction import MACHINE, SETTINGS, small_problem
 from test_region_ablation import ANNOTATE, DISTILL, annotators, regions_at
 
 from defuse.core import params
-from defuse.core.random_streams import torch_generator
+from defuse.core.random_streams import Streams
 from defuse.method.correction import correct, draw_batches
 from defuse.models.evaluation import accuracy
+from defuse.models.subject import Subject
 from defuse.studies.rivals import Rival, compare_rivals, region_rival, single_mistakes
 
+STREAMS = Streams(0, ("test",))
 RIVALS = params.CompareRivals(lambdas=[0.1, 1.0], validation_share=0.2, kmeans_starts=1)
 BASELINE = params.FinetuneBaseline(
     learning_rates=[0.001, 0.05],
@@ -27,7 +29,7 @@ BASELINE = params.FinetuneBaseline(
 def test_only_accepted_regions_are_trained_on_with_their_label_and_all_are_paid_for():
     distill = DISTILL.model_copy(update={"correction_samples": 5, "validation_samples": 3})
     # The classifier calls both of the outer ones rightly; the middle one fails.
-    rival = region_rival(annotators(), regions_at(-0.5, 0.1, 0.2), distill, ANNOTATE, 0, "test")
+    rival = region_rival(annotators(), regions_at(-0.5, 0.1, 0.2), distill, ANNOTATE, STREAMS)
     assert rival.labels_asked == 3 * 4
     for part, count in ((rival.training, 5), (rival.validation, 3)):
         assert part[0].shape == (count, 1, 1, 1) and part[0].mean() == pytest.approx(0.1, abs=1e-3)
@@ -64,7 +66,7 @@ def setting():
 def rows_of(setting):
     classifier, training, rivals, data = setting
     rows = compare_rivals(
-        classifier,
+        Subject(classifier, None, MACHINE),  # no arm makes an image
         training,
         (1 - training[0], training[1]),
         rivals,
@@ -73,9 +75,7 @@ def rows_of(setting):
         RIVALS,
         SETTINGS,
         BASELINE,
-        MACHINE,
-        0,
-        "test",
+        STREAMS,
     )
     return {row["arm"]: row for row in rows}
 
@@ -105,13 +105,11 @@ def test_an_arm_is_a_correction_from_the_start_on_the_same_batches(setting):
     classifier, training, rivals, data = setting
     rows = rows_of(setting)
     batches = [
-        draw_batches(count, 8, 6, torch_generator(0, "test", purpose))
-        for count, purpose in ((80, "training"), (12, "own"))
+        draw_batches(images, SETTINGS, STREAMS.torch(purpose))
+        for images, purpose in ((training, "training"), (rivals["regions"].training, "own"))
     ]
-    lambda_ = rows["regions"]["lambda"]
-    network = correct(classifier, training, rivals["regions"].training, lambda_, *batches, SETTINGS, MACHINE, "test")
+    network = correct(classifier, *batches, rows["regions"]["lambda"], SETTINGS, MACHINE, "test")
     assert rows["regions"]["region_test_accuracy"] == accuracy(network, *data["region_test"])
-    nothing = rivals["k-means"].training
-    plain = correct(classifier, training, nothing, 0.0, batches[0], batches[0], SETTINGS, MACHINE, "test")
+    plain = correct(classifier, batches[0], None, 0.0, SETTINGS, MACHINE, "test")
     assert rows["more training"]["region_test_accuracy"] == accuracy(plain, *data["region_test"])
     assert rows["before"]["test_accuracy"] == accuracy(classifier, *data["test"])

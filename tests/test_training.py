@@ -12,10 +12,9 @@ from torch.nn import functional
 
 from defuse.core import params
 from defuse.core.errors import DivergedError, ParamsError
-from defuse.models import training
 from defuse.models.augmentation import augment
 from defuse.models.classifiers import Normalise
-from defuse.models.evaluation import accuracy, predict
+from defuse.models.evaluation import EVALUATION_BATCH, accuracy, predict
 from defuse.models.machine import Machine, set_up_machine, to_machine
 from defuse.models.training import epoch_batches, make_optimizer, make_schedule, run_steps, steps_bar, train_classifier
 
@@ -71,7 +70,7 @@ def weights_of(network):
 
 def test_a_separable_problem_is_learnt(make_classifier, machine):
     classifier, test = make_classifier(), halves(60, 2)
-    curve = train_classifier(classifier, *halves(120, 1), test, training_settings(), machine, generator(), "toy")
+    curve = train_classifier(classifier, halves(120, 1), test, training_settings(), machine, generator(), "toy")
     assert [row["epoch"] for row in curve] == [1, 2, 3, 4]
     assert curve[-1]["training_loss"] < 0.2 * curve[0]["training_loss"]
     assert curve[-1]["validation_accuracy"] == accuracy(classifier, *test) == 1
@@ -86,7 +85,7 @@ def test_same_seed_gives_the_same_bytes(make_classifier, machine):
         settings = training_settings(epochs=1, augmentation=augmentation)
         data = halves(48, 1)
         curve = train_classifier(
-            classifier, *data, data, settings, machine, generator(batches), "toy", 0.1, blend_fraction=0.25
+            classifier, data, data, settings, machine, generator(batches), "toy", 0.1, blend_fraction=0.25
         )
         trained.append((weights_of(classifier), curve))
     assert trained[0] == trained[1]
@@ -96,7 +95,7 @@ def test_same_seed_gives_the_same_bytes(make_classifier, machine):
 def test_huge_learning_rate_is_reported(make_classifier, machine):
     settings = training_settings(learning_rate=1e30, schedule="constant")
     with pytest.raises(DivergedError, match=r"loss is \S+ after [1-9]\d* steps; lower learning_rate"):
-        train_classifier(make_classifier(), *halves(48, 1), halves(6, 2), settings, machine, generator(), "toy")
+        train_classifier(make_classifier(), halves(48, 1), halves(6, 2), settings, machine, generator(), "toy")
 
 
 def test_a_sweep_may_go_on_after_divergence(make_classifier):
@@ -151,9 +150,8 @@ def test_blends_get_both_labels(machine, fraction, blended):
     images = values[:, None, None, None].expand(-1, 1, 32, 32).clone()
     settings = training_settings(epochs=1, batch_size=8, schedule="constant", learning_rate=1e-9)
     start = classifier[1].logits.detach().clone()
-    curve = train_classifier(
-        classifier, images, labels, (images, labels), settings, machine, generator(), "toy", blend_fraction=fraction
-    )
+    data = images, labels
+    curve = train_classifier(classifier, data, data, settings, machine, generator(), "toy", blend_fraction=fraction)
     seen = classifier[1].seen[0][:, 0, 16, 16]
     # Which image is where: the plain ones by value, the blended ones by twice the value minus their partner's.
     order = torch.zeros(8)
@@ -337,7 +335,7 @@ def test_no_image_is_mirrored(shipped_tree):
 
 def test_prediction_does_not_depend_on_batches_or_mode(make_classifier):
     classifier = make_classifier(architecture="vgg")
-    images = torch.rand((training.EVALUATION_BATCH["cpu"] + 3, 1, 32, 32), generator=generator(1))
+    images = torch.rand((EVALUATION_BATCH["cpu"] + 3, 1, 32, 32), generator=generator(1))
     classifier.train()(images[:32])
     logits = predict(classifier.train(), images)
     assert classifier.training and not logits.requires_grad and logits.dtype == torch.float32
@@ -426,7 +424,7 @@ def test_machine_follows_the_settings(monkeypatch, device, cuda, chosen):
     calls = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch, "set_num_threads", lambda count: calls.append(("torch", count)))
-    monkeypatch.setattr(training, "threadpool_limits", lambda count: calls.append(("blas", count)))
+    monkeypatch.setattr("defuse.models.machine.threadpool_limits", lambda count: calls.append(("blas", count)))
     monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda on, **_: calls.append(("deterministic", on)))
     found = set_up_machine(compute(device=device, threads=3, precision="bfloat16"))
     assert found == Machine(torch.device(chosen), torch.bfloat16, torch.channels_last, compiled=False)

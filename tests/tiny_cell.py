@@ -14,7 +14,7 @@ import torch
 from defuse.core.storage import load_arrays, save_arrays, write_json
 from defuse.models.classifiers import build_classifier
 from defuse.models.saved_networks import load_network, save_network
-from experiments.shared.cell import run
+from experiments.shared.command import run
 
 CNN = {"architecture": "small_cnn", "width": 2, "stem": None}
 DATA = Path("artifacts/prepare/digits/data.npz")
@@ -38,6 +38,7 @@ STAGES = {
     "novelty": ("novelty", True),
     "plant_bugs": ("plant_bugs", True),
     "summarize_cell": ("summarize_cell", True),
+    "summarize_studies": ("summarize_studies", True),
     "summarize": ("summarize", False),
 }
 TRAINING = ("train_classifier", "train_vae", "train_oracle", "calibrate_oracle", "plant_bugs")
@@ -100,7 +101,7 @@ SMALL = {
 
 def small_params(shipped: dict[str, Any], **changes: dict[str, Any]) -> dict[str, Any]:
     """The shipped parameters of the digits alone, made small; `changes` holds more, by stage."""
-    tree = copy.deepcopy({**shipped, "datasets": ["digits"], "seeds": [0]})
+    tree = copy.deepcopy({**shipped, "datasets": ["digits"], "seeds": [0], "study_seeds": [0]})
     for stage, part in tree.items():
         if isinstance(part, dict) and "digits" in part:
             tree[stage] = {"digits": {**part["digits"], **SMALL.get(stage, {}), **changes.get(stage, {})}}
