@@ -1,1 +1,87 @@
-"""Defuse: find, name and correct an image classifier's bugs beyond its test set."""
+"""Defuse: find, name and correct an image classifier's bugs beyond its test set.
+
+The names below are all that a user of the library needs; docs/library.md shows them at work. They are loaded when
+they are first asked for, so that `import defuse` itself costs nothing.
+
+Images are float32 (N, C, 32, 32) in [0, 1], labels int64 (N,), latent codes float32 (N, latent_dim).
+
+- settings and randomness: `load_params`, `Settings`, `Streams`
+- networks: `build_classifier`, `VAE`, `set_up_machine`, `train_classifier`, `train_vae`, `save_network`,
+  `load_network`, `predict`, `encode`, `decode`
+- identification: `Subject`, `prepare_seeds`, `find_mistakes`
+- distillation: `fit_regions`, `sample_regions`
+- annotation: `Annotators`, `calibrate_threshold`, `judge_regions`, `causes_of_mistakes`, `Cause`, `RegionVerdict`
+- correction: `label_regions`, `draw_batches`, `correct`, `finetune_baseline`, `choose_arm`
+- novelty: `nearest_mistakes`
+- errors: `DefuseError`, above all others of this package
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from defuse.annotators.oracles import Annotators, calibrate_threshold, judge_regions
+    from defuse.core.errors import DefuseError
+    from defuse.core.params import Settings
+    from defuse.core.params_file import load_params
+    from defuse.core.random_streams import Streams
+    from defuse.core.verdicts import Cause, RegionVerdict
+    from defuse.method.annotation import causes_of_mistakes
+    from defuse.method.correction import choose_arm, correct, draw_batches, finetune_baseline, label_regions
+    from defuse.method.distillation import fit_regions, sample_regions
+    from defuse.method.identification import find_mistakes, prepare_seeds
+    from defuse.method.novelty import nearest_mistakes
+    from defuse.models.autoencoder import VAE
+    from defuse.models.autoencoder_training import train_vae
+    from defuse.models.classifiers import build_classifier
+    from defuse.models.evaluation import decode, encode, predict
+    from defuse.models.machine import set_up_machine
+    from defuse.models.saved_networks import load_network, save_network
+    from defuse.models.subject import Subject
+    from defuse.models.training import train_classifier
+
+_HOMES = {
+    "Annotators": "annotators.oracles",
+    "Cause": "core.verdicts",
+    "DefuseError": "core.errors",
+    "RegionVerdict": "core.verdicts",
+    "Settings": "core.params",
+    "Streams": "core.random_streams",
+    "Subject": "models.subject",
+    "VAE": "models.autoencoder",
+    "build_classifier": "models.classifiers",
+    "calibrate_threshold": "annotators.oracles",
+    "causes_of_mistakes": "method.annotation",
+    "choose_arm": "method.correction",
+    "correct": "method.correction",
+    "decode": "models.evaluation",
+    "draw_batches": "method.correction",
+    "encode": "models.evaluation",
+    "find_mistakes": "method.identification",
+    "finetune_baseline": "method.correction",
+    "fit_regions": "method.distillation",
+    "judge_regions": "annotators.oracles",
+    "label_regions": "method.correction",
+    "load_network": "models.saved_networks",
+    "load_params": "core.params_file",
+    "nearest_mistakes": "method.novelty",
+    "predict": "models.evaluation",
+    "prepare_seeds": "method.identification",
+    "sample_regions": "method.distillation",
+    "save_network": "models.saved_networks",
+    "set_up_machine": "models.machine",
+    "train_classifier": "models.training",
+    "train_vae": "models.autoencoder_training",
+}
+
+__all__ = list(_HOMES)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'defuse' has no attribute {name!r}")
+    return getattr(import_module(f"defuse.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(_HOMES)
