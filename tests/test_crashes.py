@@ -83,7 +83,7 @@ def forget(folder: Path, stages: Iterable[str]) -> None:
 
 def put_back_if_damaged(folder: Path, before: bytes, stage: str) -> None:
     """DVC writes `dvc.lock` and `.dvc/tmp/rwlock` in place: where the kill fell into such a moment, do what
-    docs/design.md says."""
+    docs/operation.md says."""
     from experiments.running.replication import delete_damaged_rwlock
 
     delete_damaged_rwlock(folder)

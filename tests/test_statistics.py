@@ -63,7 +63,7 @@ def test_the_interval_over_few_seeds_covers_95_percent(seeds):
 
 @pytest.mark.parametrize("seeds", [3, 5])
 def test_the_interval_of_skewed_values_covers_less(seeds):
-    """Said in docs/design.md."""
+    """Said in docs/pipeline.md."""
     values = np.random.default_rng(seeds).exponential(size=(4000, seeds))
     covered = [low <= 1 <= high for _, low, high in map(mean_interval, values)]
     assert np.mean(covered) == pytest.approx(0.88, abs=0.005 + tolerance(0.88, 4000))

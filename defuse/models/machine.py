@@ -56,7 +56,7 @@ def set_up_machine(settings: params.Compute) -> Machine:
         raise ParamsError("compute.device: 'cuda' is not available here; allowed: auto, cpu")
     torch.set_num_threads(settings.threads)
     threadpool_limits(settings.threads)
-    # An operation without a deterministic form warns, and runs (docs/design.md says what then may differ).
+    # An operation without a deterministic form warns, and runs (docs/operation.md says what then may differ).
     torch.use_deterministic_algorithms(settings.deterministic, warn_only=True)
     torch.backends.cudnn.benchmark = not settings.deterministic
     torch.backends.cudnn.allow_tf32 = False  # or a GPU's float32 convolutions keep ten bits
