@@ -5,7 +5,7 @@ TORCH ?= pinned
 PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PATH
 OWN_TORCH = awk '/^[a-z]/ {skip = /^(torch==|torchvision==|triton==|nvidia-|cuda-)/} !skip'
-# make demo and make replicate: JOBS=4 or auto; make replicate and make replicate-cluster: TARGETS="mnist svhn-0", without it everything.
+# make replicate: JOBS=4 or auto; make replicate and make replicate-cluster: TARGETS="mnist svhn-0", without it everything.
 JOBS ?= auto
 TARGETS ?=
 REQUIREMENTS = $(if $(filter own,$(TORCH)),.venv/requirements.txt,requirements.lock)
@@ -28,12 +28,10 @@ setup: .venv/installed
 	.venv/bin/python -m pip install --no-deps --require-hashes -r requirements-cluster.lock
 	touch $@
 
-# The whole pipeline on scikit-learn's digits, figures included.
+# The method on scikit-learn's digits, one seed, figures included; then what it found, in words.
 demo: setup
-	python -m experiments.replicate --jobs $(JOBS) digits
-	@echo; echo "Bugs to look at: results/report/digits.html   figures: results/digits/figures/   tables: results/digits/tables/"
-	@echo "Main numbers:"
-	@python -m json.tool results/digits/metrics.json
+	python -m experiments.replicate demo
+	@python -m experiments.show_demo
 
 # All cells, or those of TARGETS, side by side on this machine.
 replicate: setup
@@ -53,6 +51,7 @@ replicate-cluster: setup .venv/installed-cluster
 
 # Every figure and the bug atlas again from results/ alone; needs no artifact and no training.
 figures: setup
+	dvc repro --single-item code
 	dvc repro --single-item --force figures atlas front_page
 
 # What it costs on this machine, as ratios; BENCH="search memory" runs those sections, --help lists them.
@@ -61,6 +60,7 @@ bench: setup
 
 lint: setup
 	ruff check
+	ruff format --check
 	mypy
 
 # README's result tables from results/.
