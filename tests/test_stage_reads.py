@@ -23,8 +23,10 @@ from experiments.running.code_form import Sources
 from experiments.shared.cell import Cell
 
 STAGES = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
-# `optimizer` says in words what `momentum` tells the code.
-READ_IN_OTHER_WORDS = {"optimizer"}
+# `optimizer` says in words what `momentum` tells the code; the tiny cell has too few mistakes for the rivals' baseline.
+UNREAD = {"correct.digits.optimizer"} | {
+    f"finetune_baseline.digits.{key}" for key in ("batch_size", "momentum", "optimizer", "steps", "weight_decay")
+}
 # Read on the way to people's slips, of which this stage draws none.
 READ_WITHOUT_EFFECT = {("ablate_regions", "annotate.digits.slip_rate")}
 # They tell a checkpoint's code apart, and can change nothing that a training writes.
@@ -140,9 +142,7 @@ def records(shipped_tree, tmp_path_factory) -> Iterator[dict[str, Record]]:
                 patch.setattr(module, "safe_open", open_weights)
         patch.setattr(safetensors, "safe_open", open_weights)
         try:
-            # Enough single mistakes for a validation set of theirs: so every arm of the rivals is trained.
-            changes = {"annotate": {"annotated_mistakes": 60}, "compare_rivals": {"validation_share": 0.5}}
-            tiny_cell.write_project(tmp_path_factory.mktemp("reads"), tiny_cell.small_params(shipped_tree, **changes))
+            tiny_cell.write_project(tmp_path_factory.mktemp("reads"), tiny_cell.small_params(shipped_tree))
             for stage, (name, _) in tiny_cell.STAGES.items():
                 module, found[stage] = importlib.import_module(f"experiments.{stage}"), Record()
                 patch.setattr(module, name, recorder.watched(getattr(module, name), found[stage]))
@@ -201,8 +201,8 @@ def test_the_params_that_a_stage_reads_are_those_that_it_lists(records, stage):
     read, keys = records[stage].keys, listed(stage, "params")
     read = {name for name in read if (stage, name) not in READ_WITHOUT_EFFECT}
     assert not {name for name in read if not any(f"{name}.".startswith(f"{key}.") for key in keys)}
-    unused = {key for key in keys if not any(f"{name}.".startswith(f"{key}.") for name in read)}
-    assert {key for key in unused if key.rpartition(".")[2] not in READ_IN_OTHER_WORDS} == set()
+    unread = {key for key in keys if not any(f"{name}.".startswith(f"{key}.") for name in read)}
+    assert unread <= (UNREAD if stage == "compare_rivals" else set())
 
 
 @pytest.mark.parametrize("stage", tiny_cell.STAGES)
