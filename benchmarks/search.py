@@ -21,7 +21,7 @@ from defuse.models.machine import Machine, to_machine
 from defuse.models.search_network import search_network
 from defuse.showing.report import markdown
 
-NOISE = Noise(distribution="normal", concentration=None, centred=None, scale=0.3)
+NOISE = Noise({"normal": 0.3})
 DRAWS, KEEP, ROUNDS = 30, 3, 2
 SEEDS, SEEDS_ONE_AT_A_TIME = {"mnist": 4000, "gtsrb": 2000}, 20
 BATCHES = (64, 128, 256, 512, 1024)

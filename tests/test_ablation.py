@@ -13,7 +13,7 @@ from defuse.models.subject import Subject
 from defuse.studies.searches import noise_row, search_row
 
 # Beta(1e10, 1e10) is 0.5 up to a few millionths: every draw shifts the code by the same.
-SHIFT = params.Noise(distribution="beta", concentration=1e10, centred=False, scale=None)
+SHIFT = params.Noise({"beta": 1e10})
 KEY = np.array([1, 2], np.uint64)
 MACHINE = Machine(torch.device("cpu"), torch.float32, torch.contiguous_format, compiled=False)
 

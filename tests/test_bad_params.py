@@ -33,12 +33,12 @@ BOUNDS = {  # of JSON schema: the nearest value that is out of range, and what t
 
 
 def digits_alone():
-    tree = YAML(typ="safe").load(ROOT / "params.yaml")
+    tree = json.loads(json.dumps(YAML(typ="safe").load(ROOT / "params.yaml")))  # no value is one object with another
     tree = {
         stage: {"digits": part["digits"]} if isinstance(part, dict) and "digits" in part else part
         for stage, part in tree.items()
     }
-    return {**tree, "datasets": ["digits"], "seeds": [0]}
+    return {**tree, "datasets": ["digits"], "seeds": [0], "study_seeds": [0]}
 
 
 def resolved(schema):
@@ -182,7 +182,7 @@ def test_every_misspelling_has_a_hint(tmp_path):
 def test_a_misspelt_data_set_has_a_hint(tmp_path, stage):
     tree = copy.deepcopy(TREE)
     tree[stage]["digts"] = tree[stage].pop("digits")
-    said = f"FILE: {stage}.digts: unknown key; did you mean digits? (allowed: digits, mnist, svhn, gtsrb)"
+    said = f"FILE: {stage}.digts: unknown key; did you mean digits? (allowed: default, digits, mnist, svhn, gtsrb)"
     assert message_of(tmp_path, tree).splitlines() == [said]
 
 

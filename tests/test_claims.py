@@ -137,7 +137,7 @@ def test_tables_of_other_seeds_are_refused_and_fewer_give_no_verdict(tmp_path):
 
 def test_the_noise_that_the_search_used_decides_on_small_perturbation(tmp_path):
     def normal(scale):
-        return params.Noise(distribution="normal", concentration=None, centred=None, scale=scale)
+        return params.Noise({"normal": scale})
 
     arms = {"normal_0.1": normal(0.1), "normal_0.2": normal(0.2)}
     tables = tables_with(

@@ -28,13 +28,13 @@ from defuse.models.subject import Subject
 
 KEY = Streams(0, ("identify", "tests")).key("noise")
 MACHINE = Machine(torch.device("cpu"), torch.float32, torch.channels_last, compiled=False)
-NORMAL = params.Noise(distribution="normal", concentration=None, centred=None, scale=0.3)
-POSTERIOR = params.Noise(distribution="posterior", concentration=None, centred=None, scale=2.0)
-RAW = params.Noise(distribution="beta", concentration=50.0, centred=False, scale=None)
-CENTRED = params.Noise(distribution="beta", concentration=50.0, centred=True, scale=None)
+NORMAL = params.Noise({"normal": 0.3})
+POSTERIOR = params.Noise({"posterior": 2.0})
+RAW = params.Noise({"beta": 50.0})
+CENTRED = params.Noise({"beta_centred": 50.0})
 # Beta(1e10, 1e10) is 0.5 up to a few millionths: every draw shifts each coordinate by the same.
-SHIFT = params.Noise(distribution="beta", concentration=1e10, centred=False, scale=None)
-NO_SHIFT = params.Noise(distribution="beta", concentration=1e10, centred=True, scale=None)
+SHIFT = params.Noise({"beta": 1e10})
+NO_SHIFT = params.Noise({"beta_centred": 1e10})
 
 
 class Plane(nn.Module):
@@ -227,7 +227,7 @@ def test_mistakes_of_real_networks_are_confirmed_and_the_same_in_any_batch(
         classifier[1][-1].bias -= predict(classifier, decode(vae, wide)).mean(0)
     subject = Subject(classifier, vae, MACHINE)
     seeds = prepare_seeds(subject, images, predict(classifier, images).argmax(1))
-    noise = params.Noise(distribution="normal", concentration=None, centred=None, scale=0.7)
+    noise = params.Noise({"normal": 0.7})
     found = search(seeds, noise, 10, 4, batch_size, subject)
     assert 10 < len(found.label) < 96
     predictions = predict(classifier, decode(vae, torch.from_numpy(found.codes))).argmax(1).numpy()
@@ -258,7 +258,7 @@ def rough(make_vae, make_classifier):
 def test_mistakes_found_in_bfloat16_are_mistakes_in_float32_too(make_vae, make_classifier, images):
     subject = rough(make_vae, make_classifier)
     seeds = prepare_seeds(subject, images, predict(subject.classifier, images).argmax(1))
-    noise = params.Noise(distribution="normal", concentration=None, centred=None, scale=2.0)
+    noise = params.Noise({"normal": 2.0})
     found = search(seeds, noise, 40, 40, 256, subject)
     exact = search(seeds, noise, 40, 40, 256, replace(subject, machine=MACHINE))
     predictions = predict(subject.classifier, decode(subject.vae, torch.from_numpy(found.codes))).argmax(1).numpy()

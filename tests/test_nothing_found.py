@@ -251,10 +251,10 @@ def test_codes_that_cannot_be_clustered_or_sampled_are_said(codes, settings, mes
 
 @pytest.mark.parametrize("scale", [1e30, 1e300])
 def test_noise_beyond_float32_is_said(scale):
-    noise = params.Noise(distribution="normal", concentration=None, centred=None, scale=scale)
+    noise = params.Noise({"normal": scale})
     one = np.zeros(1, np.int64)
     seeds = Seeds(one, one, np.zeros((1, 2), np.float32), np.ones((1, 2), np.float32), one, one)
     with warnings.catch_warnings(), pytest.raises(SearchError) as caught:
         warnings.simplefilter("error")
         perturb(seeds, noise, 50, np.zeros(2, np.uint64))
-    assert str(caught.value) == f"scale of the noise is {scale:g} and leads beyond float32; allowed: a lower one"
+    assert str(caught.value) == f"the noise normal {scale:g} leads beyond float32; allowed: a smaller one"

@@ -12,8 +12,7 @@ from defuse.core.params import Settings
 from defuse.core.params_file import load_params
 
 ROOT = Path(__file__).resolve().parent.parent
-BETA = {"distribution": "beta", "concentration": 50.0, "centred": False, "scale": None}
-NORMAL = {"distribution": "normal", "concentration": None, "centred": None, "scale": 0.3}
+TAGS = {"beta", "beta_centred", "normal", "posterior"}  # of a noise
 CNN = {"architecture": "small_cnn", "width": 8, "stem": None}
 RESNET = {"architecture": "resnet18", "width": None, "stem": "cifar"}
 BUG = {"label": 4, "property": "thickness", "side": "high", "share": 0.2, "kind": "mislabelled", "target": 9}
@@ -34,9 +33,9 @@ def change(tree, path, value):
 
 
 def leaves(tree, prefix=""):
-    """Paths of all values below `tree`; a list counts as one value."""
+    """Paths of all values below `tree`; a list counts as one value, and so does a noise."""
     for key, value in tree.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and not value.keys() <= TAGS:
             yield from leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}"
@@ -52,15 +51,21 @@ def models(base=params.Params):
     return [base, *(model for sub in base.__subclasses__() for model in models(sub))]
 
 
+def without_defaults(tree):
+    parts = {stage: part for stage, part in tree.items() if isinstance(part, dict) and "default" in part}
+    return tree | {stage: {name: part[name] for name in part if name != "default"} for stage, part in parts.items()}
+
+
 def test_shipped_file_loads_and_no_value_is_changed_on_the_way(shipped_tree):
-    assert json.loads(load_params(ROOT / "params.yaml").model_dump_json()) == shipped_tree
+    loaded = json.loads(load_params(ROOT / "params.yaml").model_dump_json())
+    assert loaded == without_defaults(shipped_tree) != shipped_tree
 
 
 def test_no_field_has_a_default():
-    assert Settings in models() and params.Noise in models()
+    assert Settings in models() and params.Search in models()
     optional = [
         f"{model.__name__}.{name}"
-        for model in models()
+        for model in [*models(), params.Noise]
         for name, field in model.model_fields.items()
         if not field.is_required()
     ]
@@ -75,7 +80,7 @@ def test_settings_are_frozen(tree, write_params):
 
 @pytest.mark.parametrize("start", range(4))
 def test_every_missing_key_is_named(tree, write_params, start):
-    missing = list(leaves(tree))[start::4]
+    missing = [leaf for leaf in leaves(tree) if ".noises." not in leaf][start::4]  # a noise may be left out there
     for leaf in missing:
         holder, key = holder_of(tree, leaf)
         del holder[key]
@@ -90,11 +95,12 @@ def test_every_missing_key_is_named(tree, write_params, start):
         ("claims.minimum_seed", "minimum_seeds"),
         ("train_oracle.digits.networks.0.widht", "width"),
         (f"{CLASSIFIER}.network.architecure", "architecture"),
-        ("ablate_noise.digits.noises.search.scales", "scale"),
+        ("ablate_noise.digits.noises.search.norml", "normal"),
+        ("identify.digits.noise.beta_centered", "beta_centred"),
     ],
 )
 def test_misspelt_key_at_any_depth(tree, write_params, path, meant):
-    change(tree, "ablate_noise.digits.noises", {"search": dict(NORMAL)})
+    change(tree, "ablate_noise.digits.noises", {"search": {"normal": 0.3}})
     change(tree, path, 1)
     file = write_params(tree)
     assert f"{file}: {path}: unknown key; did you mean {meant}? (allowed: " in message_of(file)
@@ -112,6 +118,12 @@ def test_misspelt_key_at_any_depth(tree, write_params, path, meant):
         (f"{CLASSIFIER}.learning_rate", True),
         ("train_vae.digits.batch_norm", 1),
         ("train_vae.digits.batch_norm", "yes"),
+        ("identify.digits.noise", None),
+        ("identify.digits.noise", 0.3),
+        ("identify.digits.noise", ["normal", 0.3]),
+        ("identify.digits.noise.normal", None),
+        ("identify.digits.noise.normal", "0.3"),
+        ("identify.digits.noise.normal", True),
         ("compute.device", "tpu"),
         ("compute.device", 0),
         ("train_vae.digits.likelihood", "laplace"),
@@ -134,6 +146,9 @@ def test_wrong_type_or_word(tree, write_params, path, value):
         (f"{CLASSIFIER}.momentum", 1.0, "less than 1 or null"),
         (f"{CLASSIFIER}.label_smoothing", -0.1, "greater than or equal to 0"),
         (f"{CLASSIFIER}.augmentation.translation", 0.6, "less than or equal to 0.5"),
+        ("identify.digits.noise.normal", 0, "greater than 0"),
+        ("identify.digits.noise.normal", -0.3, "greater than 0"),
+        ("identify.digits.noise.normal", float("nan"), "a finite number"),
         ("compute.threads", 0, "greater than or equal to 1"),
         ("prepare.digits.validation_fraction", 0.0, "greater than 0"),
         ("prepare.digits.validation_fraction", 0.6, "less than or equal to 0.5"),
@@ -157,6 +172,9 @@ def test_out_of_range(tree, write_params, path, value, allowed):
         ("seeds", [-1], "seeds.0: -1 is not allowed"),
         ("seeds", [True], "seeds.0: True is not allowed"),
         ("seeds", ["0"], "seeds.0: '0' is not allowed"),
+        ("study_seeds", [], "study_seeds: [] is not allowed: Input should hold at least 1 item(s)"),
+        ("study_seeds", [True], "study_seeds.0: True is not allowed"),
+        ("study_seeds", None, "study_seeds: null is not allowed: Input should be a list"),
         ("correct.digits.lambdas", [0, "1"], "correct.digits.lambdas.1: '1' is not allowed"),
         (
             "correct.digits.lambdas",
@@ -239,25 +257,13 @@ def test_bad_lists(tree, write_params, path, value, named):
             )
             for lambdas in ([0.1, 1.0], [0, 1.0, 0.1], [0, 0.1, 0.1])
         ),
-        (
-            {"identify.digits.noise": {**BETA, "scale": 0.5}},
-            "identify.digits.noise.scale: 0.5 is not allowed: Input should be null with beta noise",
-        ),
-        (
-            {"identify.digits.noise": {**BETA, "centred": None}},
-            "identify.digits.noise.centred: null is not allowed: Input should be true or false with beta noise",
-        ),
-        (
-            {"identify.digits.noise": {**BETA, "concentration": None}},
-            "identify.digits.noise.concentration: null is not allowed: Input should be a number above 0 with beta noise",
-        ),
-        (
-            {"identify.digits.noise": {**NORMAL, "scale": None}},
-            "identify.digits.noise.scale: null is not allowed: Input should be a number above 0 with normal noise",
-        ),
-        (
-            {"identify.digits.noise": {**NORMAL, "distribution": "posterior", "centred": True}},
-            "identify.digits.noise.centred: True is not allowed: Input should be null with posterior noise",
+        *(
+            (
+                {"identify.digits.noise": noise},
+                f"identify.digits.noise: {noise} is not allowed: Input should hold exactly one of beta, beta_centred, "
+                "normal and posterior",
+            )
+            for noise in ({}, {"beta": 50.0, "normal": 0.3})
         ),
         (
             {"plant_bugs.digits.bugs": {"a": {**BUG, "target": None}}},
@@ -284,7 +290,17 @@ def test_bad_lists(tree, write_params, path, value, named):
             {"datasets": ["digits", "digits"]},
             "datasets: ['digits', 'digits'] is not allowed: Input should hold no value",
         ),
+        (
+            {"study_seeds": [0, 3]},
+            "study_seeds: [0, 3] is not allowed: Input should hold none but seeds (0)",
+        ),
+        ({"seeds": [4], "study_seeds": [4, 4]}, "study_seeds: [4, 4] is not allowed: Input should hold no value twice"),
         ({"datasets": ["digits", "mnist"]}, "train_vae: mnist is missing, and datasets names it"),
+        ({"train_vae": {}}, "train_vae: digits is missing, and datasets names it"),
+        (
+            {"datasets": ["mnist"], "train_vae": {}},
+            "train_vae: mnist is missing, and datasets names it; digits is missing, and",
+        ),
         ({"prepare.digits.test_fraction": None}, "prepare: digits.test_fraction is None; allowed: a number for digits"),
         ({"prepare.mnist": {"validation_fraction": 0.1, "test_fraction": 0.2}}, "prepare: mnist.test_fraction is 0.2"),
     ],
@@ -296,7 +312,10 @@ def test_impossible_combinations(tree, write_params, changes, named):
     assert f"{file}: {named}" in message_of(file)
 
 
-@pytest.mark.parametrize("leaf", [f"{CLASSIFIER}.learning_rate", f"{CLASSIFIER}.weight_decay", f"{DISTILL}.tau"])
+@pytest.mark.parametrize(
+    "leaf",
+    ["identify.digits.noise.normal", f"{CLASSIFIER}.learning_rate", f"{CLASSIFIER}.weight_decay", f"{DISTILL}.tau"],
+)
 def test_infinity_is_refused(tree, write_params, leaf):
     change(tree, leaf, float("inf"))
     assert f"{leaf}: inf is not allowed" in message_of(write_params(tree))
@@ -317,7 +336,8 @@ def test_data_set_without_any_sub_tree_names_each_stage(tree, write_params):
         ("correct.digits.lambdas", [0, 1, 10]),
         (f"{CLASSIFIER}.network", RESNET),
         ("identify.digits.max_seed_images", None),
-        ("identify.digits.noise", {**NORMAL, "distribution": "posterior"}),
+        *(("identify.digits.noise", {tag: 0.5}) for tag in sorted(TAGS)),
+        ("study_seeds", [0]),
     ],
 )
 def test_allowed_values_are_accepted(tree, write_params, path, value):

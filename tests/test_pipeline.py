@@ -77,7 +77,7 @@ def test_nothing_runs_twice(clone):
     [
         ({("correct", "digits", "lambdas"): [0.0, 0.2]}, {"correct@digits-0"}),
         (
-            {("identify", "digits", "noise", "scale"): 0.4},
+            {("identify", "digits", "noise", "normal"): 0.4},
             {"identify@digits-0", "ablate_vae@digits-0", "plant_bugs@digits-0"},
         ),
         ({("train_vae", "digits", "beta"): 2.0}, {"train_vae@digits-0", "ablate_vae@digits-0"}),

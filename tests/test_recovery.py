@@ -158,7 +158,7 @@ def plane():
         draws=10,
         keep=3,
         batch_size="auto",
-        noise=params.Noise(distribution="normal", concentration=None, centred=None, scale=0.3),
+        noise=params.Noise({"normal": 0.3}),
     )
     distill = params.Distill(
         include_reconstruction_failures=False,

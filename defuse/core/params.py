@@ -1,27 +1,17 @@
 """Models of `params.yaml`: they check every value before any work and hold no default of their own."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, RootModel, ValidationInfo, field_validator
 
 DatasetName = Literal["digits", "mnist", "svhn", "gtsrb"]
-
-
 Likelihood = Literal["bernoulli", "gaussian", "ssim"]
-
-
+Distribution = Literal["beta", "beta_centred", "normal", "posterior"]
 Share = Annotated[float, Field(ge=0, le=1)]
-
-
 Positive = Annotated[float, Field(gt=0)]
-
-
 NonNegative = Annotated[float, Field(ge=0)]
-
-
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 LearningRate = Annotated[float, Field(gt=0, le=1e38)]  # torch fails where float32 ends
-
-
 Count = Annotated[int, Field(ge=1, lt=2**63)]  # torch and NumPy count in 64 bits
 
 
@@ -136,20 +126,29 @@ class CalibrateOracle(Params):
     originals_recognised: Annotated[float, Field(gt=0, lt=1)]
 
 
-class Noise(Params):
-    distribution: Literal["beta", "normal", "posterior"]
-    concentration: Positive | None
-    centred: bool | None
-    scale: Positive | None
+class Noise(RootModel[dict[Distribution, Positive]]):
+    """A distribution and its one parameter, as `{normal: 0.2}`; see `draw_noise` for what each parameter is."""
 
-    @field_validator("concentration", "centred", "scale")
+    model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
+
+    @field_validator("root")
     @classmethod
-    def fits_the_distribution(cls, value: float | bool | None, info: ValidationInfo) -> float | bool | None:
-        distribution = info.data.get("distribution")
-        if distribution and (value is None) != ((distribution == "beta") == (info.field_name == "scale")):
-            allowed = "true or false" if info.field_name == "centred" else "a number above 0"
-            raise ValueError(f"Input should be {allowed if value is None else 'null'} with {distribution} noise")
-        return value
+    def holds_one(cls, root: dict[Distribution, float]) -> dict[Distribution, float]:
+        if len(root) != 1:
+            *names, last = get_args(Distribution)
+            raise ValueError(f"Input should hold exactly one of {', '.join(names)} and {last}")
+        return root
+
+    @property
+    def distribution(self) -> Distribution:
+        return next(iter(self.root))
+
+    @property
+    def parameter(self) -> float:
+        return self.root[self.distribution]
+
+    def __str__(self) -> str:
+        return f"{self.distribution} {self.parameter:g}"
 
 
 class Search(Params):
@@ -340,7 +339,8 @@ class Settings(Params):
     """All of `params.yaml`."""
 
     datasets: tuple[DatasetName, ...] = Field(strict=False, min_length=1)
-    seeds: tuple[Annotated[int, Field(ge=0, lt=2**63)], ...] = Field(strict=False, min_length=1)
+    seeds: tuple[Seed, ...] = Field(strict=False, min_length=1)
+    study_seeds: tuple[Seed, ...] = Field(strict=False, min_length=1)
     compute: Compute
     prepare: dict[DatasetName, Prepare]
     train_classifier: dict[DatasetName, TrainClassifier]
@@ -362,19 +362,32 @@ class Settings(Params):
     summarize: dict[DatasetName, Summarize]
     claims: Claims
 
-    @field_validator("datasets", "seeds")
+    @field_validator("datasets", "seeds", "study_seeds")
     @classmethod
     def holds_no_value_twice(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
         if len(set(values)) != len(values):
             raise ValueError("Input should hold no value twice")
         return values
 
+    @field_validator("study_seeds")
+    @classmethod
+    def are_seeds(cls, study_seeds: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
+        seeds = info.data.get("seeds", study_seeds)
+        if not set(study_seeds) <= set(seeds):
+            raise ValueError(f"Input should hold none but seeds ({', '.join(map(str, seeds))})")
+        return study_seeds
+
     @field_validator("*")
     @classmethod
     def has_every_data_set(cls, tree: Any, info: ValidationInfo) -> Any:
-        missing = [name for name in info.data.get("datasets", ()) if isinstance(tree, dict) and name not in tree]
-        if missing:
-            raise ValueError(f"{', '.join(missing)} is missing, and datasets names it")
+        if not isinstance(tree, dict):
+            return tree
+        missing = [name for name in info.data.get("datasets", ()) if name not in tree]
+        said = [f"{', '.join(missing)} is missing, and datasets names it"] if missing else []
+        if "digits" not in (*tree, *missing):
+            said.append("digits is missing, and the stage demo runs it")
+        if said:
+            raise ValueError("; ".join(said))
         return tree
 
     @field_validator("prepare")

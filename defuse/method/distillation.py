@@ -98,7 +98,7 @@ def fit_regions(codes: np.ndarray, settings: params.Distill, random_state: int) 
         except ValueError as error:
             raise DistillationError(
                 f"no mixture can be fitted to {len(codes)} codes from {codes.min():g} to {codes.max():g} ({error}); "
-                "allowed: codes nearer to each other, which a lower scale of the noise in identify gives"
+                "allowed: codes nearer to each other, which smaller noise in identify gives"
             ) from error
     order = np.argsort(-mixture.weights_, kind="stable")
     kept = order[mixture.weights_[order] > settings.minimum_weight]

@@ -121,21 +121,19 @@ def draw_noise(noise: params.Noise, draws: int, deviation: np.ndarray, generator
     """Noise for one seed image, float32 (draws, latent_dim).
 
     Args:
-        noise: `beta` draws each coordinate from Beta(concentration, concentration), minus 0.5 if centred (the
-            released code does not centre it); `normal` from N(0, scale^2); `posterior` from
-            N(0, (scale * deviation)^2).
+        noise: with its parameter p, `beta` draws each coordinate from Beta(p, p), whose mean of 0.5 the released code
+            keeps; `beta_centred` from the same minus 0.5; `normal` from N(0, p^2); `posterior` from
+            N(0, (p * deviation)^2).
         draws: number of perturbations.
         deviation: float32 (latent_dim,), the seed's posterior standard deviation.
         generator: the seed image's own.
     """
     shape = (draws, len(deviation))
-    if noise.distribution == "beta":
-        assert noise.concentration is not None
-        drawn = generator.beta(noise.concentration, noise.concentration, shape)
-        drawn -= 0.5 if noise.centred else 0.0
+    if noise.distribution in ("beta", "beta_centred"):
+        drawn = generator.beta(noise.parameter, noise.parameter, shape)
+        drawn -= 0.5 if noise.distribution == "beta_centred" else 0.0
     else:
-        assert noise.scale is not None
-        drawn = noise.scale * generator.standard_normal(shape)
+        drawn = noise.parameter * generator.standard_normal(shape)
         if noise.distribution == "posterior":
             drawn *= deviation
     return drawn.astype(np.float32)
@@ -155,7 +153,7 @@ def perturb(seeds: Seeds, noise: params.Noise, draws: int, key: np.ndarray) -> t
             drawn[position] = draw_noise(noise, draws, deviation, item_generator(key, int(index)))
         norms = np.linalg.norm(drawn, axis=2)
     if not np.isfinite(norms).all():
-        raise SearchError(f"scale of the noise is {noise.scale:g} and leads beyond float32; allowed: a lower one")
+        raise SearchError(f"the noise {noise} leads beyond float32; allowed: a smaller one")
     return seeds.mean[:, None] + drawn, norms
 
 
@@ -228,7 +226,7 @@ def find_mistakes(
     codes = perturb(sample, noise, 1, key)[0][:, 0]
     exact = predict(subject.classifier, decode(subject.vae, torch.from_numpy(codes)))
     if not exact.isfinite().all():
-        raise SearchError(f"logits of codes with noise hold NaN or infinity ({noise}); allowed: a lower scale")
+        raise SearchError(f"logits of codes with noise hold NaN or infinity ({noise}); allowed: a smaller one")
     largest_doubt = doubtful_gap(search_logits(network, codes, codes_at_once).cpu(), exact)
 
     nothing, wrong_draws = np.zeros(0, np.int64), 0
