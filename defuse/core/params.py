@@ -380,11 +380,9 @@ class Settings(Params):
     @field_validator("*")
     @classmethod
     def has_every_data_set(cls, tree: Any, info: ValidationInfo) -> Any:
-        if not isinstance(tree, dict):
-            return tree
-        missing = [name for name in info.data.get("datasets", ()) if name not in tree]
+        missing = [name for name in info.data.get("datasets", ()) if isinstance(tree, dict) and name not in tree]
         said = [f"{', '.join(missing)} is missing, and datasets names it"] if missing else []
-        if "digits" not in (*tree, *missing):
+        if isinstance(tree, dict) and "digits" not in (*tree, *missing):
             said.append("digits is missing, and the stage demo runs it")
         if said:
             raise ValueError("; ".join(said))
