@@ -1,8 +1,13 @@
 """The code that can run in a stage: an edit reruns the stages that can see it, and no other."""
 
+import ast
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
+from ruamel.yaml import YAML
 
 from defuse.core.errors import PipelineError
 from experiments.running.code_digest import stage_digests
@@ -332,3 +337,167 @@ def test_scripts_and_params_that_do_not_fit_are_refused(small):
     replace(small, "dvc.yaml", "  one:", "  zero:")
     with pytest.raises(PipelineError, match="zero has no script"):
         stage_digests(small)
+
+
+STAGES = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
+LOADS_NETWORKS = {
+    *("calibrate_oracle", "identify", "ablate_noise", "ablate_search", "ablate_vae", "annotate", "ablate_regions"),
+    *("correct", "finetune_baseline", "compare_rivals", "novelty", "plant_bugs", "summarize", "demo"),
+}
+CORRECTING = {"correct", "compare_rivals", "demo"}
+PACKED = {
+    *("prepare", "identify", "distill", "annotate", "correct", "novelty", "plant_bugs", "summarize", "demo"),
+}
+TEMPLATES = {"atlas", "front_page", "demo"}
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """A copy of the code, and the digests of its stages."""
+    root = tmp_path_factory.mktemp("code")
+    for folder in ("defuse", "experiments", "notebooks"):
+        shutil.copytree(
+            ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
+        )
+    shutil.copy(ROOT / "dvc.yaml", root)
+    return root, stage_digests(root)
+
+
+@pytest.fixture
+def edited(shipped: tuple[Path, dict[str, str]], tmp_path: Path) -> Callable[[], set[str]]:
+    """Function that tells which stages must run after edits of the copy in the current test's folder."""
+    root, before = shipped
+    shutil.copytree(root, tmp_path, dirs_exist_ok=True)
+
+    def must_run() -> set[str]:
+        files = {path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+        other = {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+        touched = {name.as_posix() for name in files.keys() | other.keys() if files.get(name) != other.get(name)}
+        assert touched
+        for stage, entry in STAGES.items():
+            if stage != "code" and any(name.startswith(f"{dep}/") for dep in entry["deps"] for name in touched):
+                touched.add(f"stage {stage}")
+        return changed(before, tmp_path) | {
+            name.removeprefix("stage ") for name in touched if name.startswith("stage ")
+        }
+
+    return must_run
+
+
+def every_file(root: Path, change: Callable[[str], str]) -> None:
+    for path in [*root.glob("defuse/**/*.py"), *root.glob("experiments/**/*.py")]:
+        path.write_text(change(path.read_text()))
+
+
+def move(root: Path, old: str, new: str) -> None:
+    """Move a module, and change its name wherever it is imported."""
+    (root / old.replace(".", "/")).with_suffix(".py").rename((root / new.replace(".", "/")).with_suffix(".py"))
+    every_file(root, lambda text: text.replace(old, new))
+
+
+def without_annotations(text: str) -> str:
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            node.returns = None
+            if not (node.args.args and node.args.args[0].arg == "cell"):  # what a stage works on is told by it
+                for argument in [*node.args.args, *node.args.kwonlyargs, node.args.vararg, node.args.kwarg]:
+                    if argument is not None:
+                        argument.annotation = None
+    return ast.unparse(tree)
+
+
+def test_new_formatting_of_every_file_reruns_nothing(edited, tmp_path):
+    every_file(tmp_path, lambda text: f"# {len(text)}\n{ast.unparse(ast.parse(text))}  # end\n")
+    assert edited() == set()
+
+
+def test_other_annotations_of_every_function_rerun_nothing(edited, tmp_path):
+    every_file(tmp_path, without_annotations)
+    assert edited() == set()
+
+
+def test_moved_modules_and_functions_rerun_nothing(edited, tmp_path):
+    move(tmp_path, "defuse.core.storage", "defuse.core.files")
+    move(tmp_path, "defuse.method.novelty", "defuse.studies.neighbours")
+    move(tmp_path, "experiments.shared.trained", "experiments.shared.networks")
+    (tmp_path / "defuse/method/novelty.py").write_text("from defuse.studies.neighbours import error_types\n")
+    replace(tmp_path, "experiments/novelty.py", "import error_types, ", "import ")
+    replace(tmp_path, "experiments/novelty.py", "\n\n\ndef", "\nfrom defuse.method.novelty import error_types\n\n\ndef")
+    assert edited() == set()
+
+
+SHIPPED_EDITS = {
+    "docstring": ("defuse/method/correction.py", '    """Mean cross-entropy', '    """The mean cross-entropy', set()),
+    "definition that nothing uses": (
+        "defuse/core/storage.py",
+        "@contextmanager",
+        "UNUSED = 1\n\n\n@contextmanager",
+        set(),
+    ),
+    "hint about memory": ("experiments/running/memory.py", "or run fewer stages at once", "or buy some", set()),
+    "message of the command line": (
+        "experiments/shared/command.py",
+        "; allowed: {', '.join(settings.datasets)}",
+        "; not there",
+        set(),
+    ),
+    "check of params.yaml": ("defuse/core/params_file.py", "this key is missing", "no such key", set()),
+    "check across trees": ("defuse/core/params.py", "is missing, and datasets names it", "is not there", set()),
+    "digests themselves": ("experiments/running/code_digest.py", "SHOWN_DIGITS = 16", "SHOWN_DIGITS = 16 + 0", set()),
+    "runner": ("experiments/running/replication.py", "POLL_SECONDS = 0.1", "POLL_SECONDS = 0.2", set()),
+    "renamed local variable": (
+        "defuse/method/novelty.py",
+        "reference = search",
+        "other = reference = search",
+        {"novelty", "demo"},
+    ),
+    "constant of the correction": (
+        "defuse/method/correction.py",
+        "+ lambda_ * region_loss",
+        "+ 2 * lambda_ * region_loss",
+        CORRECTING,
+    ),
+    "bound of the claims": (
+        "defuse/core/params.py",
+        "minimum_seeds: Annotated[int, Field(ge=2)]",
+        "minimum_seeds: Count",
+        {"claims"},
+    ),
+    "bound of TrainVAE": (
+        "defuse/core/params.py",
+        "warmup_steps: Annotated[int, Field(ge=0)]",
+        "warmup_steps: Count",
+        {"train_vae", "ablate_vae", "demo"},
+    ),
+    "colour of figures": ("defuse/showing/plots.py", "#D55E00", "#D55E01", {"figures", "demo"}),
+    "code of a notebook": ("notebooks/tau.ipynb", "plots.set_theme()", "plots.set_theme() or 1", {"figures", "demo"}),
+    "text of a notebook": ("notebooks/tau.ipynb", "How far", "How wide", {"figures", "demo"}),
+    "template": ("defuse/showing/templates/base.html", "<body>", "<body >", TEMPLATES),
+    "storage of arrays": ("defuse/core/storage.py", "np.savez_compressed(", "np.savez(", PACKED),
+    "import swapped": (
+        "experiments/identify.py",
+        "write_json, write_table",
+        "write_table as write_json, write_table",
+        {"identify", "demo"},
+    ),
+    "loading of networks": (
+        "defuse/models/saved_networks.py",
+        "return network.eval()",
+        "return network",
+        LOADS_NETWORKS,
+    ),
+    "method of the cell": (
+        "experiments/shared/cell.py",
+        'self.results / "report"',
+        'self.results / "reports"',
+        TEMPLATES,
+    ),
+}
+
+
+@pytest.mark.parametrize("edit", SHIPPED_EDITS)
+def test_an_edit_of_the_shipped_code_reruns_the_stages_that_can_see_it(edited, tmp_path, edit):
+    name, old, new, stages = SHIPPED_EDITS[edit]
+    replace(tmp_path, name, old, new)
+    assert edited() == stages
