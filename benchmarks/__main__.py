@@ -82,7 +82,8 @@ def command(
         measured[title] = "\n\n".join(parts)
     if write is not None:
         with atomic_path(write) as temporary:
-            temporary.write_text(with_sections(write.read_text(), machine_line(machine), measured))
+            page = with_sections(write.read_text(encoding="utf-8"), machine_line(machine), measured)
+            temporary.write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -195,6 +195,6 @@ def memory(settings: Settings, threads: int) -> Iterator[str]:
     rows = []
     for count in MEMORY_SEEDS:
         command = [sys.executable, "-m", "benchmarks.memory", str(count), str(threads)]
-        printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+        printed = subprocess.run(command, check=True, capture_output=True, encoding="utf-8").stdout.split()
         rows.append([f"{count:,}", f"{int(printed[0]) / 1024:,.0f} MiB", f"{int(printed[1]):,}"])
     yield markdown(["seed images", "peak memory of the process", "mistakes kept"], rows)

@@ -136,7 +136,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
         return value
 
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(plain(content), indent=2, sort_keys=True) + "\n")
+        temporary.write_text(json.dumps(plain(content), indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -146,7 +146,7 @@ def read_json(path: Path) -> dict[str, Any]:
         StorageError: the file is missing or no JSON object.
     """
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise MissingFileError(f"{path}: no such file") from None
     except ValueError as error:
@@ -159,7 +159,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def write_table(path: Path, table: pd.DataFrame) -> None:
     """Write a tidy table as CSV, without the index, floats to eight significant digits."""
     with atomic_path(path) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.8g", lineterminator="\n")
+        table.to_csv(temporary, index=False, float_format="%.8g", lineterminator="\n", encoding="utf-8")
 
 
 def read_table(path: Path, *columns: str) -> pd.DataFrame:
@@ -169,7 +169,7 @@ def read_table(path: Path, *columns: str) -> pd.DataFrame:
         StorageError: the file is missing, no table, or lacks a column.
     """
     try:
-        table = pd.read_csv(path)
+        table = pd.read_csv(path, encoding="utf-8")
     except FileNotFoundError:
         raise MissingFileError(f"{path}: no such file") from None
     except ValueError as error:

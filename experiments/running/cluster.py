@@ -32,7 +32,7 @@ def git(folder: Path, *arguments: str) -> str:
     Raises:
         ClusterError: with git's message.
     """
-    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True)
+    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, encoding="utf-8", errors="replace")
     if done.returncode:
         raise ClusterError(f"git {' '.join(arguments)}: {done.stderr.strip() or done.returncode}")
     return done.stdout.rstrip()

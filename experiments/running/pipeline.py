@@ -11,6 +11,7 @@ from dvc.utils.serialize import dumps_yaml, parse_yaml_for_update
 
 from defuse.core.errors import PipelineError
 from defuse.core.storage import atomic_path
+from experiments.running.surroundings import prepare_for_dvc
 
 Graph = dict[str, set[str]]  # stage -> stages that it needs, in dvc.yaml's order
 
@@ -26,13 +27,14 @@ def opened(root: Path, remote: str | None = None) -> Iterator[Repo]:
     """DVC's repository at `root`, with `remote` as its default; it waits while another DVC process holds the lock.
 
     Raises:
-        PipelineError: whatever DVC finds wrong inside of the block.
+        PipelineError: whatever DVC or the system finds wrong inside of the block.
     """
     try:
+        prepare_for_dvc(root)
         # DVC looks up the names of stages from the working folder.
         with chdir(root), Repo(remote=remote, _wait_for_lock=True) as repo:
             yield repo
-    except DvcException as error:
+    except (DvcException, OSError, UnicodeError) as error:
         raise PipelineError(f"DVC: {error}") from error
 
 

@@ -129,7 +129,7 @@ def say_closing(console: Console, root: Path, graph: Graph, attempts: Attempts, 
     for stage in failed:
         log = attempts[stage].log
         say_line(console, f"\nFailed: {stage}. The end of {log.relative_to(root)}:")
-        for line in log.read_text(errors="replace").rstrip().splitlines()[-LOG_LINES:]:
+        for line in log.read_text(encoding="utf-8", errors="replace").rstrip().splitlines()[-LOG_LINES:]:
             say_line(console, f"    {line}")
     skipped = {
         stage: causes

@@ -69,11 +69,15 @@ def only_replication(root: Path) -> Iterator[None]:
     """Hold a lock file, which the system lets go however the process ends.
 
     Raises:
-        ReplicationError: another replication runs in this folder.
+        ReplicationError: another replication runs in this folder, or nothing can be written there.
     """
     path = root / "artifacts" / "replicate.lock"
-    path.parent.mkdir(exist_ok=True)
-    with open(path, "a+") as file:
+    try:
+        path.parent.mkdir(exist_ok=True)
+        opened_file = open(path, "a+", encoding="utf-8")  # noqa: SIM115
+    except OSError as error:
+        raise ReplicationError(f"{path}: cannot be written: {error.strerror}") from None
+    with opened_file as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -156,7 +160,8 @@ def start_stage(root: Path, stage: str, threads: int) -> Attempt:
     """Start a stage in a process group of its own, its output in `artifacts/logs/STAGE.log`."""
     # Without --single-item DVC also locks the outputs of the stages before it, which other cells are reading.
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", stage]
-    environment = {**os.environ, **pinned_threads(threads), RUNNER_MARK: str(root.resolve())}
+    own = {RUNNER_MARK: str(root.resolve()), "PYTHONIOENCODING": "utf-8:backslashreplace"}
+    environment = {**os.environ, **pinned_threads(threads), **own}
     log = root / "artifacts" / "logs" / f"{stage}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "wb") as output:
@@ -178,7 +183,7 @@ def has_ended(stage: str, attempt: Attempt) -> bool:
     if code is None:
         return False
     attempt.seconds = time.monotonic() - attempt.start
-    ran = f"Running stage '{stage}'" in attempt.log.read_text(errors="replace")
+    ran = f"Running stage '{stage}'" in attempt.log.read_text(encoding="utf-8", errors="replace")
     attempt.result = "failed" if code else "ran" if ran else "unchanged"
     return True
 

@@ -13,7 +13,8 @@ from dvc_data.hashfile.hash_info import HashInfo
 from dvc_data.hashfile.obj import HashFile
 from dvc_data.hashfile.tree import Tree
 
-from defuse.core.errors import VerificationError
+from defuse.core.errors import PipelineError, VerificationError
+from experiments.running.surroundings import prepare_for_dvc
 
 CHANGED, MISSING, IN_CACHE = "changed", "missing", "in cache"
 
@@ -139,6 +140,7 @@ def verify(root: Path) -> Report:
     findings: list[Finding] = []
     hashed: dict[str, str | None] = {}
     try:
+        prepare_for_dvc(root)
         with Repo(str(root), _wait_for_lock=True) as repo:
             outputs = recorded_outputs(repo)
             # The cache without DVC's state database: that takes a file for unchanged by its size and times.
@@ -153,6 +155,6 @@ def verify(root: Path) -> Report:
                         hashed[md5] = object_md5(cache, md5)
                         if hashed[md5] not in (md5, None):
                             findings.append(Finding(IN_CACHE, output, path, md5, hashed[md5]))
-    except (DvcException, IgnoreInCollectedDirError, OSError) as error:
+    except (DvcException, IgnoreInCollectedDirError, PipelineError, OSError, UnicodeError) as error:
         raise VerificationError(str(error)) from error
     return Report(outputs, sum(md5 is not None for md5 in hashed.values()), findings)

@@ -55,7 +55,7 @@ def logged(command: Sequence[str], folder: Path, environment: dict[str, str], lo
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
+        encoding="utf-8",
         errors="replace",
     ) as process:
         assert process.stdout is not None
@@ -93,6 +93,9 @@ def run_unit(unit: str, stages: Sequence[str], source: Source, threads: int) -> 
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
             "DVC_SITE_CACHE_DIR": str(Path(folder) / "site"),
             "DVC_NO_ANALYTICS": "1",
+            "PYTHONIOENCODING": "utf-8:backslashreplace",
+            # Before the installed code, with PYTHONSAFEPATH too.
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(clone), os.environ.get("PYTHONPATH")])),
         }
         clone_it = ["git", "clone", "--quiet", "--no-checkout", source.url, str(clone)]
         error = logged(clone_it, Path(folder), environment, log)
