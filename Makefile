@@ -21,6 +21,7 @@ setup: .venv/installed
 	$(OWN_TORCH) requirements.lock > .venv/requirements.txt
 	.venv/bin/python -m pip install --no-deps --require-hashes -r $(REQUIREMENTS)
 	.venv/bin/python -m pip install --no-deps --no-build-isolation --editable .
+	.venv/bin/python -m experiments.running.surroundings  # an archive has no git
 	touch $@
 
 # Ray, for more than one machine (docs/cluster.md); the tests need it too.

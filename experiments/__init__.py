@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
+HERE = Path(__file__).resolve().parent.parent
 
 
 def check_folder() -> None:
@@ -15,8 +15,8 @@ def check_folder() -> None:
     other = Path("experiments", "__init__.py")
     if other.is_file() and not other.samefile(__file__):
         raise SystemExit(
-            f"experiments: the code of {HERE.parent} would run on the files of {Path.cwd()}, whose own code PYTHONSAFEPATH "
-            "or the like hides: set PYTHONPATH to this folder, or install it: pip install --no-deps --editable ."
+            f"experiments: the code of {HERE} would run on the files of {Path.cwd()}: PYTHONSAFEPATH or the like "
+            "hides the code there; set PYTHONPATH to that folder, or install it: pip install --no-deps --editable ."
         )
 
 

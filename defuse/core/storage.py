@@ -143,12 +143,14 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
-        StorageError: the file is missing or no JSON object.
+        StorageError: the file is missing, cannot be read, or is no JSON object.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise MissingFileError(f"{path}: no such file") from None
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise StorageError(f"{path}: no readable JSON ({error})") from error
     if not isinstance(content, dict):
@@ -166,12 +168,14 @@ def read_table(path: Path, *columns: str) -> pd.DataFrame:
     """Read a CSV table that has at least the named columns.
 
     Raises:
-        StorageError: the file is missing, no table, or lacks a column.
+        StorageError: the file is missing, cannot be read, is no table, or lacks a column.
     """
     try:
         table = pd.read_csv(path, encoding="utf-8")
     except FileNotFoundError:
         raise MissingFileError(f"{path}: no such file") from None
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise StorageError(f"{path}: no readable table ({error})") from error
     missing = [name for name in columns if name not in table]

@@ -66,3 +66,10 @@ def fit_to_git(root: Path) -> None:
                 del content["core"]["no_scm"]
             else:
                 content.setdefault("core", {})["no_scm"] = True
+
+
+if __name__ == "__main__":
+    try:
+        prepare_for_dvc(Path())
+    except PipelineError as error:
+        raise SystemExit(f"make: {error}") from None
