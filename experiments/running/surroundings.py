@@ -36,7 +36,7 @@ def missing_variables(instead: Path) -> dict[str, str]:
         missing["HOME"] = str(instead / "home")
     if not (named_user() or any(os.environ.get(name) for name in ("LOGNAME", "USER", "LNAME", "USERNAME"))):
         missing["LOGNAME"] = str(os.getuid())
-    if not writable(Path(site_cache_dir())):
+    if not writable(Path(site_cache_dir(), "repo")):
         missing["DVC_SITE_CACHE_DIR"] = str(instead / "site")
     return missing
 
@@ -60,7 +60,7 @@ def fit_to_git(root: Path) -> None:
     """Tell DVC to do without git where there is none, as in a downloaded archive, and no longer once there is one."""
     inside = any((folder / ".git").exists() for folder in (root, *root.parents))
     local = Config(str(root / ".dvc"), validate=False)
-    if inside == bool(local.load_one("local").get("core", {}).get("no_scm")):
+    if inside == (str(local.load_one("local").get("core", {}).get("no_scm")).lower() == "true"):
         with local.edit("local") as content:
             if inside:
                 del content["core"]["no_scm"]
