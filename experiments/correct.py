@@ -66,7 +66,8 @@ def sweep(cell: Cell) -> str:
         ),
     )
     save_arrays(folder / "shown.npz", prediction_after=predicted[after])
-    write_json(folder / "metrics.json", {"lambda": None if best is None else arms[after]["lambda"]})
+    chosen_lambda = None if best is None else arms[after]["lambda"]
+    write_json(folder / "metrics.json", {"lambda": chosen_lambda, "machine": subject.machine.description})
     if best is None:
         return f"{len(numbers)} accepted regions: no lambda could be chosen"
     return (

@@ -32,7 +32,8 @@ def baseline(cell: Cell) -> str:
     table["chosen"] = table.index == (-1 if best is None else best)
     folder = cell.folder()
     write_table(folder / "baseline.csv", table)
-    write_json(folder / "metrics.json", {"mistakes": len(labels), "labels_asked": len(is_mistake)})
+    measures = {"mistakes": len(labels), "labels_asked": len(is_mistake)}
+    write_json(folder / "metrics.json", {**measures, "machine": subject.machine.description})
     if best is None:
         return f"{len(labels)} annotated mistakes: no learning rate could be chosen"
     return (

@@ -43,7 +43,7 @@ def identify(cell: Cell) -> str:
     save_arrays(folder / "mistakes.npz", **arrays)
     pairs = pd.DataFrame({"label": mistakes.label, "prediction": mistakes.prediction})
     write_table(folder / "class_pairs.csv", pairs.value_counts(sort=False).rename("mistakes").reset_index())
-    write_json(folder / "metrics.json", measures)
+    write_json(folder / "metrics.json", {**measures, "machine": subject.machine.description})
     kept = measures["validation_reconstruction_accuracy"]
     control = (
         "no validation image is right"

@@ -91,7 +91,7 @@ def plant_bugs(cell: Cell) -> str:
         **{part: np.stack([example[part] for example in examples]) for part in examples[0]},
     )
     measures = headlines(table, configured)
-    write_json(folder / "metrics.json", measures)
+    write_json(folder / "metrics.json", {**measures, "machine": machine.description})
     return (
         f"{measures['found']:.0%} of {len(chosen.bugs)} bugs found at full strength, "
         f"{measures['found_in_control']:.0%} without one, {measures['found_by_kmeans']:.0%} by k-means; "

@@ -8,6 +8,7 @@ import pandas as pd
 
 from defuse.core.storage import read_table, save_arrays, write_json, write_table
 from defuse.core.verdicts import RegionVerdict
+from defuse.evidence.machines import machines_of_cells, precision_sentence, with_machines
 from defuse.evidence.results import result_path
 from defuse.evidence.tables import (
     accepted_region_measures,
@@ -65,7 +66,8 @@ def summarize(cell: Cell) -> str:
     if study_seeds:
         check_cells(studies, study_seeds, about)
     shutil.rmtree(tables, ignore_errors=True)
-    write_json(tables / "provenance.json", about)
+    machines = machines_of_cells((cells, studies), seeds)
+    write_json(tables / "provenance.json", with_machines(about, machines))
 
     gathered = gathered_tables(cells, seeds, CHAIN_TABLES)
     measures = [
@@ -94,10 +96,11 @@ def summarize(cell: Cell) -> str:
     figures = shown_data(cell)
     for name, arrays in figures.items():
         save_arrays(result_path(tables, f"{name}.npz"), **arrays)
+    precision = precision_sentence(machines) or "a precision that was not recorded"
     accepted = int((gathered["regions"].verdict == RegionVerdict.ACCEPTED).sum())
     return (
         f"{len(gathered) + 3} tables and {len(figures)} figures' data of {len(seeds)} seed(s) in {tables}; "
-        f"{accepted} accepted regions"
+        f"{accepted} accepted regions; computed in {precision}"
     )
 
 

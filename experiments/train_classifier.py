@@ -18,6 +18,7 @@ from experiments.shared.command import cell_command
 def train(cell: Cell) -> str:
     chosen = cell.params()
     machine = set_up_machine(cell.settings.compute)
+    computed = machine.resolved(cell.settings.compute)
     data = {split: load_split(cell.data_file, split) for split in ("train", "validation", "test")}
     network = {**chosen.network.model_dump(), "channels": data["train"][0].shape[1], "classes": CLASSES[cell.dataset]}
     with cell.streams.seeding_torch("weights"):
@@ -26,7 +27,7 @@ def train(cell: Cell) -> str:
         load_imagenet_weights(classifier)
     checkpoint = Checkpoint(
         cell.checkpoints / "classifier.safetensors",
-        fingerprint(running_code(cell.stage), cell.data_file, compute=cell.settings.compute, train_classifier=chosen),
+        fingerprint(running_code(cell.stage), cell.data_file, compute=computed, train_classifier=chosen),
     )
     curve = train_classifier(
         classifier,
@@ -41,9 +42,9 @@ def train(cell: Cell) -> str:
     )
     measures = {f"{split}_accuracy": accuracy(classifier, *part) for split, part in data.items()}
     folder = cell.folder()
-    save_network(folder / "classifier.safetensors", classifier, **network)
+    save_network(folder / "classifier.safetensors", classifier, machine, **network)
     write_table(folder / "curve.csv", pd.DataFrame(curve))
-    write_json(folder / "metrics.json", measures)
+    write_json(folder / "metrics.json", {**measures, "machine": machine.description})
     return f"accuracy {measures['test_accuracy']:.2%} on test, {measures['train_accuracy']:.2%} on training"
 
 

@@ -14,10 +14,9 @@ from experiments.shared.command import dataset_command
 def train(cell: Cell) -> str:
     chosen = cell.params()
     machine = set_up_machine(cell.settings.compute)
+    computed = machine.resolved(cell.settings.compute)
     data = {split: load_split(cell.data_file, split) for split in ("train", "validation")}
-    belongs_to = fingerprint(
-        running_code(cell.stage), cell.data_file, compute=cell.settings.compute, train_oracle=chosen
-    )
+    belongs_to = fingerprint(running_code(cell.stage), cell.data_file, compute=computed, train_oracle=chosen)
     reached = []
     for index, network in enumerate(chosen.networks):
         built = {**network.model_dump(), "channels": data["train"][0].shape[1], "classes": CLASSES[cell.dataset]}
@@ -34,7 +33,7 @@ def train(cell: Cell) -> str:
             blend_fraction=chosen.blend_fraction,
             checkpoint=Checkpoint(cell.checkpoints / f"oracle_{index}.safetensors", belongs_to),
         )
-        save_network(cell.dataset_folder() / f"oracle_{index}.safetensors", oracle, **built)
+        save_network(cell.dataset_folder() / f"oracle_{index}.safetensors", oracle, machine, **built)
         reached.append(curve[-1]["validation_accuracy"])
     return f"validation accuracy {min(reached):.2%} to {max(reached):.2%}"
 

@@ -17,6 +17,7 @@ from experiments.shared.command import cell_command
 def train(cell: Cell) -> str:
     chosen = cell.params()
     machine = set_up_machine(cell.settings.compute)
+    computed = machine.resolved(cell.settings.compute)
     images, _ = load_split(cell.data_file, "train")
     validation, _ = load_split(cell.data_file, "validation")
     network = {
@@ -30,7 +31,7 @@ def train(cell: Cell) -> str:
     generator = cell.streams.torch("batches")
     checkpoint = Checkpoint(
         cell.checkpoints / "vae.safetensors",
-        fingerprint(running_code(cell.stage), cell.data_file, compute=cell.settings.compute, train_vae=chosen),
+        fingerprint(running_code(cell.stage), cell.data_file, compute=computed, train_vae=chosen),
     )
     curve = train_vae(vae, images, validation, chosen, machine, generator, str(cell), checkpoint)
     divergences = pd.DataFrame(
@@ -42,7 +43,7 @@ def train(cell: Cell) -> str:
     )
     last = curve[-1]
     folder = cell.folder()
-    save_network(folder / "vae.safetensors", vae, **network)
+    save_network(folder / "vae.safetensors", vae, machine, **network)
     write_table(folder / "curve.csv", pd.DataFrame(curve).drop(columns="kl_per_dimension"))
     write_table(folder / "kl_per_dimension.csv", divergences)
     write_json(
@@ -53,6 +54,7 @@ def train(cell: Cell) -> str:
             "validation_reconstruction_loss": last["reconstruction_loss"],
             "validation_squared_error": last["squared_error"],
             "active_dimensions": int((divergences[divergences.epoch == last["epoch"]].kl > 0.01).sum()),
+            "machine": machine.description,
         },
     )
     return f"ELBO {last['elbo']:.1f} nats per validation image, KL {last['kl']:.1f}"

@@ -91,16 +91,26 @@ def load_rows(path: Path, *names: str) -> dict[str, np.ndarray]:
     return arrays
 
 
-def save_weights(path: Path, weights: dict[str, Tensor], network: dict[str, Any]) -> None:
+def save_weights(
+    path: Path, weights: dict[str, Tensor], network: dict[str, Any], machine: dict[str, str] | None = None
+) -> None:
     """Write tensors as safetensors, with a description (of the network, or of a training's state) in the header.
+
+    Args:
+        machine: what the weights were computed on (`Machine.description`), for the header too.
 
     Raises:
         StorageError: the file cannot be written; an older one stays as it was.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    # One entry: safetensors writes several in no order, so that the same weights would have other bytes each time.
+    if machine is None:
+        header = {"network": json.dumps(network, sort_keys=True)}
+    else:
+        header = {"network and machine": json.dumps([network, machine], sort_keys=True)}
     with atomic_path(path) as temporary:
         try:
-            save_file(tensors, temporary, metadata={"network": json.dumps(network, sort_keys=True)})
+            save_file(tensors, temporary, metadata=header)
         except SafetensorError as error:  # it wraps the system's own error
             raise StorageError(f"{path}: cannot be written: {error}") from error
 
@@ -111,13 +121,40 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         StorageError: the file is missing, damaged, or was not written by `save_weights`.
     """
+    with opened_weights(path) as (file, network, _):
+        return {name: file.get_tensor(name) for name in file.keys()}, network  # noqa: SIM118
+
+
+def weights_machine(path: Path) -> dict[str, str] | None:
+    """What the weights of a file were computed on, by its header; None where that was not recorded.
+
+    Raises:
+        StorageError: as `load_weights`.
+    """
+    with opened_weights(path) as (_, _, machine):
+        return machine
+
+
+@contextmanager
+def opened_weights(path: Path) -> Iterator[tuple[Any, dict[str, Any], dict[str, str] | None]]:
+    """A safetensors file with what its header says of network and machine.
+
+    Raises:
+        StorageError: as `load_weights`.
+    """
     try:
         with safe_open(path, framework="pt") as file:
-            network = json.loads((file.metadata() or {})["network"])
-            return {name: file.get_tensor(name) for name in file.keys()}, network  # noqa: SIM118
+            header = file.metadata() or {}
+            if "network and machine" in header:
+                network, machine = json.loads(header["network and machine"])
+            else:
+                network, machine = json.loads(header["network"]), None
+            yield file, network, machine
     except FileNotFoundError:
         raise MissingFileError(f"{path}: no such file") from None
-    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (SafetensorError, KeyError, ValueError) as error:
         raise StorageError(f"{path}: not a safetensors file of this package ({error})") from error
 
 

@@ -14,7 +14,7 @@ from defuse.evidence.results import provenance, result_path
 
 
 def check_cells(cells: Path, seeds: Sequence[int], data: dict[str, object] | None = None) -> dict[str, object]:
-    """Check that a folder holds exactly the cells that `params.yaml` asks for, all of the same data: their provenance.
+    """Check that a folder holds exactly the cells that `params.yaml` asks for, all of the same data: what these are.
 
     Args:
         cells: a data set's folder of summarized cells, one sub-folder per seed.
@@ -31,6 +31,8 @@ def check_cells(cells: Path, seeds: Sequence[int], data: dict[str, object] | Non
     if problems:
         raise SummaryError("cells differ from params.yaml's seeds: " + "; ".join(problems))
     about = {seed: provenance(cells / str(seed)) for seed in seeds}
+    for each in about.values():
+        each.pop("machines", None)  # cells of one data set may be computed on different ones
     expected_data = data or about[seeds[0]]
     others = [str(cells / str(seed)) for seed in seeds if about[seed] != expected_data]
     if others:

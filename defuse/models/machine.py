@@ -1,6 +1,7 @@
 """Where and how networks run."""
 
 import os
+import platform
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,19 @@ class Machine:
     precision: torch.dtype
     memory_format: torch.memory_format
     compiled: bool
+
+    @property
+    def description(self) -> dict[str, str]:
+        """What files record: device, processor (a GPU's name, or what torch uses of a CPU) and precision."""
+        if self.device.type == "cuda":
+            processor = torch.cuda.get_device_name(self.device)
+        else:
+            processor = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+        return {"device": self.device.type, "processor": processor, "precision": str(self.precision)[6:]}
+
+    def resolved(self, settings: params.Compute) -> params.Compute:
+        """The settings with what `auto` stands for here: what is computed otherwise is another result."""
+        return settings.model_copy(update={name: self.description[name] for name in ("device", "precision")})
 
     def autocast(self) -> AbstractContextManager:
         """bfloat16 for the layers that gain from it; a no-op with float32."""

@@ -8,11 +8,22 @@ from torch import Tensor, nn
 
 from defuse.core.errors import StorageError
 from defuse.core.storage import load_weights, save_weights
+from defuse.models.machine import Machine
 
 
-def save_network(path: Path, network: nn.Module, **description: Any) -> None:
-    """Write a network with the arguments that built it: `build_classifier`'s or `VAE`'s."""
-    save_weights(path, network.state_dict(), description)
+def save_network(path: Path, network: nn.Module, machine: Machine | None = None, /, **description: Any) -> None:
+    """Write a network with the arguments that built it (`build_classifier`'s or `VAE`'s), and what trained it.
+
+    Args:
+        path: the file, which is replaced.
+        network: its weights are written as float32.
+        machine: where it was trained; None where that does not matter.
+        description: the arguments of `build_classifier` or `VAE`.
+
+    Raises:
+        StorageError: as `save_weights`.
+    """
+    save_weights(path, network.state_dict(), description, machine and machine.description)
 
 
 def misfit(network: nn.Module, weights: dict[str, Tensor]) -> str | None:

@@ -45,9 +45,11 @@ STUDY_MEASURES = ("plant_bugs",)
 
 def keep_tables(cell: Cell, folder: Path, tables: Tables, measured: tuple[str, ...]) -> str:
     """Copy a cell's tables and the measures of its stages into `folder`, where git keeps them; a closing line."""
-    write_json(folder / "provenance.json", read_json(cell.data_file.with_name("provenance.json")))
+    measures = {stage: read_json(cell.folder(stage) / "metrics.json") for stage in measured}
+    machines = {stage: values.pop("machine") for stage, values in measures.items() if "machine" in values}
+    about = read_json(cell.data_file.with_name("provenance.json"))
+    write_json(folder / "provenance.json", {**about, "machines": machines} if machines else about)
     for name, (stage, file, *columns) in tables.items():
         write_table(result_path(folder, f"{name}.csv"), read_table(cell.folder(stage) / file, *columns))
-    measures = {stage: read_json(cell.folder(stage) / "metrics.json") for stage in measured}
     write_json(result_path(folder, "measures.json"), measures)
     return f"{len(tables)} tables and the measures of {len(measured)} stage(s) in {folder}"
