@@ -232,7 +232,8 @@ FILL = """
 import os, sys
 from pathlib import Path
 import numpy as np, pandas as pd, torch
-from defuse.storage import StorageError, save_arrays, save_weights, write_json, write_table
+from defuse.core.errors import StorageError
+from defuse.core.storage import save_arrays, save_weights, write_json, write_table
 
 folder, noise = Path(sys.argv[1]), np.random.default_rng(0).random(100_000)
 writers = {
