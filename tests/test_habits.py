@@ -77,7 +77,8 @@ def without_encoding(call):
     names = {keyword.arg for keyword in call.keywords}
     modes = [part.value for part in call.args if isinstance(part, ast.Constant) and isinstance(part.value, str)]
     opens = name == "open" and not any("b" in mode for mode in modes) and ast.unparse(call.func) != "Image.open"
-    reads = name in ("read_text", "write_text", "fdopen", "FileHandler", "to_csv", "read_csv") or opens
+    of_path = name in ("read_text", "write_text") and isinstance(call.func, ast.Attribute)
+    reads = of_path or name in ("fdopen", "FileHandler", "to_csv", "read_csv") or opens
     runs = name in ("run", "Popen", "check_output") and names & {"text", "universal_newlines"}
     return (reads or runs) and "encoding" not in names
 
