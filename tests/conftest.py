@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sklearn.mixture  # noqa: F401  its import draws from Python's global generator, which no test may change
 import torch
 from hypothesis import settings as hypothesis_settings
 from ruamel.yaml import YAML

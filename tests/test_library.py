@@ -31,26 +31,41 @@ def test_the_import_loads_nothing_else():
     assert done.stdout.strip() == "[]"
 
 
-def test_the_example_of_the_docs_runs(monkeypatch, make_classifier):
+def brightness_classifier(threshold: float) -> torch.nn.Module:
+    """Class 1 where the mean of an image is above the threshold, else class 0."""
+    classifier = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(1024, 2))
+    with torch.no_grad():
+        classifier[1].weight.copy_(torch.tensor([[-1.0], [1.0]]).expand(2, 1024) / 100)
+        classifier[1].bias.copy_(torch.tensor([1.0, -1.0]) * threshold * 1024 / 100)
+    return classifier
+
+
+def test_the_example_of_the_docs_finds_and_corrects_a_bug(monkeypatch):
+    """Images are bright or dark; the classifier's threshold is higher than that of the annotators."""
     monkeypatch.chdir(ROOT)
     code = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "library.md").read_text(encoding="utf-8"), re.S)
     example = {}
     exec(code.group(1), example)
     settings = example["settings"]
-    cut = {"epochs": 1, "warmup_steps": 0, "width": 4, "latent_dim": 2}
-    small = {"train_vae": cut, "identify": {"draws": 6}, "distill": {"components": 2}, "correct": {"steps": 2}}
-    # Every region passes for a bug, so that the correction runs too.
-    small["annotate"] = {"minimum_agreement": 0.0, "maximum_abstention": 1.0, "minimum_failures": 0.0}
+    small = {
+        "train_vae": {"epochs": 40, "width": 4, "latent_dim": 2, "batch_size": 16},
+        "distill": {"components": 2},
+        "annotate": {"minimum_failures": 0.0},
+    }
     example["settings"] = settings.model_copy(
         update={
-            stage: {"digits": getattr(settings, stage)["digits"].model_copy(update=change)}
-            for stage, change in small.items()
+            stage: {"digits": getattr(settings, stage)["digits"].model_copy(update=small.get(stage, {}))}
+            for stage in ("train_vae", "identify", "distill", "annotate", "correct")
         }
     )
-    images = torch.rand((48, 1, 32, 32), generator=torch.Generator().manual_seed(0))
-    labels = torch.arange(48) % 3
-    classifier, oracles = make_classifier(), [make_classifier(seed) for seed in (1, 2, 3)]
+    brightness = torch.linspace(0, 1, 96)
+    images, labels = brightness[:, None, None, None].expand(96, 1, 32, 32).contiguous(), (brightness > 0.5).long()
+    with torch.random.fork_rng():
+        classifier, oracles = brightness_classifier(0.6), [brightness_classifier(0.5) for _ in range(3)]
     before = [weight.clone() for weight in classifier.parameters()]
-    judged, corrected = example["find_bugs"](classifier, images, labels, (images[:12], labels[:12]), oracles)
-    assert judged and all(torch.equal(*pair) for pair in zip(before, classifier.parameters()))
-    assert not all(torch.equal(*pair) for pair in zip(before, corrected.parameters()))
+    judged, corrected = example["find_bugs"](classifier, images, labels, (images[::4], labels[::4]), oracles)
+    assert defuse.RegionVerdict.ACCEPTED in [region.verdict for region in judged]
+    assert all(torch.equal(*pair) for pair in zip(before, classifier.parameters()))
+    bug = images[(brightness > 0.52) & (brightness < 0.58)]
+    assert (defuse.predict(classifier, bug).argmax(1) == 0).all()
+    assert (defuse.predict(corrected, bug).argmax(1) == 1).float().mean() > 0.5
