@@ -223,7 +223,7 @@ def test_units_come_from_the_stage_graph(toy, tmp_path):
 
 def test_the_shipped_pipeline_splits_into_cells_and_gathering_stages():
     work = plan(stage_graph(ROOT))
-    assert {name.partition("@")[0] for name in work.first} == {"prepare"}
+    assert {name.partition("@")[0] for name in work.first} == {"code", "prepare"}
     assert {name.partition("@")[0] for name in work.gathering} == {
         "summarize",
         "compare_by_eye",
@@ -231,6 +231,7 @@ def test_the_shipped_pipeline_splits_into_cells_and_gathering_stages():
         "atlas",
         "claims",
         "front_page",
+        "demo",
     }
     shared = [unit for unit in work.units if not unit.after]
     assert {stage.partition("@")[0] for unit in shared for stage in unit.stages} == {"train_oracle", "calibrate_oracle"}

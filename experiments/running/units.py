@@ -18,7 +18,7 @@ class Unit:
 
 @dataclass(frozen=True)
 class Plan:
-    """`first` runs on the head before the units (it reads the raw data), `gathering` after them."""
+    """`first` runs on the head before the units (it reads the code and the raw data), `gathering` after them."""
 
     first: tuple[str, ...]
     units: tuple[Unit, ...]
@@ -36,7 +36,7 @@ def plan(graph: Graph) -> Plan:
     first = tuple(
         stage
         for stage, (dataset, seed) in cells.items()
-        if stage in needed and seed is None and not (graph[stage] and dataset)
+        if stage in needed and seed is None and (dataset is None or not any(cells[need][0] for need in graph[stage]))
     )
     members: dict[str, list[str]] = {}
     for stage in graph:
