@@ -430,10 +430,11 @@ def test_moved_modules_and_functions_rerun_nothing(edited, tmp_path):
 SHIPPED_EDITS = {
     "docstring": ("defuse/method/correction.py", '    """Mean cross-entropy', '    """The mean cross-entropy', set()),
     "definition that nothing uses": (
-        "defuse/core/storage.py",
-        "@contextmanager",
-        "UNUSED = 1\n\n\n@contextmanager",
+        "defuse/core/random_streams.py",
+        "@dataclass(frozen=True)",
+        "UNUSED = 1\n\n\n@dataclass(frozen=True)",
         set(),
+    ),
     ),
     "hint about memory": ("experiments/running/memory.py", "or run fewer stages at once", "or buy some", set()),
     "message of the command line": (
