@@ -1,4 +1,4 @@
-"""The figures of the ablations and of the rivals, as the other figures are in `defuse.showing.plots`."""
+"""Figures of the studies: noise, searches, autoencoders, draws and mixtures of regions, rivals."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from defuse.core.storage import read_table
 from defuse.evidence.results import result_path
-from defuse.showing.plots import (
+from defuse.showing.drawing import (
     CAUSE_COLOURS,
     FIRST_MEASURE,
     MISTAKES,
@@ -19,7 +19,6 @@ from defuse.showing.plots import (
     SECOND_MEASURE,
     TEST,
     THIRD_MEASURE,
-    VERDICT_COLOURS,
     draw_over_seeds,
     empty,
     finish,
@@ -45,6 +44,39 @@ def draw_causes(axes: Axes, table: pd.DataFrame, key: str) -> None:
     axes.set_ylim(len(means) - 0.5, -0.5)
     axes.set(xlabel="share of the judged mistakes, by cause", xlim=(0, 1))
     axes.legend(fontsize=6.5, frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
+
+
+def draw_curves(axes: Axes, table: pd.DataFrame, key: str, columns: dict[str, tuple[str, str]]) -> None:
+    """Some columns against `key`, by `draw_over_seeds`; each has a colour and a name."""
+    for column, (colour, name) in columns.items():
+        draw_over_seeds(axes, table, key, column, colour, name)
+    axes.legend(fontsize=7, frameon=False)
+
+
+def noise(tables: Path) -> Figure:
+    """What each noise finds: share of draws that the classifier gets wrong, split by what the oracles say."""
+    table = read_table(result_path(tables, "noise.csv")).drop(columns="seed")
+    means = table.groupby("noise", sort=False).mean()
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(8.6, 3.6), sharey=True)
+    position = np.arange(len(means))
+    columns = {
+        "classifier_mistake": "classifier mistake",
+        "label_changed": "label changed",
+        "third_label": "third label",
+        "not_recognisable": "not recognisable",
+    }
+    parts = {cause: (means.wrong * means[column].fillna(0)).to_numpy() for column, cause in columns.items()}
+    stack_causes(left, parts, 0.8)
+    left.set_yticks(position, [name.replace("_", " ") for name in means.index])
+    left.invert_yaxis()
+    left.set(xlabel="share of draws classified wrongly, by cause")
+    left.legend(fontsize=7, frameon=False)
+    right.plot(means.label_kept, position, "o", color=FIRST_MEASURE, label="keeps its label (of recognisable)")
+    right.plot(means.recognisable, position, "s", color=THIRD_MEASURE, label="recognisable", markerfacecolor="none")
+    right.set(xlabel="share of draws, by the oracles", xlim=(0, 1.02))
+    right.legend(fontsize=7, frameon=False, loc="lower left")
+    figure.subplots_adjust(left=0.13, right=0.98, top=0.89, bottom=0.19, wspace=0.08)
+    return finish(figure, tables, "noise distributions")
 
 
 def searches(tables: Path) -> Figure:
@@ -77,13 +109,6 @@ def vaes(tables: Path) -> Figure:
     right.set(xlabel="right reconstructions of validation\nimages that are right (dots: seeds)")
     figure.subplots_adjust(left=0.31, right=0.98, top=0.78, bottom=0.21, wspace=0.06)
     return finish(figure, tables, "autoencoders")
-
-
-def draw_curves(axes: Axes, table: pd.DataFrame, key: str, columns: dict[str, tuple[str, str]]) -> None:
-    """Some columns against `key`, by `draw_over_seeds`; each has a colour and a name."""
-    for column, (colour, name) in columns.items():
-        draw_over_seeds(axes, table, key, column, colour, name)
-    axes.legend(fontsize=7, frameon=False)
 
 
 def tau(tables: Path) -> Figure:
@@ -149,44 +174,3 @@ def rivals(tables: Path) -> Figure:
     )
     figure.subplots_adjust(left=0.21, right=0.98, top=0.88, bottom=0.2, wspace=0.08)
     return finish(figure, tables, "regions and their rivals (dots: seeds)")
-
-
-def noise(tables: Path) -> Figure:
-    """What each noise finds: share of draws that the classifier gets wrong, split by what the oracles say."""
-    table = read_table(result_path(tables, "noise.csv")).drop(columns="seed")
-    means = table.groupby("noise", sort=False).mean()
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(8.6, 3.6), sharey=True)
-    position = np.arange(len(means))
-    columns = {
-        "classifier_mistake": "classifier mistake",
-        "label_changed": "label changed",
-        "third_label": "third label",
-        "not_recognisable": "not recognisable",
-    }
-    parts = {cause: (means.wrong * means[column].fillna(0)).to_numpy() for column, cause in columns.items()}
-    stack_causes(left, parts, 0.8)
-    left.set_yticks(position, [name.replace("_", " ") for name in means.index])
-    left.invert_yaxis()
-    left.set(xlabel="share of draws classified wrongly, by cause")
-    left.legend(fontsize=7, frameon=False)
-    right.plot(means.label_kept, position, "o", color=FIRST_MEASURE, label="keeps its label (of recognisable)")
-    right.plot(means.recognisable, position, "s", color=THIRD_MEASURE, label="recognisable", markerfacecolor="none")
-    right.set(xlabel="share of draws, by the oracles", xlim=(0, 1.02))
-    right.legend(fontsize=7, frameon=False, loc="lower left")
-    figure.subplots_adjust(left=0.13, right=0.98, top=0.89, bottom=0.19, wspace=0.08)
-    return finish(figure, tables, "noise distributions")
-
-
-def acceptance(tables: Path) -> Figure:
-    """Accepted and rejected regions against the agreement that the annotators must reach."""
-    table, title = read_table(result_path(tables, "acceptance.csv")), "regions against annotator strictness"
-    if table.empty:
-        return empty(tables, title, "No component of the mixture is heavy enough to be a region.")
-    counts = pd.crosstab(table.minimum_agreement, table.verdict) / table.seed.nunique()
-    counts = counts.reindex(columns=list(VERDICT_COLOURS), fill_value=0)
-    figure, axes = pyplot.subplots(figsize=(6.6, 3.4))
-    counts.plot.bar(stacked=True, color=list(VERDICT_COLOURS.values()), ax=axes, rot=0, width=0.7)
-    axes.set(xlabel="least agreement for a region (share of votes)", ylabel="regions per seed")
-    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
-    figure.subplots_adjust(left=0.1, right=0.77, top=0.89, bottom=0.2)
-    return finish(figure, tables, title)

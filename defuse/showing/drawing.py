@@ -1,7 +1,7 @@
 """What all figures share: one theme, colours with one meaning each, provenance, files whose bytes repeat.
 
-A figure is drawn by a function that takes a data set's folder of tables, in `paper_plots` (those of the paper),
-`cause_plots`, `ablation_plots` and `planting_plots`.
+A figure is drawn by a function that takes a data set's folder of tables, in a module for each subject:
+`search_figures`, `region_figures`, `correction_figures`, `novelty_figures`, `study_figures`, `planting_figures`.
 """
 
 import io
@@ -44,8 +44,10 @@ VERDICT_COLOURS = {
 
 
 def set_theme() -> None:
-    """The one theme of all figures."""
-    seaborn.set_theme(context="paper", style="ticks", font_scale=1.0)
+    """The one theme of all figures: whatever the user's `matplotlibrc` says, and in the font that matplotlib brings."""
+    matplotlib.rcdefaults()
+    # By its name, since seaborn's first choice is Arial, which some machines have.
+    seaborn.set_theme(context="paper", style="ticks", font="DejaVu Sans")
     matplotlib.rcParams.update(
         {
             "figure.dpi": 110,

@@ -1,4 +1,4 @@
-"""The figure of the planted bugs, as the other figures are in `defuse.showing.plots`."""
+"""The figure of the planted bugs: how many are found, and what each looks like."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from matplotlib.figure import Figure, SubFigure
 
 from defuse.core.storage import load_arrays, read_table
 from defuse.evidence.results import of_first_seed, result_path
-from defuse.showing.plots import FIRST_MEASURE, SECOND_MEASURE, THIRD_MEASURE, finish, show_image
+from defuse.showing.drawing import FIRST_MEASURE, SECOND_MEASURE, THIRD_MEASURE, finish, show_image
 
 ARM_STYLES = {
     "mixture": {"color": FIRST_MEASURE, "marker": "o"},

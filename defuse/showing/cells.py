@@ -1,0 +1,106 @@
+"""What the cells of a notebook call: a figure, and the numbers beside it as a table of text."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+from IPython.display import Image, Markdown
+from matplotlib.figure import Figure
+
+from defuse.core.storage import read_table
+from defuse.data.class_names import class_name
+from defuse.evidence.results import of_first_seed, provenance, result_path
+from defuse.showing.drawing import drawn, save, set_theme
+from defuse.showing.report import arms_table, markdown, shown
+
+Columns = dict[str, tuple[str, str]]  # of a table: heading and format of each column shown
+
+
+def show_figure(draw: Callable[[Path], Figure], tables: str, figures: str) -> Image:
+    """Draw a figure of the tables and write it to `figures/SLUG_NAME.png` and `.pdf`; nowhere if that is empty."""
+    set_theme()
+    file = Path(figures) / f"{provenance(Path(tables))['slug']}_{draw.__name__}.png"
+    return Image(save(drawn(draw, Path(tables)), str(file) if figures else ""))
+
+
+def show_measures(tables: str, rows: dict[str, tuple[str, str]]) -> Markdown:
+    """A table of measures, one column for each seed.
+
+    Args:
+        tables: folder of a data set's tables.
+        rows: words and format for each `stage.measure`.
+    """
+    table = read_table(result_path(Path(tables), "measures.csv"))
+    values = table.assign(key=table.stage + "." + table.measure).pivot(index="key", columns="seed", values="value")
+    values = values.reindex(rows)
+    lines = [[words, *(shown(template, value) for value in values.loc[key])] for key, (words, template) in rows.items()]
+    return Markdown(markdown(["", *(f"seed {seed}" for seed in values)], lines))
+
+
+def show_means(tables: str, file: str, keys: dict[str, str], columns: Columns) -> Markdown:
+    """A table of means over the seeds, one row for each value of the keys.
+
+    Args:
+        tables: folder of a data set's tables.
+        file: a table of it, such as `causes.csv`.
+        keys: heading of each column that names a row.
+        columns: heading and format of each column averaged.
+    """
+    path = result_path(Path(tables), file)
+    if not path.is_file():
+        return missing(path)
+    table, first = read_table(path), next(iter(keys))
+    table[first] = pd.Categorical(table[first], table[first].unique())  # in the table's order; the other keys by value
+    lines = []
+    for names, group in table.groupby(list(keys), dropna=False, observed=True):
+        words = [name.replace("_", " ") if isinstance(name, str) else shown("{:g}", name) for name in names]
+        lines.append(words + [shown(template, group[column].mean()) for column, (_, template) in columns.items()])
+    return Markdown(markdown([*keys.values(), *(heading for heading, _ in columns.values())], lines))
+
+
+def show_counts(tables: str, file: str, column: str) -> Markdown:
+    """How many rows of a table have each value of a column, one row for each seed of the data set."""
+    seeds = read_table(result_path(Path(tables), "measures.csv")).seed.unique()
+    table = read_table(result_path(Path(tables), file))
+    counts = pd.crosstab(table.seed, table[column]).reindex(seeds, fill_value=0)
+    lines = [[str(seed), *map(str, row)] for seed, row in zip(counts.index, counts.to_numpy())]
+    return Markdown(markdown(["seed", *counts.columns], lines))
+
+
+def show_regions(tables: str, count: int) -> Markdown:
+    """The regions of the first seed, in words: the accepted ones, then those with most mistakes, `count` of them."""
+    table, dataset = of_first_seed(Path(tables), "regions.csv"), str(provenance(Path(tables))["dataset"])
+    table = table.assign(accepted=table.verdict == "accepted")
+    table = table.sort_values(["accepted", "share_of_mistakes"], ascending=False).head(count)
+    lines = [
+        [
+            str(row.region),
+            row.verdict,
+            "nothing" if row.label < 0 else class_name(dataset, int(row.label)),
+            class_name(dataset, int(row.prediction)),
+            shown("{:.0%}", row.agreement),
+            shown("{:.1%}", row.share_of_mistakes),
+            shown("{:.0%}", row.failure_rate),
+        ]
+        for row in table.itertuples()
+    ]
+    heading = [
+        "region",
+        "verdict",
+        "annotators see",
+        "classifier says",
+        "agreement",
+        "of all mistakes",
+        "draws that fail",
+    ]
+    return Markdown(markdown(heading, lines))
+
+
+def show_arms(tables: str, kind: str) -> Markdown:
+    """What the arms of a study did, means over its seeds with half of their interval; `kind` as in `report.ARMS`."""
+    return Markdown(arms_table(Path(tables), kind) or f"*No {kind} was studied.*")
+
+
+def missing(path: Path) -> Markdown:
+    """What stands in place of a table that is not there."""
+    return Markdown(f"*{path.name}: no such file; the stage summarize makes it.*")
