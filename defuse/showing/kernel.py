@@ -6,9 +6,10 @@ Run as a file by `defuse.showing.notebooks`, before anything of ours can be impo
 import json
 import sys
 
-if __name__ == "__main__":
-    sys.path[:] = json.loads(sys.argv.pop(1))  # the same code as the stage's own
 
+def start() -> None:
+    """Become a kernel; the first argument is the `sys.path` to import from, the others are IPython's."""
+    sys.path[:] = json.loads(sys.argv.pop(1))
     from ipykernel.kernelapp import IPKernelApp
 
     class PlainKernelApp(IPKernelApp):
@@ -21,3 +22,7 @@ if __name__ == "__main__":
             """Run no file of a `startup` folder."""
 
     PlainKernelApp.launch_instance()
+
+
+if __name__ == "__main__":
+    start()

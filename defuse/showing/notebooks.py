@@ -18,16 +18,11 @@ from nbclient.exceptions import DeadKernelError
 from defuse.core.errors import NotebookError
 from defuse.core.storage import atomic_path
 from defuse.evidence.results import provenance
+from defuse.showing import kernel
 
 SOURCES = Path(__file__).resolve().parents[2] / "notebooks"
-
-
 STUDIES = ("studies", "planted_bugs")  # the notebooks that need the tables of studies; the others need the main chain's
-
-
 SIDE_BY_SIDE = 2
-
-
 # All that a kernel learns of its machine: where programs and their libraries lie, and where to write temporary files.
 PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR", "TEMP", "TMP")
 
@@ -44,8 +39,7 @@ class StageKernel(AsyncKernelManager):
     @property
     def kernel_spec(self) -> KernelSpec:
         """The kernel's command, in place of what is installed under the notebook's kernel name."""
-        launcher = Path(__file__).with_name("kernel.py")
-        command = [sys.executable, "-I", str(launcher), json.dumps(sys.path), "-f", "{connection_file}"]
+        command = [sys.executable, "-I", kernel.__file__, json.dumps(sys.path), "-f", "{connection_file}"]
         return KernelSpec(argv=command, display_name="Python 3", language="python")
 
     def start_kernel(self, **options: Any) -> Any:  # noqa: ANN401 (a coroutine, awaited by nbclient)

@@ -12,14 +12,24 @@ from matplotlib import pyplot
 
 from defuse.core.errors import StorageError
 from defuse.core.storage import load_arrays, read_table, save_arrays, write_table
-from defuse.showing import ablation_plots, cause_plots, paper_plots, planting_plots, plots
+from defuse.showing import (
+    correction_figures,
+    drawing,
+    novelty_figures,
+    planting_figures,
+    region_figures,
+    search_figures,
+    study_figures,
+)
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 FIGURES = {
-    paper_plots: ("procedure", "interpolation", "tsne", "regions", "lambda_sweep", "novelty", "results_table"),
-    cause_plots: ("identified_mistakes", "causes"),
-    planting_plots: ("planted_bugs",),
-    ablation_plots: ("acceptance", "noise", "searches", "vaes", "tau", "mixtures", "rivals"),
+    search_figures: ("identified_mistakes", "causes", "interpolation", "tsne"),
+    region_figures: ("procedure", "regions", "acceptance"),
+    correction_figures: ("lambda_sweep", "results_table"),
+    novelty_figures: ("novelty",),
+    study_figures: ("noise", "searches", "vaes", "tau", "mixtures", "rivals"),
+    planting_figures: ("planted_bugs",),
 }
 DRAWN = {name: getattr(module, name) for module, names in FIGURES.items() for name in names}
 
@@ -27,15 +37,15 @@ DRAWN = {name: getattr(module, name) for module, names in FIGURES.items() for na
 @pytest.fixture(autouse=True)
 def nothing_stays_open():
     with matplotlib.rc_context():
-        plots.set_theme()
+        drawing.set_theme()
         yield
     pyplot.close("all")
 
 
 @pytest.fixture
 def tables(tmp_path) -> Path:
-    """A copy of the digits' tables, to be changed, with one seed alone."""
-    folder = Path(shutil.copytree(RESULTS / "digits" / "tables", tmp_path / "tables"))
+    """A copy of SVHN's tables, to be changed, with one seed alone."""
+    folder = Path(shutil.copytree(RESULTS / "svhn" / "tables", tmp_path / "tables"))
     for path in folder.glob("*.csv"):
         table = read_table(path)
         if "seed" in table:
@@ -50,10 +60,10 @@ def words(figure) -> str:
 
 
 @pytest.mark.parametrize("name", DRAWN)
-@pytest.mark.parametrize("dataset", ["digits", "mnist", "svhn", "gtsrb"])
+@pytest.mark.parametrize("dataset", ["mnist", "svhn", "gtsrb"])
 def test_every_figure_names_its_data(dataset, name):
     folder = RESULTS / dataset / "tables"
-    figure = plots.drawn(DRAWN[name], folder)
+    figure = drawing.drawn(DRAWN[name], folder)
     text, about = words(figure), json.loads((folder / "provenance.json").read_text())
     assert f"{about['title']}: " in text
     assert about["line"].replace(" ", "") in text.replace("\n", "").replace(" ", "")
@@ -63,12 +73,12 @@ def test_every_figure_names_its_data(dataset, name):
 
 
 def test_a_missing_table_is_named_in_place_of_its_figure(tables):
-    (tables / "digits_taus.csv").unlink()
-    text = "".join(words(plots.drawn(ablation_plots.tau, tables)).split())
-    assert "digits_taus.csv:nosuchfile;thestagesummarizemakesit" in text
+    (tables / "svhn_greyscale_subset_taus.csv").unlink()
+    text = "".join(words(drawing.drawn(study_figures.tau, tables)).split())
+    assert "svhn_greyscale_subset_taus.csv:nosuchfile;thestagesummarizemakesit" in text
     with pytest.raises(StorageError, match="no readable"):
-        (tables / "digits_taus.csv").write_bytes(b"\xff")
-        plots.drawn(ablation_plots.tau, tables)
+        (tables / "svhn_greyscale_subset_taus.csv").write_bytes(b"\xff")
+        drawing.drawn(study_figures.tau, tables)
 
 
 def test_there_is_a_notebook_for_every_figure():
@@ -76,23 +86,23 @@ def test_there_is_a_notebook_for_every_figure():
 
 
 def test_causes_are_bars_as_long_as_their_shares(tables):
-    table = read_table(tables / "digits_causes.csv").set_index("cause").loc[list(plots.CAUSE_COLOURS)]
-    axes = cause_plots.causes(tables).axes[0]
+    table = read_table(tables / "svhn_greyscale_subset_causes.csv").set_index("cause").loc[list(drawing.CAUSE_COLOURS)]
+    axes = search_figures.causes(tables).axes[0]
     assert [bar.get_width() for bar in axes.patches] == pytest.approx(table.share.tolist())
     assert [label.get_text() for label in axes.get_yticklabels()] == list(table.index)
 
 
 def test_noises_are_stacked_bars_that_end_at_their_wrong_draws(tables):
-    wrong = read_table(tables / "digits_noise.csv").groupby("noise", sort=False).wrong.mean()
-    last = ablation_plots.noise(tables).axes[0].patches[-len(wrong) :]
+    wrong = read_table(tables / "svhn_greyscale_subset_noise.csv").groupby("noise", sort=False).wrong.mean()
+    last = study_figures.noise(tables).axes[0].patches[-len(wrong) :]
     assert [bar.get_x() + bar.get_width() for bar in last] == pytest.approx(wrong.tolist(), abs=1e-6)
 
 
 def test_the_sweep_of_several_seeds_is_drawn_with_its_range(tables):
-    sweep = read_table(tables / "digits_lambda_sweep.csv")
+    sweep = read_table(tables / "svhn_greyscale_subset_lambda_sweep.csv")
     lower = sweep.assign(seed=1, test_accuracy=sweep.test_accuracy - 0.2)
-    write_table(tables / "digits_lambda_sweep.csv", pd.concat([sweep, lower]))
-    axes = paper_plots.lambda_sweep(tables).axes[0]
+    write_table(tables / "svhn_greyscale_subset_lambda_sweep.csv", pd.concat([sweep, lower]))
+    axes = correction_figures.lambda_sweep(tables).axes[0]
     arms = sweep[sweep.arm == "correction"].sort_values("lambda")
     assert axes.lines[0].get_ydata() == pytest.approx(arms.test_accuracy.to_numpy() - 0.1)
     heights = axes.collections[0].get_paths()[0].vertices[:, 1]
@@ -101,9 +111,9 @@ def test_the_sweep_of_several_seeds_is_drawn_with_its_range(tables):
 
 
 def test_samples_of_many_regions_share_the_figure_of_the_nearest_mistakes(tables):
-    data = load_arrays(tables / "digits_novelty.npz")
+    data = load_arrays(tables / "svhn_greyscale_subset_novelty.npz")
     regions = len(np.unique(data["region"]))
-    titles = [axes.get_title() for axes in paper_plots.novelty(tables).axes[: min(10, len(data["region"]))]]
+    titles = [axes.get_title() for axes in novelty_figures.novelty(tables).axes[: min(10, len(data["region"]))]]
     firsts = [np.flatnonzero(data["region"] == region)[0] for region in np.unique(data["region"])][:10]
     assert regions > 1 and titles[: len(firsts)] == [
         f"{data['label'][first]} taken\nfor {data['prediction'][first]}" for first in firsts
@@ -111,7 +121,7 @@ def test_samples_of_many_regions_share_the_figure_of_the_nearest_mistakes(tables
 
 
 def test_the_results_table_shows_means_with_half_of_their_intervals(tables):
-    means = read_table(tables / "digits_means.csv")
+    means = read_table(tables / "svhn_greyscale_subset_means.csv")
     outcome = means.stage == "outcome"
     values = {
         "test_before": 0.8,
@@ -124,8 +134,8 @@ def test_the_results_table_shows_means_with_half_of_their_intervals(tables):
     for measure, value in values.items():
         facts = value, value - 0.02, value + 0.02, 3
         means.loc[outcome & (means.measure == measure), ["mean", "low", "high", "seeds"]] = facts
-    write_table(tables / "digits_means.csv", means)
-    figure = paper_plots.results_table(tables)
+    write_table(tables / "svhn_greyscale_subset_means.csv", means)
+    figure = correction_figures.results_table(tables)
     cells = {place: cell.get_text().get_text() for place, cell in figure.axes[0].tables[0].get_celld().items()}
     assert [[cells[row, column] for column in (0, 1)] for row in (1, 2, 3)] == [
         ["80.0% ± 2.0%", "10.0% ± 2.0%"],
@@ -136,8 +146,8 @@ def test_the_results_table_shows_means_with_half_of_their_intervals(tables):
 
 
 def test_the_procedure_shows_three_accepted_regions_before_and_after_correction(tables):
-    shown = load_arrays(tables / "digits_regions.npz")
-    text = words(paper_plots.procedure(tables))
+    shown = load_arrays(tables / "svhn_greyscale_subset_regions.npz")
+    text = words(region_figures.procedure(tables))
     for region in shown["region"][:3]:
         assert f"region {region}, accepted; annotators: " in text
     corners = [int(line) for line in text.splitlines() if line.isdigit()]
@@ -167,31 +177,31 @@ def emptied(path: Path) -> None:
     ],
 )
 def test_where_there_is_nothing_to_draw_the_figure_says_so(tables, name, file, message):
-    emptied(tables / f"digits_{file}")
+    emptied(tables / f"svhn_greyscale_subset_{file}")
     assert message in words(DRAWN[name](tables))
 
 
 def test_without_an_accepted_region_the_sweep_says_so(tables):
-    sweep = read_table(tables / "digits_lambda_sweep.csv")
-    write_table(tables / "digits_lambda_sweep.csv", sweep.assign(region_test_accuracy=np.nan))
-    assert "No region was accepted" in words(paper_plots.lambda_sweep(tables))
+    sweep = read_table(tables / "svhn_greyscale_subset_lambda_sweep.csv")
+    write_table(tables / "svhn_greyscale_subset_lambda_sweep.csv", sweep.assign(region_test_accuracy=np.nan))
+    assert "No region was accepted" in words(correction_figures.lambda_sweep(tables))
 
 
 @pytest.mark.parametrize("drawn", ["causes", "procedure"])
 def test_a_saved_figure_has_the_same_bytes_again(tables, tmp_path, drawn):
     for name in ("one", "two"):
-        shown = plots.save(DRAWN[drawn](tables), str(tmp_path / "figures" / f"{name}.png"))
+        shown = drawing.save(DRAWN[drawn](tables), str(tmp_path / "figures" / f"{name}.png"))
         assert shown == (tmp_path / "figures" / f"{name}.png").read_bytes() and not pyplot.get_fignums()
     for kind in ("png", "pdf"):
         one, two = (tmp_path / "figures" / f"{name}.{kind}" for name in ("one", "two"))
         assert one.read_bytes() == two.read_bytes()
-    assert plots.save(DRAWN[drawn](tables), "") == shown and len(list((tmp_path / "figures").iterdir())) == 4
+    assert drawing.save(DRAWN[drawn](tables), "") == shown and len(list((tmp_path / "figures").iterdir())) == 4
 
 
 def test_lines_from_the_latent_space_to_its_three_pictures_do_not_cross(tables):
-    data = load_arrays(tables / "digits_tsne.npz")
+    data = load_arrays(tables / "svhn_greyscale_subset_tsne.npz")
     data["mistakes"][data["shown"]] = [[0, -1], [0, 1], [0, 0]]
-    save_arrays(tables / "digits_tsne.npz", **data)
-    lines = paper_plots.tsne(tables).axes[0].texts
+    save_arrays(tables / "svhn_greyscale_subset_tsne.npz", **data)
+    lines = search_figures.tsne(tables).axes[0].texts
     assert [line.xy[1] for line in lines] == [1, 0, -1]
     assert [line.xyann[1] for line in lines] == sorted((line.xyann[1] for line in lines), reverse=True)
