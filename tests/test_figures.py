@@ -1,6 +1,7 @@
 """Figures of the committed tables, and what they say where there is nothing to draw."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib import pyplot
+from fontTools import ttLib
+from matplotlib import font_manager, pyplot
 
 from defuse.core.errors import StorageError
 from defuse.core.storage import load_arrays, read_table, save_arrays, write_table
@@ -81,8 +83,10 @@ def test_a_missing_table_is_named_in_place_of_its_figure(tables):
         drawing.drawn(study_figures.tau, tables)
 
 
-def test_there_is_a_notebook_for_every_figure():
-    assert {path.stem for path in (RESULTS.parent / "notebooks").glob("*.ipynb")} == set(DRAWN)
+def test_each_figure_stands_in_one_notebook():
+    text = "".join(path.read_text(encoding="utf-8") for path in (RESULTS.parent / "notebooks").glob("*.ipynb"))
+    shown = re.findall(r"show_figure\((\w+)\.(\w+), tables, figures\)", text)
+    assert sorted(shown) == sorted((DRAWN[name].__module__.rpartition(".")[2], name) for name in DRAWN)
 
 
 def test_causes_are_bars_as_long_as_their_shares(tables):
@@ -205,3 +209,43 @@ def test_lines_from_the_latent_space_to_its_three_pictures_do_not_cross(tables):
     lines = search_figures.tsne(tables).axes[0].texts
     assert [line.xy[1] for line in lines] == [1, 0, -1]
     assert [line.xyann[1] for line in lines] == sorted((line.xyann[1] for line in lines), reverse=True)
+
+
+def same_as_committed(name, tmp_path):
+    """Whether a figure of MNIST has the bytes of its files in git."""
+    drawing.set_theme()
+    drawing.save(DRAWN[name](RESULTS / "mnist/tables"), str(tmp_path / f"{name}.png"))
+    committed = RESULTS / "mnist/figures"
+    return [
+        (tmp_path / f"{name}.{kind}").read_bytes() == (committed / f"mnist_{name}.{kind}").read_bytes()
+        for kind in ("png", "pdf")
+    ] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("name", "rc"),
+    [
+        ("novelty", {"image.origin": "lower", "savefig.bbox": "tight", "figure.facecolor": "black"}),
+        ("causes", {"text.usetex": True, "font.family": "cursive", "pdf.compression": 0, "lines.linewidth": 9}),
+        ("tau", {"axes.formatter.use_locale": True, "mathtext.fontset": "cm", "figure.autolayout": True}),
+    ],
+)
+def test_the_user_s_matplotlibrc_changes_no_figure(tmp_path, name, rc):
+    matplotlib.rcParams.update(rc)
+    assert same_as_committed(name, tmp_path)
+
+
+def test_an_installed_font_changes_no_figure(tmp_path, monkeypatch):
+    """Another face under the names of seaborn's first choice and of our own."""
+    manager = font_manager.fontManager
+    monkeypatch.setattr(manager, "ttflist", list(manager.ttflist))
+    other = Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSerif.ttf"
+    for family in ("Arial", "DejaVu Sans"):
+        font = ttLib.TTFont(other)
+        for number in (1, 4, 16):
+            font["name"].setName(family, number, 3, 1, 0x409)
+            font["name"].setName(family, number, 1, 0, 0)
+        font.save(tmp_path / f"{family}.ttf")
+        manager.addfont(tmp_path / f"{family}.ttf")
+    assert Path(font_manager.findfont("Arial")) == tmp_path / "Arial.ttf"
+    assert same_as_committed("causes", tmp_path)

@@ -18,30 +18,37 @@ from defuse.core.params_file import load_params
 from defuse.method.annotation import judge_region
 from defuse.method.distillation import fit_regions, sample_regions
 from defuse.method.identification import Seeds, classes_and_gaps, perturb
-from defuse.showing import ablation_plots, cause_plots, paper_plots, plots
+from defuse.showing import (
+    correction_figures,
+    drawing,
+    novelty_figures,
+    planting_figures,
+    region_figures,
+    search_figures,
+    study_figures,
+)
 from defuse.showing.atlas import dataset_page
-from defuse.showing.planting_plots import planted_bugs
 from experiments.figures import draw
 
 SEARCH = [stage for stage in STAGES if stage not in TRAINING]
 FIGURES = (
-    paper_plots.procedure,
-    paper_plots.interpolation,
-    paper_plots.tsne,
-    paper_plots.regions,
-    paper_plots.lambda_sweep,
-    paper_plots.novelty,
-    paper_plots.results_table,
-    cause_plots.identified_mistakes,
-    cause_plots.causes,
-    ablation_plots.acceptance,
-    ablation_plots.noise,
-    ablation_plots.searches,
-    ablation_plots.vaes,
-    ablation_plots.tau,
-    ablation_plots.mixtures,
-    ablation_plots.rivals,
-    planted_bugs,
+    region_figures.procedure,
+    search_figures.interpolation,
+    search_figures.tsne,
+    region_figures.regions,
+    correction_figures.lambda_sweep,
+    novelty_figures.novelty,
+    correction_figures.results_table,
+    search_figures.identified_mistakes,
+    search_figures.causes,
+    region_figures.acceptance,
+    study_figures.noise,
+    study_figures.searches,
+    study_figures.vaes,
+    study_figures.tau,
+    study_figures.mixtures,
+    study_figures.rivals,
+    planting_figures.planted_bugs,
 )
 
 
@@ -84,7 +91,7 @@ def drawn_figures(folder):
     for draw_figure in FIGURES:
         figure = draw_figure(Path("results/digits/tables"))
         words[draw_figure.__name__] = [text.get_text() for text in figure.texts]
-        plots.save(figure, str(folder / f"{draw_figure.__name__}.png"))
+        drawing.save(figure, str(folder / f"{draw_figure.__name__}.png"))
     return words
 
 
@@ -137,7 +144,7 @@ def test_no_mistake_and_nothing_but_mistakes_end_well_and_say_so(project, closin
     assert ("The search found no mistake." in words["identified_mistakes"]) == (says == 3)
     assert "No component of the mixture is heavy enough to be a region." in words["procedure"]
     assert "No region was accepted, so there is nothing to correct." in words["results_table"]
-    monkeypatch.setattr("experiments.figures.run_notebook", lambda *_: None)
+    monkeypatch.setattr("experiments.figures.draw_figures", lambda *_, **__: [])
     assert draw(load_params(Path("params.yaml")), "digits").endswith("; 0 accepted regions")
 
 

@@ -96,4 +96,8 @@ def test_notebooks_hold_no_method():
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         text = path.read_text(encoding="utf-8")
         assert "plots.drawn(" in text
+=======
+        text = path.read_text()
+        assert "show_figure(" in text
+        assert "show_figure(" in text
         assert not any(word in text for word in ("torch", "sklearn", "experiments", '"execution_count": 1'))

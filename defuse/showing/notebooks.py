@@ -1,11 +1,13 @@
 """Running the notebooks of a data set: its figures, and executed copies whose bytes are the same on each machine."""
 
+import asyncio
 import json
 import logging
 import os
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,6 @@ import nbformat
 import papermill
 from jupyter_client import AsyncKernelManager
 from jupyter_client.kernelspec import KernelSpec
-from nbclient.exceptions import DeadKernelError
 
 from defuse.core.errors import NotebookError
 from defuse.core.storage import atomic_path
@@ -84,7 +85,7 @@ def run_notebook(source: Path, executed: Path, parameters: dict[str, str]) -> No
             )
     except papermill.PapermillExecutionError as error:
         raise NotebookError(f"{source}: {error.ename}: {error.evalue}") from None
-    except (DeadKernelError, RuntimeError) as error:  # RuntimeError: it dies before it answers
+    except RuntimeError as error:  # it dies before it answers, or later
         raise NotebookError(f"{source}: {sys.executable} cannot run it as a kernel: {error}") from None
     for number, cell in enumerate(notebook.cells):
         cell.id, cell.metadata = f"cell-{number}", {"tags": cell.metadata.get("tags", [])}
@@ -96,6 +97,15 @@ def run_notebook(source: Path, executed: Path, parameters: dict[str, str]) -> No
     notebook.metadata = {"kernelspec": notebook.metadata["kernelspec"]}
     with atomic_path(executed) as temporary:
         nbformat.write(notebook, temporary)
+
+
+def run_in_thread(source: Path, executed: Path, parameters: dict[str, str]) -> None:
+    """`run_notebook` in a thread of its own, whose event loop jupyter_client leaves open."""
+    try:
+        run_notebook(source, executed, parameters)
+    finally:
+        with suppress(RuntimeError):  # an early error, and no loop yet
+            asyncio.get_event_loop().close()
 
 
 def draw_figures(tables: Path, folder: Path, with_studies: bool) -> list[Path]:
@@ -122,6 +132,6 @@ def draw_figures(tables: Path, folder: Path, with_studies: bool) -> list[Path]:
     sources = [path for path in sorted(SOURCES.glob("*.ipynb")) if with_studies or path.stem not in STUDIES]
     executed = [copies / f"{slug}_{source.name}" for source in sources]
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-        for run in [pool.submit(run_notebook, *pair, parameters) for pair in zip(sources, executed)]:
+        for run in [pool.submit(run_in_thread, *pair, parameters) for pair in zip(sources, executed)]:
             run.result()
     return executed
