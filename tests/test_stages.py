@@ -95,9 +95,5 @@ def test_studies_run_for_their_own_seeds():
 def test_notebooks_hold_no_method():
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         text = path.read_text(encoding="utf-8")
-        assert "plots.drawn(" in text
-=======
-        text = path.read_text()
-        assert "show_figure(" in text
         assert "show_figure(" in text
         assert not any(word in text for word in ("torch", "sklearn", "experiments", '"execution_count": 1'))
