@@ -435,7 +435,6 @@ SHIPPED_EDITS = {
         "UNUSED = 1\n\n\n@dataclass(frozen=True)",
         set(),
     ),
-    ),
     "hint about memory": ("experiments/running/memory.py", "or run fewer stages at once", "or buy some", set()),
     "message of the command line": (
         "experiments/shared/command.py",

@@ -23,7 +23,7 @@ def save_network(path: Path, network: nn.Module, machine: Machine | None = None,
     Raises:
         StorageError: as `save_weights`.
     """
-    save_weights(path, network.state_dict(), description, machine and machine.description)
+    save_weights(path, network.state_dict(), description, None if machine is None else machine.description)
 
 
 def misfit(network: nn.Module, weights: dict[str, Tensor]) -> str | None:
