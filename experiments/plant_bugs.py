@@ -7,13 +7,11 @@ from tqdm import tqdm
 from defuse.core.storage import save_arrays, write_json, write_table
 from defuse.data.prepared import CLASSES, load_split
 from defuse.models.autoencoder import VAE
-from defuse.models.classifiers import build_classifier
 from defuse.models.evaluation import predict
 from defuse.models.machine import set_up_machine, to_machine
 from defuse.models.saved_networks import load_network
 from defuse.models.subject import Subject
-from defuse.models.training import train_classifier
-from defuse.studies.planting import find_subgroup, plant, touched_images
+from defuse.studies.planting import find_subgroup, plant, planted_classifier, touched_images
 from defuse.studies.recovery import (
     SHOWN_ARMS,
     as_configured,
@@ -48,17 +46,15 @@ def plant_bugs(cell: Cell) -> str:
         if bug is not None:
             order = cell.streams.numpy("touched", name)
             touched = touched_images(subgroups[name].training, strength, order)
-        with cell.streams.seeding_torch("weights"):
-            classifier = build_classifier(**network)
-        train_classifier(
-            classifier,
+        name_and_strength = f"{name or 'control'} {strength:g}"
+        classifier = planted_classifier(
+            network,
             plant(images, labels, touched, bug),
             data["validation"],
             training,
             machine,
-            cell.streams.torch("batches"),
-            f"{name or 'control'} {strength:g}",
-            training.label_smoothing,
+            cell.streams,
+            name_and_strength,
         )
         right = (predict(classifier, test[0]).argmax(1) == test[1]).numpy()
         arms, seeds = cluster_arms(
@@ -70,7 +66,7 @@ def plant_bugs(cell: Cell) -> str:
             cell.params("distill"),
             chosen.kmeans_starts,
             cell.streams,
-            f"search {name or 'control'} {strength:g}",
+            f"search {name_and_strength}",
         )
         for measured in chosen.bugs if name is None else [name]:
             common = {"bug": measured, "strength": strength, "touched": len(touched)}

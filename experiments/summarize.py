@@ -11,6 +11,8 @@ from defuse.core.verdicts import RegionVerdict
 from defuse.evidence.machines import machines_of_cells, precision_sentence, with_machines
 from defuse.evidence.results import result_path
 from defuse.evidence.tables import (
+    ARMS,
+    HEADLINES,
     accepted_region_measures,
     check_cells,
     gather_measures,
@@ -25,33 +27,6 @@ from experiments.shared.cell import Cell
 from experiments.shared.command import dataset_command
 from experiments.shared.kept_tables import CHAIN_TABLES, STUDY_TABLES, Tables
 from experiments.shared.shown_data import shown_data
-
-# Tables whose every number becomes a measure: what the arms are, and the columns that name an arm.
-ARMS = {
-    "noise": ("noise", "noise"),
-    "causes": ("cause", "cause"),
-    "searches": ("search", "search"),
-    "vaes": ("VAE", "vae"),
-    "taus": ("tau", "tau"),
-    "mixtures": ("mixture", "components", "concentration_prior"),
-    "rivals": ("rival", "arm"),
-}
-HEADLINES = (
-    "train_classifier.test_accuracy",
-    "identify.reconstruction_accuracy_of_correct",
-    "identify.mistakes",
-    "distill.regions",
-    "annotate.accepted_regions",
-    "outcome.test_before",
-    "outcome.test_after_correction",
-    "outcome.region_test_before",
-    "outcome.region_test_after_correction",
-    "outcome.test_after_baseline",
-    "outcome.region_test_after_baseline",
-    "novelty.unlike_neighbour",
-    "plant_bugs.found",
-    "plant_bugs.found_in_control",
-)
 
 
 def gathered_tables(folder: Path, seeds: Sequence[int], kept: Tables) -> dict[str, pd.DataFrame]:

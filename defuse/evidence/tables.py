@@ -12,6 +12,34 @@ from defuse.core.storage import read_json, read_table
 from defuse.core.verdicts import RegionVerdict
 from defuse.evidence.results import provenance, result_path
 
+# Tables whose every number becomes a measure: what the arms are, and the columns that name an arm.
+ARMS = {
+    "noise": ("noise", "noise"),
+    "causes": ("cause", "cause"),
+    "searches": ("search", "search"),
+    "vaes": ("VAE", "vae"),
+    "taus": ("tau", "tau"),
+    "mixtures": ("mixture", "components", "concentration_prior"),
+    "rivals": ("rival", "arm"),
+}
+# Measures that `metrics.json` holds, for `dvc metrics show`.
+HEADLINES = (
+    "train_classifier.test_accuracy",
+    "identify.reconstruction_accuracy_of_correct",
+    "identify.mistakes",
+    "distill.regions",
+    "annotate.accepted_regions",
+    "outcome.test_before",
+    "outcome.test_after_correction",
+    "outcome.region_test_before",
+    "outcome.region_test_after_correction",
+    "outcome.test_after_baseline",
+    "outcome.region_test_after_baseline",
+    "novelty.unlike_neighbour",
+    "plant_bugs.found",
+    "plant_bugs.found_in_control",
+)
+
 
 def check_cells(cells: Path, seeds: Sequence[int], data: dict[str, object] | None = None) -> dict[str, object]:
     """Check that a folder holds exactly the cells that `params.yaml` asks for, all of the same data: what these are.

@@ -1,6 +1,7 @@
 """Annotation: what the oracles say of regions and of mistakes (paper, annotation; design decision 5)."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from statsmodels.stats.inter_rater import fleiss_kappa
@@ -9,7 +10,50 @@ from defuse.core import params
 from defuse.core.statistics import wilson_interval
 from defuse.core.verdicts import Cause, RegionVerdict
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 ABSTAIN = -1  # a vote without a label
+
+
+# Columns of the table of regions.
+REGION_COLUMNS = (
+    "region",
+    "weight",
+    "label",
+    "agreement",
+    "abstention",
+    "failures",
+    "verdict",
+    "prediction",
+    "mistakes",
+    "share_of_mistakes",
+    "failure_rate",
+    "failure_low",
+    "failure_high",
+    "oracle_failure_rate",
+    "seed_label_agreement",
+    "purity",
+)
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What annotators and classifier say of the same draws of each region.
+
+    Attributes:
+        votes: int64 (regions, samples, oracles), labels or ABSTAIN.
+        predictions: int64 (regions, samples).
+    """
+
+    votes: np.ndarray
+    predictions: np.ndarray
+
+    @classmethod
+    def together(cls, looks: list[tuple[np.ndarray, np.ndarray]], samples: int, oracles: int) -> "Looks":
+        """The looks at single regions as one; there may be none."""
+        votes = np.array([part for part, _ in looks], np.int64).reshape(-1, samples, oracles)
+        return cls(votes, np.array([part for _, part in looks], np.int64).reshape(-1, samples))
 
 
 @dataclass(frozen=True)
@@ -165,3 +209,67 @@ def majority(votes: np.ndarray) -> np.ndarray:
     for label in np.unique(votes[votes != ABSTAIN]):
         result[(votes == label).sum(1) * 2 > votes.shape[1]] = label
     return result
+
+
+def region_table(
+    shown: Looks, test: Looks, weight: np.ndarray, members: list[np.ndarray], mistakes: int, settings: params.Annotate
+) -> "pd.DataFrame":
+    """One row per region with `REGION_COLUMNS`, as `region_row` measures it.
+
+    Args:
+        shown: on the draws that the annotators see.
+        test: on each region's test draws.
+        weight: float64 (regions,), of the mixture.
+        members: seed labels, int64 each, of the mistakes assigned to each region.
+        mistakes: number of all identified mistakes.
+        settings: thresholds.
+    """
+    import pandas as pd
+
+    rows = [
+        {
+            "region": region,
+            "weight": share,
+            **region_row(
+                shown.votes[region],
+                shown.predictions[region],
+                test.votes[region],
+                test.predictions[region],
+                members[region],
+                mistakes,
+                settings,
+            ),
+        }
+        for region, share in enumerate(weight)
+    ]
+    return pd.DataFrame(rows, columns=list(REGION_COLUMNS))
+
+
+def acceptance_table(shown: Looks, settings: params.Annotate) -> "pd.DataFrame":
+    """Each region's verdict at each value of `settings.strictness` in place of the minimum agreement."""
+    import pandas as pd
+
+    rows = [
+        {
+            "minimum_agreement": strictness,
+            "region": region,
+            "verdict": judge_region(votes, predictions, strictness, settings).verdict,
+        }
+        for region, (votes, predictions) in enumerate(zip(shown.votes, shown.predictions))
+        for strictness in settings.strictness
+    ]
+    return pd.DataFrame(rows, columns=["minimum_agreement", "region", "verdict"])
+
+
+def region_measures(table: "pd.DataFrame", shown: Looks, classes: int) -> dict[str, object]:
+    """Counts of regions by verdict, Fleiss' kappa of the votes on them, and means over the table of regions."""
+    verdicts = table.verdict.value_counts()
+    return {
+        "regions": len(table),
+        "accepted_regions": int(verdicts.get(RegionVerdict.ACCEPTED, 0)),
+        "rejected": {reason: int(number) for reason, number in verdicts.items() if reason != RegionVerdict.ACCEPTED},
+        "region_kappa": agreement_kappa(shown.votes.reshape(-1, shown.votes.shape[2]), classes),
+        "mean_agreement": table.agreement.mean(),
+        "mean_purity": table.purity.mean(),
+        "seed_label_agreement": table.seed_label_agreement.mean(),
+    }

@@ -6,14 +6,19 @@ left out, in training. Images are float32 (N, C, 32, 32) in [0, 1], labels int64
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from scipy import ndimage
-from torch import Tensor
+from torch import Tensor, nn
 
 from defuse.core import params
 from defuse.core.errors import PlantingError
+from defuse.core.random_streams import Streams
+from defuse.models.classifiers import build_classifier
+from defuse.models.machine import Machine
+from defuse.models.training import train_classifier
 
 
 def thickness(image: np.ndarray) -> float:
@@ -124,3 +129,32 @@ def belongs_to_bug(subgroup: np.ndarray, predictions: np.ndarray, bug: params.Pl
     What a classifier calls images that were left out of training is not known: any wrong class counts.
     """
     return subgroup & (predictions == bug.target) if bug.kind == "mislabelled" else subgroup
+
+
+def planted_classifier(
+    network: dict[str, Any],
+    training: tuple[Tensor, Tensor],
+    validation: tuple[Tensor, Tensor],
+    settings: params.TrainClassifier,
+    machine: Machine,
+    streams: Streams,
+    description: str,
+) -> nn.Sequential:
+    """A classifier trained on data with a bug; all bugs and the control share initial weights and batch order.
+
+    Args:
+        network: arguments of `build_classifier`.
+        training: from `plant`.
+        validation: images and true labels.
+        settings: optimisation, epochs, augmentation, label smoothing.
+        machine: device and precision.
+        streams: of weights and batches.
+        description: shown by the progress bar.
+    """
+    with streams.seeding_torch("weights"):
+        classifier = build_classifier(**network)
+    batches = streams.torch("batches")
+    train_classifier(
+        classifier, training, validation, settings, machine, batches, description, settings.label_smoothing
+    )
+    return classifier
