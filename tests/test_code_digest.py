@@ -470,9 +470,20 @@ SHIPPED_EDITS = {
         "warmup_steps: Count",
         {"train_vae", "ablate_vae", "demo"},
     ),
-    "colour of figures": ("defuse/showing/plots.py", "#D55E00", "#D55E01", {"figures", "demo"}),
-    "code of a notebook": ("notebooks/tau.ipynb", "plots.set_theme()", "plots.set_theme() or 1", {"figures", "demo"}),
-    "text of a notebook": ("notebooks/tau.ipynb", "How far", "How wide", {"figures", "demo"}),
+    "colour of figures": ("defuse/showing/drawing.py", "#D55E00", "#D55E01", {"figures", "demo"}),
+    "code of a notebook": (
+        "notebooks/regions.ipynb",
+        "show_regions(tables, 20)",
+        "show_regions(tables, 21)",
+        {"figures", "demo"},
+    ),
+    "text of a notebook": ("notebooks/regions.ipynb", "too many to look at", "too many to see", {"figures", "demo"}),
+    "kernel of the notebooks": (
+        "defuse/showing/kernel.py",
+        "sys.path[:] = json",
+        "sys.path[1:] = json",
+        {"figures", "demo"},
+    ),
     "template": ("defuse/showing/templates/base.html", "<body>", "<body >", TEMPLATES),
     "storage of arrays": ("defuse/core/storage.py", "np.savez_compressed(", "np.savez(", PACKED),
     "import swapped": (

@@ -1,6 +1,7 @@
 """The whole DVC pipeline on a cut-down digits run, in a temporary clone."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -35,10 +36,14 @@ def test_every_stage_ran_and_its_results_are_there(clone):
     planted = pd.read_csv(tables / "digits_planted.csv")
     assert set(planted.strength) == {0, 1} and planted.groupby(["bug", "strength"]).arm.nunique().eq(5).all()
     assert (planted.touched == planted.training_images * planted.strength).all() and planted.found.isin([0, 1]).all()
-    notebooks = {path.stem for path in (clone / "notebooks").glob("*.ipynb")}
+    sources = {path.stem for path in (clone / "notebooks").glob("*.ipynb")}
+    executed = list((clone / "results/digits/notebooks").iterdir())
+    assert {path.stem.removeprefix("digits_") for path in executed} == sources
+    text = "".join(path.read_text(encoding="utf-8") for path in executed)
+    drawn = set(re.findall(r"show_figure\(\w+\.(\w+), tables, figures\)", text))
     for kind in ("png", "pdf"):
         figures = (clone / "results/digits/figures").glob(f"*.{kind}")
-        assert {path.stem.removeprefix("digits_") for path in figures} == notebooks
+        assert {path.stem.removeprefix("digits_") for path in figures} == drawn
     page = (clone / "results/report/digits.html").read_text()
     assert all(f'id="region-{region}"' in page for region in regions.region)
 

@@ -1,6 +1,7 @@
 """Running the notebooks of a data set: its figures, and executed copies whose bytes are the same on each machine."""
 
 import asyncio
+import inspect
 import json
 import logging
 import os
@@ -40,7 +41,7 @@ class StageKernel(AsyncKernelManager):
     @property
     def kernel_spec(self) -> KernelSpec:
         """The kernel's command, in place of what is installed under the notebook's kernel name."""
-        command = [sys.executable, "-I", kernel.__file__, json.dumps(sys.path), "-f", "{connection_file}"]
+        command = [sys.executable, "-I", inspect.getfile(kernel.start), json.dumps(sys.path), "-f", "{connection_file}"]
         return KernelSpec(argv=command, display_name="Python 3", language="python")
 
     def start_kernel(self, **options: Any) -> Any:  # noqa: ANN401 (a coroutine, awaited by nbclient)
