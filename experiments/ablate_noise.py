@@ -1,7 +1,6 @@
 """Compare noise distributions: mistakes found, and whether they are the classifier's."""
 
 import numpy as np
-import pandas as pd
 from tqdm import tqdm
 
 from defuse.core.storage import write_table
@@ -13,6 +12,8 @@ from experiments.shared.seed_images import candidate_seeds
 
 
 def ablate(cell: Cell) -> str:
+    import pandas as pd
+
     chosen = cell.params()
     annotators = load_annotators(cell)
     generator = cell.streams.numpy("seed images")

@@ -2,7 +2,6 @@
 
 import itertools
 
-import pandas as pd
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
@@ -16,6 +15,8 @@ from experiments.shared.trained import distilled_codes
 
 
 def ablate(cell: Cell) -> str:
+    import pandas as pd
+
     chosen = cell.params()
     distill, annotate = cell.params("distill"), cell.params("annotate")
     annotators = load_annotators(cell)

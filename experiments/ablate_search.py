@@ -1,6 +1,5 @@
 """Compare whole searches (seed source, noise, draws): what they find, and the causes of equally many mistakes."""
 
-import pandas as pd
 from tqdm import tqdm
 
 from defuse.core.storage import write_table
@@ -12,6 +11,8 @@ from experiments.shared.seed_images import candidate_seeds
 
 
 def ablate(cell: Cell) -> str:
+    import pandas as pd
+
     chosen = cell.params()
     annotators = load_annotators(cell)
     candidates = {

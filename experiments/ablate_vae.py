@@ -1,6 +1,5 @@
 """Compare VAEs (latent dimension, likelihood, width): right reconstructions, mistakes found, and their causes."""
 
-import pandas as pd
 from tqdm import tqdm
 
 from defuse.annotators.oracles import Annotators
@@ -19,6 +18,8 @@ from experiments.shared.trained import load_classifier
 
 
 def ablate(cell: Cell) -> str:
+    import pandas as pd
+
     chosen = cell.params()
     machine = set_up_machine(cell.settings.compute)
     classifier, oracles = load_classifier(cell, machine), load_oracles(cell, machine)

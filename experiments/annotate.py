@@ -1,7 +1,6 @@
 """Let the oracles name the regions and find the cause of a sample of the mistakes."""
 
 import numpy as np
-import pandas as pd
 
 from defuse.annotators.oracles import cast_votes
 from defuse.core.storage import load_arrays, save_arrays, write_json, write_table
@@ -26,6 +25,8 @@ from experiments.shared.trained import load_codes
 
 
 def annotate(cell: Cell) -> str:
+    import pandas as pd
+
     chosen, classes, folder = cell.params(), CLASSES[cell.dataset], cell.folder()
     annotators = load_annotators(cell)
     vae, oracles, thresholds = annotators.subject.vae, annotators.oracles, annotators.thresholds

@@ -1,7 +1,6 @@
 """Calibrate when each annotator's network says "not recognisable", and measure how right the annotators are."""
 
 import numpy as np
-import pandas as pd
 
 from defuse.annotators.oracles import blends, calibrate_threshold, vote
 from defuse.core.storage import write_json, write_table
@@ -16,6 +15,8 @@ from experiments.shared.command import dataset_command
 
 
 def calibrate(cell: Cell) -> str:
+    import pandas as pd
+
     recognised = cell.params().originals_recognised
     machine = set_up_machine(cell.settings.compute)
     data = {split: load_split(cell.data_file, split) for split in ("validation", "test")}

@@ -1,7 +1,6 @@
 """Compare the regions with their rivals at the same labelling budget: same start, same steps, one table."""
 
 import numpy as np
-import pandas as pd
 import torch
 
 from defuse.core.storage import write_table
@@ -18,6 +17,8 @@ from experiments.shared.trained import distilled_codes
 
 
 def compare(cell: Cell) -> str:
+    import pandas as pd
+
     chosen = cell.params()
     distill, annotate = cell.params("distill"), cell.params("annotate")
     annotators = load_annotators(cell)

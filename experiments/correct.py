@@ -1,7 +1,6 @@
 """Fine-tune the classifier on training data plus labelled regions, for each lambda."""
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import nn
 
@@ -16,6 +15,8 @@ from experiments.shared.trained import load_codes, load_subject
 
 
 def sweep(cell: Cell) -> str:
+    import pandas as pd
+
     chosen = cell.params()
     subject = load_subject(cell)
     vae = subject.vae

@@ -1,6 +1,5 @@
 """The paper's baseline: fine-tune only on the identified images that annotators call classifier mistakes."""
 
-import pandas as pd
 import torch
 
 from defuse.core.storage import write_json, write_table
@@ -13,6 +12,8 @@ from experiments.shared.trained import load_subject
 
 
 def baseline(cell: Cell) -> str:
+    import pandas as pd
+
     chosen = cell.params()
     subject = load_subject(cell)
     vae = subject.vae

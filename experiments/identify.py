@@ -1,7 +1,6 @@
 """Search the latent codes around the seed images for mistakes of the classifier."""
 
 import numpy as np
-import pandas as pd
 
 from defuse.core.storage import save_arrays, write_json, write_table
 from defuse.data.prepared import load_split
@@ -12,6 +11,8 @@ from experiments.shared.trained import load_subject
 
 
 def identify(cell: Cell) -> str:
+    import pandas as pd
+
     chosen = cell.params()
     subject = load_subject(cell)
     split = "test" if chosen.seed_source == "test" else "train"

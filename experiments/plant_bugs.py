@@ -1,7 +1,6 @@
 """Train classifiers with bugs put in on purpose, and measure whether regions of their mistakes match the bugs."""
 
 import numpy as np
-import pandas as pd
 from tqdm import tqdm
 
 from defuse.core.storage import save_arrays, write_json, write_table
@@ -26,6 +25,8 @@ from experiments.shared.command import cell_command
 
 
 def plant_bugs(cell: Cell) -> str:
+    import pandas as pd
+
     chosen = cell.params()
     training = cell.params("train_classifier").model_copy(update={"epochs": chosen.epochs})
     machine = set_up_machine(cell.settings.compute)

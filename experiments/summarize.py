@@ -26,7 +26,6 @@ from defuse.evidence.tables import (
 from experiments.shared.cell import Cell
 from experiments.shared.command import dataset_command
 from experiments.shared.kept_tables import CHAIN_TABLES, STUDY_TABLES, Tables
-from experiments.shared.shown_data import shown_data
 
 
 def gathered_tables(folder: Path, seeds: Sequence[int], kept: Tables) -> dict[str, pd.DataFrame]:
@@ -67,6 +66,8 @@ def summarize(cell: Cell) -> str:
     by_name = {f"{row.stage}.{row.measure}": row.mean for row in means.itertuples(index=False)}
     headlines = {name: by_name[name] for name in HEADLINES if name in by_name}
     write_json(tables.with_name("metrics.json"), {"data": about["title"], **headlines})
+
+    from experiments.shared.shown_data import shown_data  # it brings torch, which the tables do without
 
     figures = shown_data(cell)
     for name, arrays in figures.items():

@@ -1,8 +1,6 @@
 """Train the classifier that is to be debugged."""
 
-import pandas as pd
-
-from defuse.core.storage import write_json, write_table
+from defuse.core.storage import write_json, write_rows
 from defuse.data.prepared import CLASSES, load_split
 from defuse.models.checkpoints import Checkpoint, fingerprint
 from defuse.models.classifiers import build_classifier, load_imagenet_weights
@@ -43,7 +41,7 @@ def train(cell: Cell) -> str:
     measures = {f"{split}_accuracy": accuracy(classifier, *part) for split, part in data.items()}
     folder = cell.folder()
     save_network(folder / "classifier.safetensors", classifier, machine, **network)
-    write_table(folder / "curve.csv", pd.DataFrame(curve))
+    write_rows(folder / "curve.csv", curve)
     write_json(folder / "metrics.json", {**measures, "machine": machine.description})
     return f"accuracy {measures['test_accuracy']:.2%} on test, {measures['train_accuracy']:.2%} on training"
 

@@ -1,8 +1,6 @@
 """Train the variational autoencoder on the classifier's training images."""
 
-import pandas as pd
-
-from defuse.core.storage import write_json, write_table
+from defuse.core.storage import write_json, write_rows
 from defuse.data.prepared import load_split
 from defuse.models.autoencoder import VAE
 from defuse.models.autoencoder_training import train_vae
@@ -34,18 +32,17 @@ def train(cell: Cell) -> str:
         fingerprint(running_code(cell.stage), cell.data_file, compute=computed, train_vae=chosen),
     )
     curve = train_vae(vae, images, validation, chosen, machine, generator, str(cell), checkpoint)
-    divergences = pd.DataFrame(
-        [
-            {"epoch": row["epoch"], "dimension": dimension, "kl": kl}
-            for row in curve
-            for dimension, kl in enumerate(row["kl_per_dimension"])
-        ]
-    )
+    divergences = [
+        {"epoch": row["epoch"], "dimension": dimension, "kl": kl}
+        for row in curve
+        for dimension, kl in enumerate(row["kl_per_dimension"])
+    ]
     last = curve[-1]
     folder = cell.folder()
     save_network(folder / "vae.safetensors", vae, machine, **network)
-    write_table(folder / "curve.csv", pd.DataFrame(curve).drop(columns="kl_per_dimension"))
-    write_table(folder / "kl_per_dimension.csv", divergences)
+    curve = [{name: value for name, value in row.items() if name != "kl_per_dimension"} for row in curve]
+    write_rows(folder / "curve.csv", curve)
+    write_rows(folder / "kl_per_dimension.csv", divergences)
     write_json(
         folder / "metrics.json",
         {
@@ -53,7 +50,7 @@ def train(cell: Cell) -> str:
             "validation_kl": last["kl"],
             "validation_reconstruction_loss": last["reconstruction_loss"],
             "validation_squared_error": last["squared_error"],
-            "active_dimensions": int((divergences[divergences.epoch == last["epoch"]].kl > 0.01).sum()),
+            "active_dimensions": sum(kl > 0.01 for kl in last["kl_per_dimension"]),
             "machine": machine.description,
         },
     )

@@ -12,10 +12,11 @@ from safetensors.torch import save_file
 from tiny_cell import CLASSIFIER, CNN, DATA, STAGES, finished_project, run_stage, small_params
 
 from defuse.core.random_streams import Streams
-from defuse.core.storage import load_arrays, load_weights, save_arrays, save_weights
+from defuse.core.storage import load_arrays, save_arrays
 from defuse.models.autoencoder import VAE
 from defuse.models.classifiers import build_classifier
 from defuse.models.saved_networks import save_network
+from defuse.models.weights import load_weights, save_weights
 
 VAE_FILE = Path("artifacts/train_vae/digits/0/vae.safetensors")
 ORACLE = Path("artifacts/train_oracle/digits/oracle_1.safetensors")

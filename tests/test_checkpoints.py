@@ -10,12 +10,13 @@ from conftest import Trap
 
 from defuse.core import params
 from defuse.core.errors import StorageError
-from defuse.core.storage import load_weights, save_arrays
+from defuse.core.storage import save_arrays
 from defuse.models import training
 from defuse.models.autoencoder_training import train_vae
 from defuse.models.checkpoints import Checkpoint, fingerprint, restore_checkpoint, save_checkpoint
 from defuse.models.machine import Machine
 from defuse.models.training import make_optimizer, make_schedule, train_classifier
+from defuse.models.weights import load_weights
 
 OPTIMISERS = {
     "sgd": {"optimizer": "sgd", "momentum": 0.9, "learning_rate": 1e-3},

@@ -7,12 +7,13 @@ import torch
 from tiny_cell import CLASSIFIER, run_stage, small_params, write_project
 
 from defuse.core.params import Compute
-from defuse.core.storage import load_weights, read_json, save_weights, weights_machine, write_json
+from defuse.core.storage import read_json, write_json
 from defuse.evidence.machines import machines_of_cells, precision_sentence, with_machines
 from defuse.evidence.tables import check_cells
 from defuse.models.classifiers import build_classifier
 from defuse.models.machine import Machine, set_up_machine
 from defuse.models.saved_networks import load_network, save_network
+from defuse.models.weights import load_weights, save_weights, weights_machine
 from experiments.shared.cell import Cell
 from experiments.shared.kept_tables import keep_tables
 

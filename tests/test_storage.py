@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import os
 import pickle
 import shlex
@@ -13,27 +14,28 @@ import pandas as pd
 import pytest
 import torch
 from conftest import Trap
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from defuse.core.errors import StorageError
 from defuse.core.storage import (
     atomic_path,
     load_arrays,
-    load_weights,
     read_json,
     read_table,
     save_arrays,
-    save_weights,
     write_json,
+    write_rows,
     write_table,
 )
+from defuse.models.weights import load_weights, save_weights
 
 WEIGHTS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(2, dtype=torch.int64)}
 WRITERS = {
     "data.npz": lambda path, shift: save_arrays(path, x=np.arange(9.0) + shift, y=np.array(["a", "b"])),
     "data.json": lambda path, shift: write_json(path, {"b": [1, 2.5 + shift], "a": {"z": None, "y": True}}),
     "data.csv": lambda path, shift: write_table(path, pd.DataFrame({"n": [1, 2], "x": [0.1 + shift, np.nan]})),
+    "rows.csv": lambda path, shift: write_rows(path, [{"n": 1, "x": 0.1 + shift}, {"n": 2, "x": math.nan}]),
     "data.safetensors": lambda path, shift: save_weights(path, {**WEIGHTS, "c": torch.zeros(1) + shift}, {"w": 3}),
 }
 
@@ -201,6 +203,28 @@ def test_table_comes_back_with_eight_digits_and_gaps(tmp_path):
     pd.testing.assert_frame_equal(read_table(path), table, rtol=1e-7)
 
 
+NAMES = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")), min_size=1).filter(str.strip)
+ROWS = st.builds(dict, epoch=st.integers(0, 10**6), loss=st.floats(), name=NAMES, kept=st.booleans())
+
+
+@settings(max_examples=25)
+@given(rows=st.lists(ROWS, min_size=1, max_size=5))
+def test_rows_are_written_as_a_table_of_them_is(tmp_path_factory, rows):
+    folder = tmp_path_factory.mktemp("rows")
+    write_rows(folder / "rows.csv", rows)
+    write_table(folder / "table.csv", pd.DataFrame(rows))
+    assert (folder / "rows.csv").read_bytes() == (folder / "table.csv").read_bytes()
+
+
+def test_rows_of_other_columns_leave_the_old_file(tmp_path):
+    path = tmp_path / "x.csv"
+    write_rows(path, [{"a": 1, "b": 2}])
+    with pytest.raises(ValueError, match="columns b, a; allowed: a, b"):
+        write_rows(path, [{"a": 3, "b": 4}, {"b": 5, "a": 6}])
+    assert path.read_text() == "a,b\n1,2\n"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 @pytest.mark.parametrize(
     ("reader", "name", "text"),
     [
@@ -233,12 +257,14 @@ import os, sys
 from pathlib import Path
 import numpy as np, pandas as pd, torch
 from defuse.core.errors import StorageError
-from defuse.core.storage import save_arrays, save_weights, write_json, write_table
+from defuse.core.storage import save_arrays, write_json, write_rows, write_table
+from defuse.models.weights import save_weights
 
 folder, noise = Path(sys.argv[1]), np.random.default_rng(0).random(100_000)
 writers = {
     "data.npz": lambda path, size: save_arrays(path, x=noise[:size]),
     "data.csv": lambda path, size: write_table(path, pd.DataFrame({"x": noise[:size]})),
+    "rows.csv": lambda path, size: write_rows(path, [{"x": value} for value in noise[:size].tolist()]),
     "data.json": lambda path, size: write_json(path, {"x": noise[:size].tolist()}),
     "data.safetensors": lambda path, size: save_weights(path, {"x": torch.from_numpy(noise[:size].copy())}, {}),
 }

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
+from torchvision.transforms.v2.functional import gaussian_blur
 
 from defuse.core import params
 from defuse.core.errors import DivergedError, ParamsError
-from defuse.models.augmentation import augment
+from defuse.models.augmentation import augment, blur
 from defuse.models.classifiers import Normalise
 from defuse.models.evaluation import EVALUATION_BATCH, accuracy, predict
 from defuse.models.machine import Machine, set_up_machine, to_machine
@@ -283,6 +284,16 @@ def test_blur_takes_its_share_of_the_images(images):
     distorted = augment(many, params.Augmentation(**{**NOTHING, "blur": 0.3}), generator())
     share = ((distorted - many).abs().amax((1, 2, 3)) > 1e-3).float().mean()
     assert 0.22 < share < 0.38
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(1, 1, 32, 32), (7, 3, 32, 32), (64, 1, 32, 32), (3, 3, 2, 5)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_blur_has_the_bytes_of_torchvisions(dtype, shape, layout):
+    many = torch.rand(shape, generator=generator(), dtype=torch.float64).to(dtype).contiguous(memory_format=layout)
+    assert torch.equal(blur(many), gaussian_blur(many, [3, 3], [0.8, 0.8]))
+    spread = many.expand(2 * shape[0], -1, -1, -1) if shape[0] == 1 else many.flip(0)
+    assert torch.equal(blur(spread), gaussian_blur(spread, [3, 3], [0.8, 0.8]))
 
 
 def blobs(count, row, column):

@@ -1,13 +1,14 @@
 """Shares and their intervals."""
 
 import numpy as np
-from statsmodels.stats.proportion import proportion_confint
 
 
 def wilson_interval(successes: float, count: int) -> tuple[float, float]:
     """95 % Wilson interval of a share; (NaN, NaN) for no observation."""
     if count == 0:
         return float("nan"), float("nan")
+    from statsmodels.stats.proportion import proportion_confint
+
     low, high = proportion_confint(successes, count, method="wilson")
     return float(low), float(high)
 

@@ -1,20 +1,20 @@
 """Reading and writing: atomic, free of pickles, the same bytes for the same content."""
 
+import csv
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import psutil
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
 
 from defuse.core.errors import MissingFileError, StorageError
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @contextmanager
@@ -91,73 +91,6 @@ def load_rows(path: Path, *names: str) -> dict[str, np.ndarray]:
     return arrays
 
 
-def save_weights(
-    path: Path, weights: dict[str, Tensor], network: dict[str, Any], machine: dict[str, str] | None = None
-) -> None:
-    """Write tensors as safetensors, with a description (of the network, or of a training's state) in the header.
-
-    Args:
-        machine: what the weights were computed on (`Machine.description`), for the header too.
-
-    Raises:
-        StorageError: the file cannot be written; an older one stays as it was.
-    """
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    # One entry: safetensors writes several in no order, so that the same weights would have other bytes each time.
-    if machine is None:
-        header = {"network": json.dumps(network, sort_keys=True)}
-    else:
-        header = {"network and machine": json.dumps([network, machine], sort_keys=True)}
-    with atomic_path(path) as temporary:
-        try:
-            save_file(tensors, temporary, metadata=header)
-        except SafetensorError as error:  # it wraps the system's own error
-            raise StorageError(f"{path}: cannot be written: {error}") from error
-
-
-def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read weights and the network's description, as `save_weights` wrote them.
-
-    Raises:
-        StorageError: the file is missing, damaged, or was not written by `save_weights`.
-    """
-    with opened_weights(path) as (file, network, _):
-        return {name: file.get_tensor(name) for name in file.keys()}, network  # noqa: SIM118
-
-
-def weights_machine(path: Path) -> dict[str, str] | None:
-    """What the weights of a file were computed on, by its header; None where that was not recorded.
-
-    Raises:
-        StorageError: as `load_weights`.
-    """
-    with opened_weights(path) as (_, _, machine):
-        return machine
-
-
-@contextmanager
-def opened_weights(path: Path) -> Iterator[tuple[Any, dict[str, Any], dict[str, str] | None]]:
-    """A safetensors file with what its header says of network and machine.
-
-    Raises:
-        StorageError: as `load_weights`.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            if "network and machine" in header:
-                network, machine = json.loads(header["network and machine"])
-            else:
-                network, machine = json.loads(header["network"]), None
-            yield file, network, machine
-    except FileNotFoundError:
-        raise MissingFileError(f"{path}: no such file") from None
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise StorageError(f"{path}: not a safetensors file of this package ({error})") from error
-
-
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write JSON with sorted keys; NaN is written as null, since JSON has no NaN."""
 
@@ -195,20 +128,43 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def write_table(path: Path, table: pd.DataFrame) -> None:
+def write_table(path: Path, table: "pandas.DataFrame") -> None:
     """Write a tidy table as CSV, without the index, floats to eight significant digits."""
     with atomic_path(path) as temporary:
         table.to_csv(temporary, index=False, float_format="%.8g", lineterminator="\n", encoding="utf-8")
 
 
-def read_table(path: Path, *columns: str) -> pd.DataFrame:
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows of plain numbers and names, at least one, as `write_table` writes them, without loading pandas.
+
+    Raises:
+        ValueError: rows whose columns differ.
+    """
+
+    def text(value: Any) -> Any:
+        if isinstance(value, float):
+            return "" if np.isnan(value) else f"{value:.8g}"
+        return "" if value is None else value
+
+    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            if list(row) != writer.fieldnames:
+                raise ValueError(f"columns {', '.join(row)}; allowed: {', '.join(writer.fieldnames)}")
+            writer.writerow({name: text(value) for name, value in row.items()})
+
+
+def read_table(path: Path, *columns: str) -> "pandas.DataFrame":
     """Read a CSV table that has at least the named columns.
 
     Raises:
         StorageError: the file is missing, cannot be read, is no table, or lacks a column.
     """
+    import pandas
+
     try:
-        table = pd.read_csv(path, encoding="utf-8")
+        table = pandas.read_csv(path, encoding="utf-8")
     except FileNotFoundError:
         raise MissingFileError(f"{path}: no such file") from None
     except OSError as error:

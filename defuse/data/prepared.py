@@ -8,9 +8,7 @@ from torch import Tensor
 
 from defuse.core.errors import DataError
 from defuse.core.storage import load_arrays
-
-SIDE = 32
-CLASSES = {"digits": 10, "mnist": 10, "svhn": 10, "gtsrb": 43}
+from defuse.data.formats import CLASSES, SIDE
 
 
 def load_split(path: Path, split: str) -> tuple[Tensor, Tensor]:

@@ -6,14 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torchvision
-from PIL import Image
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 from defuse.core.errors import DataError, StorageError
 from defuse.core.storage import load_arrays
-from defuse.data.prepared import CLASSES, SIDE
+from defuse.data.formats import CLASSES, SIDE
 
 TITLES = {"digits": "Digits (scikit-learn)", "mnist": "MNIST", "svhn": "SVHN", "gtsrb": "GTSRB"}
 FULL_SIZES = {"mnist": (60000, 10000), "svhn": (73257, 26032), "gtsrb": (39209, 12630)}
@@ -41,6 +37,8 @@ def to_side(images: np.ndarray) -> np.ndarray:
         return images
     if (height, width) == (28, 28):
         return np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)))
+    from PIL import Image
+
     resized = [
         np.asarray(Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BILINEAR))
         for image in (images[..., 0] if images.shape[3] == 1 else images)
@@ -54,6 +52,9 @@ def read_digits(test_fraction: float, random_state: int) -> Source:
     Raises:
         DataError: `test_fraction` leaves fewer test images than there are classes.
     """
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
     digits = load_digits()
     images = np.round(digits.images * (255 / 16)).astype(np.uint8)[..., None]
     try:
@@ -109,6 +110,9 @@ def read_torchvision(dataset: str, folder: Path) -> Source:
 
 def read_torchvision_split(dataset: str, folder: Path, train: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """One split as images uint8 (N, H, W, C), labels int64 (N,), and groups int64 (N,) where known."""
+    import torchvision  # seconds, most of them for torch._dynamo
+    from PIL import Image
+
     name = "train" if train else "test"
     if dataset == "mnist":
         part = torchvision.datasets.MNIST(folder, train=train, download=True)

@@ -1,7 +1,6 @@
 """The validation split, and the arrays that the stage prepare writes."""
 
 import numpy as np
-from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
 from defuse.core.errors import DataError
 from defuse.data.sources import Source, to_side
@@ -15,6 +14,8 @@ def split_validation(source: Source, fraction: float, random_state: int) -> np.n
     Raises:
         DataError: a class has too few images or groups to be on both sides.
     """
+    from sklearn.model_selection import StratifiedGroupKFold, train_test_split
+
     chosen = np.zeros(len(source.y_train), bool)
     try:
         if source.group_train is None:

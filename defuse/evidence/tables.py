@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from defuse.core.errors import SummaryError
 from defuse.core.storage import read_json, read_table
@@ -181,6 +180,8 @@ def mean_interval(values: np.ndarray) -> tuple[float, float, float]:
         return float("nan"), float("nan"), float("nan")
     if len(values) == 1:
         return float(values[0]), float("nan"), float("nan")
+    from scipy import stats
+
     mean, half = float(values.mean()), float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
     return mean, mean - half, mean + half
 

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from statsmodels.stats.inter_rater import fleiss_kappa
 
 from defuse.core import params
 from defuse.core.statistics import wilson_interval
@@ -115,6 +114,8 @@ def agreement_kappa(votes: np.ndarray, classes: int) -> float:
     counts = np.stack([(votes == category).sum(1) for category in range(ABSTAIN, classes)], axis=1)
     if len(votes) == 0 or (counts.sum(0) > 0).sum() < 2:
         return float("nan")
+    from statsmodels.stats.inter_rater import fleiss_kappa
+
     return float(fleiss_kappa(counts, method="fleiss"))
 
 

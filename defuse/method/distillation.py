@@ -6,9 +6,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.mixture import BayesianGaussianMixture, GaussianMixture
 
 from defuse.core import params
 from defuse.core.errors import DistillationError
@@ -45,6 +42,8 @@ class Regions:
 @contextmanager
 def convergence_recorded() -> Iterator[None]:
     """Silence scikit-learn's warning: convergence is recorded and shown; a warning on top would be noise."""
+    from sklearn.exceptions import ConvergenceWarning
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         yield
@@ -82,6 +81,8 @@ def fit_regions(codes: np.ndarray, settings: params.Distill, random_state: int) 
     fitted = np.zeros(count, bool)
     if count < 2:
         return no_regions(codes)
+    from sklearn.mixture import BayesianGaussianMixture
+
     generator = np.random.default_rng(random_state)
     fitted[generator.choice(count, min(settings.fit_codes, count), replace=False)] = True
     mixture = BayesianGaussianMixture(
@@ -119,6 +120,8 @@ def group_by_kmeans(codes: np.ndarray, clusters: int, starts: int, random_state:
     """Cluster int64 (M,) of each code, float32 (M, latent_dim); -1 for all where `clusters` is 0."""
     if clusters == 0:
         return np.full(len(codes), -1)
+    from sklearn.cluster import KMeans
+
     return KMeans(clusters, n_init=starts, random_state=random_state).fit_predict(codes).astype(np.int64)
 
 
@@ -161,6 +164,8 @@ def class_regions(codes: np.ndarray, labels: np.ndarray, components: int, random
         components: of all mixtures together.
         random_state: of the initialisations.
     """
+    from sklearn.mixture import GaussianMixture
+
     parts, assignment, total = [], np.full(len(codes), -1), 0
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)

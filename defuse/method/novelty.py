@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.neighbors import NearestNeighbors
 
 
 @dataclass(frozen=True)
@@ -33,6 +32,8 @@ def nearest_mistakes(samples: np.ndarray, misclassified: np.ndarray, neighbours:
     if count == 0 or len(samples) == 0:
         empty = np.zeros((len(samples), count))
         return Neighbours(empty.astype(np.int64), empty, np.zeros(0))
+    from sklearn.neighbors import NearestNeighbors
+
     search = NearestNeighbors(n_neighbors=count, algorithm="brute").fit(misclassified.reshape(len(misclassified), -1))
     distance, index = search.kneighbors(samples.reshape(len(samples), -1))
     reference = search.kneighbors(n_neighbors=1)[0][:, 0] if len(misclassified) > 1 else np.zeros(0)

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from defuse.core.errors import StorageError
-from defuse.core.storage import load_weights, save_weights
+from defuse.models.weights import load_weights, save_weights
 
 log = logging.getLogger(__name__)
 

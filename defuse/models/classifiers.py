@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import ResNet18_Weights, resnet18
 
 from defuse.core.errors import StorageError
 
@@ -93,6 +92,8 @@ def resnet(channels: int, classes: int, stem: str) -> nn.Module:
     `imagenet`: 7x7 stride 2 and pooling (32x32 -> 8x8); `pooled_3x3`: 3x3 stride 1 and pooling (-> 16x16);
     `cifar`: 3x3 stride 1 without pooling (-> 32x32).
     """
+    from torchvision.models import resnet18
+
     network = resnet18(num_classes=classes)
     if stem == "imagenet":
         network.conv1 = nn.Conv2d(channels, 64, 7, 2, 3, bias=False)
@@ -112,6 +113,8 @@ def load_imagenet_weights(classifier: nn.Sequential) -> None:
     Raises:
         StorageError: the weights cannot be downloaded.
     """
+    from torchvision.models import ResNet18_Weights
+
     try:
         given = ResNet18_Weights.IMAGENET1K_V1.get_state_dict(check_hash=True, weights_only=True)
     except (OSError, RuntimeError) as error:

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from defuse.core.errors import StorageError
-from defuse.core.storage import load_weights, save_weights
 from defuse.models.machine import Machine
+from defuse.models.weights import load_weights, save_weights
 
 
 def save_network(path: Path, network: nn.Module, machine: Machine | None = None, /, **description: Any) -> None:

@@ -1,9 +1,9 @@
 """The images, codes and coordinates behind the figures of one cell, small enough for git."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import pandas as pd
 import torch
-from sklearn.manifold import TSNE
 from torch import Tensor, nn
 
 from defuse.core import params
@@ -11,8 +11,11 @@ from defuse.core.verdicts import RegionVerdict
 from defuse.models.autoencoder import VAE
 from defuse.models.evaluation import decode, encode, predict
 
+if TYPE_CHECKING:
+    import pandas
 
-def order_regions(regions: pd.DataFrame, count: int) -> np.ndarray:
+
+def order_regions(regions: "pandas.DataFrame", count: int) -> np.ndarray:
     """Numbers of the regions to show: the accepted ones first, then by their share of the mistakes."""
     accepted = regions.verdict == RegionVerdict.ACCEPTED
     ordered = regions.assign(rejected=~accepted).sort_values(["rejected", "share_of_mistakes"], ascending=[True, False])
@@ -21,6 +24,8 @@ def order_regions(regions: pd.DataFrame, count: int) -> np.ndarray:
 
 def embed_codes(codes: np.ndarray, perplexity: float, random_state: int) -> np.ndarray:
     """t-SNE coordinates float32 (N, 2) of latent codes float32 (N, latent_dim)."""
+    from sklearn.manifold import TSNE
+
     perplexity = min(perplexity, max((len(codes) - 1) / 3, 1.0))
     init = "pca" if codes.shape[1] > 1 else "random"  # one dimension has no second component
     embedding = TSNE(perplexity=perplexity, init=init, random_state=random_state, n_jobs=1)
@@ -61,7 +66,7 @@ def identified_data(
 
 
 def region_data(
-    regions: pd.DataFrame,
+    regions: "pandas.DataFrame",
     samples: np.ndarray,
     votes: dict[str, np.ndarray],
     prediction_after: np.ndarray,
@@ -91,7 +96,7 @@ def region_data(
 
 
 def member_data(
-    regions: pd.DataFrame,
+    regions: "pandas.DataFrame",
     members: dict[str, np.ndarray],
     mistakes: dict[str, np.ndarray],
     images: Tensor,
@@ -125,7 +130,7 @@ def member_data(
 
 
 def novelty_data(
-    neighbours: dict[str, np.ndarray], regions: pd.DataFrame, settings: params.Summarize
+    neighbours: dict[str, np.ndarray], regions: "pandas.DataFrame", settings: params.Summarize
 ) -> dict[str, np.ndarray]:
     """The first failing samples of each region worth showing, and the training mistakes nearest to them.
 
@@ -134,6 +139,8 @@ def novelty_data(
         regions: the cell's table of regions.
         settings: how many regions, samples of each and neighbours of each sample.
     """
+    import pandas as pd
+
     rank = pd.Series(neighbours["region"]).groupby(neighbours["region"]).cumcount().to_numpy()
     shown = np.isin(neighbours["region"], order_regions(regions, settings.shown_regions))
     kept = {name: values[shown & (rank < settings.shown_members)] for name, values in neighbours.items()}

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import ndimage
 from torch import Tensor, nn
 
 from defuse.core import params
@@ -23,6 +22,8 @@ from defuse.models.training import train_classifier
 
 def thickness(image: np.ndarray) -> float:
     """Mean distance in pixels from the ink to the nearest pixel without ink; ink is at least half the brightest."""
+    from scipy import ndimage
+
     ink = image >= max(image.max() / 2, np.finfo(np.float32).tiny)
     return float(ndimage.distance_transform_edt(np.pad(ink, 1))[1:-1, 1:-1][ink].mean()) if ink.any() else 0.0
 

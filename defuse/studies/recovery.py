@@ -1,9 +1,9 @@
 """Recovery of planted bugs: group a classifier's mistakes in several ways, and measure whether a group is the bug."""
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -15,6 +15,9 @@ from defuse.models.autoencoder import VAE
 from defuse.models.evaluation import decode, encode, predict
 from defuse.models.subject import Subject
 from defuse.studies.planting import Subgroup, belongs_to_bug
+
+if TYPE_CHECKING:
+    import pandas
 
 MIXTURE, KMEANS, TEST_MISTAKES = "mixture", "k-means", "mixture of test mistakes"
 ALL_MISTAKES = " of all mistakes"
@@ -169,7 +172,7 @@ def bug_rows(
     return rows, best
 
 
-def with_outcome(table: pd.DataFrame, settings: params.PlantBugs) -> pd.DataFrame:
+def with_outcome(table: "pandas.DataFrame", settings: params.PlantBugs) -> "pandas.DataFrame":
     """The table with `extra_drop`, by how much the accuracy on the subgroup fell from the control's beyond that on the
     rest, and `took` (0 or 1): a drop of at least `minimum_drop`. A classifier that fails everywhere has no planted bug.
     """
@@ -184,7 +187,7 @@ def as_configured(distill: params.Distill) -> str:
     return MIXTURE + (ALL_MISTAKES if distill.include_reconstruction_failures else "")
 
 
-def headlines(table: pd.DataFrame, configured: str) -> dict[str, float]:
+def headlines(table: "pandas.DataFrame", configured: str) -> dict[str, float]:
     """Means over the bugs at full strength.
 
     found, found_by_kmeans: shares that the arm `configured`, and k-means on the same codes, find; found_in_control:

@@ -1,7 +1,6 @@
 """Ablations of the regions: how far draws may spread (tau), and how the mixture divides the codes."""
 
 import numpy as np
-import pandas as pd
 import torch
 
 from defuse.annotators.oracles import Annotators, judge_regions
@@ -45,6 +44,8 @@ def tau_row(
         (share of draws where the oracles' majority contradicts the classifier), recognisable (share with a majority)
         and agreement.
     """
+    import pandas as pd
+
     rows, columns = [], ["variety", "failure_rate", "recognisable", "agreement", "accepted"]
     for codes in sample_regions(regions, samples, tau, generator):
         votes, predictions = annotators.look(codes)
@@ -84,6 +85,8 @@ def mixture_row(
         regions and accepted: counts; coverage: share of the codes in a region; largest_weight (0 without regions);
         agreement: mean over regions; iterations; converged (0 or 1).
     """
+    import pandas as pd
+
     shown = sample_regions(regions, settings.shown_samples, settings.tau, generator)
     judged = judge_regions(annotators, shown, annotate)
     agreement = pd.Series([item.agreement for item in judged], dtype=float)

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import joblib
 import psutil
-import torch
 from rich.console import Console
 
 from defuse.core.errors import ReplicationError
@@ -48,6 +47,8 @@ def jobs_at_once(asked: str, compute: Compute) -> tuple[int, str]:
     """
     if asked != "auto" and not (asked.isascii() and asked.isdigit() and int(asked) >= 1):
         raise ReplicationError(f"jobs {asked!r} is not allowed; allowed: auto, or a whole number from 1")
+    import torch
+
     cores, free_bytes = joblib.cpu_count(), psutil.virtual_memory().available
     on_gpu = compute.device != "cpu" and torch.cuda.is_available()
     suitable = auto_jobs(cores, compute.threads, free_bytes, on_gpu)
