@@ -216,3 +216,14 @@ def test_the_files_that_a_stage_reads_are_those_that_it_lists(records, stage):
 
 def is_under(name: str, folders: list[str]) -> bool:
     return any(name == folder or name.startswith(f"{folder}/") for folder in folders)
+
+
+@pytest.mark.parametrize("stage", sorted(STAGES.keys() - {"code", "demo"}))  # `demo` sets seeds and data sets itself
+def test_a_stage_lists_what_it_reads_of_the_whole_pipeline(graph, stage):
+    """Seeds, data sets and claims, by name: the tiny cell does not run every stage."""
+    keys = {"seeds", "study_seeds", "datasets", "claims"}
+    found = reached(graph, stage_roots(graph, stage, STAGES[stage]))
+    named = {
+        name for (module, _), form in found.items() if module.startswith("experiments") for name in form.attributes
+    }
+    assert named & keys == {param.partition(".")[0] for param in STAGES[stage].get("params", [])} & keys
