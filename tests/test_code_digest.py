@@ -54,7 +54,15 @@ def volume(side):
 def mean(values):
     return np.mean(values)
 """,
-    "experiments/__init__.py": "",
+    "experiments/__init__.py": """
+def check_folder():
+    print("hint")
+
+def print_anything():
+    print("hint")
+
+check_folder()
+""",
     "experiments/running/__init__.py": "",
     "experiments/running/code_digest.py": "def running_code(stage):\n    return stage\n",
     "experiments/cell.py": """
@@ -137,10 +145,11 @@ def test_a_digest_lists_the_definitions_that_can_run(small):
         "SIZE",
         "Settings.one",
         "area",
+        "statement",
         "work",
     ]
     assert names(digests["two"]) == [
-        *("Params", "Rate", "SIZE", "Settings.two", "Two", "area", "mean", "volume", "work")
+        *("Params", "Rate", "SIZE", "Settings.two", "Two", "area", "mean", "statement", "volume", "work")
     ]
     assert digests["one"].startswith(digests["one"][:16] + "  all that can run in one\n")
 
@@ -181,6 +190,13 @@ EDITS = {
     "validator of a key": ("defuse/core/params.py", "return two", "return None", {"two"}),
     "validator of all": ("defuse/core/params.py", "return value", "return None", set()),
     "command line": ("experiments/command.py", "hint", "other hint", set()),
+    "check before anything runs": (
+        "experiments/__init__.py",
+        'check_folder():\n    print("hint',
+        'check_folder():\n    print("',
+        set(),
+    ),
+    "what runs before anything": ("experiments/__init__.py", "\ncheck_folder()", "\nprint_anything()", {"one", "two"}),
     "how the command is called": ("experiments/one.py", 'command("one", work)', 'command("1", work)', set()),
     "what an import runs": ("defuse/core/__init__.py", "", "import os\nos.nice(1)\n", {"one", "two"}),
     "what an import of the command runs": (
@@ -442,6 +458,7 @@ SHIPPED_EDITS = {
         "; not there",
         set(),
     ),
+    "check of the folder": ("experiments/__init__.py", "would run on the files of", "is not that of", set()),
     "check of params.yaml": ("defuse/core/params_file.py", "this key is missing", "no such key", set()),
     "check across trees": ("defuse/core/params.py", "is missing, and datasets names it", "is not there", set()),
     "digests themselves": ("experiments/running/code_digest.py", "SHOWN_DIGITS = 16", "SHOWN_DIGITS = 16 + 0", set()),

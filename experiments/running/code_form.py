@@ -21,9 +21,14 @@ Names = dict[str, str | None]  # what a scope binds: dotted name of what is impo
 
 # They run code that no reader of names can find.
 UNREADABLE = ("__import__", "eval", "exec", "globals", "importlib.import_module", "importlib.util", "runpy")
-# `settings` is followed by the trees that dvc.yaml lists for a stage. The digest decides whether a checkpoint is taken,
-# never what a training writes.
-NOT_FOLLOWED = ("defuse.core.params.Settings", "experiments.running.code_digest.running_code")
+# Of `Settings` a stage sees the trees that dvc.yaml lists for it. The others can stop a stage, or refuse a checkpoint,
+# and never change what a stage writes.
+NOT_FOLLOWED = (
+    "defuse.core.params.Settings",
+    "experiments.running.code_digest.running_code",
+    "experiments.check_folder",
+    "experiments.print_anything",
+)
 NO_BEHAVIOUR = ("ctx", "kind", "type_comment", "type_ignores", "type_params", "returns")
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
