@@ -7,7 +7,8 @@ from experiments.shared.kept_tables import STUDY_MEASURES, STUDY_TABLES, keep_ta
 
 def summarize_studies(cell: Cell) -> str:
     folder = cell.results / cell.dataset / "studies" / str(cell.seed)
-    return keep_tables(cell, folder, STUDY_TABLES, STUDY_MEASURES)
+    keep_tables(cell, folder, STUDY_TABLES, STUDY_MEASURES)
+    return f"{len(STUDY_TABLES)} tables and the measures of {', '.join(STUDY_MEASURES)} in {folder}"
 
 
 if __name__ == "__main__":

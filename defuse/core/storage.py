@@ -170,7 +170,7 @@ def read_table(path: Path, *columns: str) -> "pandas.DataFrame":
     except OSError as error:
         raise StorageError(f"{path}: cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise StorageError(f"{path}: no readable table ({error})") from error
+        raise StorageError(f"{path}: no readable table ({str(error).strip()})") from error
     missing = [name for name in columns if name not in table]
     if missing:
         raise StorageError(f"{path}: columns missing: {', '.join(missing)}; it has {', '.join(table)}")

@@ -200,10 +200,9 @@ def find_mistakes(
 ) -> Mistakes:
     """Perturb, decode and classify; keep at most `search.keep` mistakes per seed, those of smallest noise norm.
 
-    The draws are decoded and classified by the subject's `search_network`, at its precision. Twice as many as are kept
-    are candidates. A
-    doubtful candidate is decoded and classified again in float32, and stays only if it is wrong there too;
-    `doubtful_gap` is measured on a sample of the draws.
+    The draws are decoded and classified by the subject's `search_network`, at its precision. Twice as many as are
+    kept are candidates. A doubtful candidate is decoded and classified again in float32, and stays only if it is
+    wrong there too; `doubtful_gap` is measured on a sample of the draws.
 
     Args:
         subject: classifier and VAE, in float32.

@@ -19,7 +19,7 @@ class Cell:
     Attributes:
         settings: all of `params.yaml`.
         stage: name of the stage, as in `dvc.yaml`.
-        dataset: None for a stage that gathers all data sets.
+        dataset: empty for a stage that gathers all data sets.
         seed: None for a stage that runs once per data set.
         artifacts: folder of the large outputs.
         results: folder of the small ones, which git keeps.

@@ -43,8 +43,8 @@ STUDY_TABLES: Tables = {
 STUDY_MEASURES = ("plant_bugs",)
 
 
-def keep_tables(cell: Cell, folder: Path, tables: Tables, measured: tuple[str, ...]) -> str:
-    """Copy a cell's tables and the measures of its stages into `folder`, where git keeps them; a closing line."""
+def keep_tables(cell: Cell, folder: Path, tables: Tables, measured: tuple[str, ...]) -> None:
+    """Copy a cell's tables and the measures of its stages into `folder`, where git keeps them."""
     measures = {stage: read_json(cell.folder(stage) / "metrics.json") for stage in measured}
     machines = {stage: values.pop("machine") for stage, values in measures.items() if "machine" in values}
     about = read_json(cell.data_file.with_name("provenance.json"))
@@ -52,4 +52,3 @@ def keep_tables(cell: Cell, folder: Path, tables: Tables, measured: tuple[str, .
     for name, (stage, file, *columns) in tables.items():
         write_table(result_path(folder, f"{name}.csv"), read_table(cell.folder(stage) / file, *columns))
     write_json(result_path(folder, "measures.json"), measures)
-    return f"{len(tables)} tables and the measures of {len(measured)} stage(s) in {folder}"
