@@ -11,7 +11,6 @@ from benchmarks.timing import exponent, in_turns
 from defuse.core.params import Settings
 from defuse.method.distillation import fit_regions
 from defuse.models.machine import Machine
-from defuse.models.search_network import search_network
 from defuse.showing.report import markdown
 
 SEED_IMAGES, DRAWS, LATENT_DIMS = [250, 500, 1000, 2000], [10, 20, 40, 80], [8, 16, 32, 64]
@@ -37,8 +36,8 @@ def search_growth(settings: Settings, machine: Machine) -> Iterator[str]:
     def work(seed_images: int = 500, draws: int = 20, latent_dim: int = 10) -> Callable[[], object]:
         of_size = settings.train_vae["mnist"].model_copy(update={"latent_dim": latent_dim})
         changed = settings.model_copy(update={"train_vae": {**settings.train_vae, "mnist": of_size}})
-        classifier, vae, seeds = loaded(changed, "mnist", machine, seed_images)
-        return partial(search, search_network(vae, classifier, machine), vae, classifier, seeds, draws)
+        subject, seeds = loaded(changed, "mnist", machine, seed_images)
+        return partial(search, subject, seeds, draws)
 
     rows = [
         row("seed images (20 draws)", SEED_IMAGES, lambda size: work(seed_images=size)),

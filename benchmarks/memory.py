@@ -10,13 +10,12 @@ from benchmarks.search import search
 from benchmarks.subjects import loaded
 from defuse.core.params_file import load_params
 from defuse.models.machine import set_up_machine
-from defuse.models.search_network import search_network
 
 if __name__ == "__main__":
     seed_images, threads = map(int, sys.argv[1:])
     settings = load_params(Path("params.yaml"))
     machine = set_up_machine(settings.compute.model_copy(update={"threads": threads}))
     images = torch.ones((60_000, 1, 32, 32))  # what the stage holds, however many of them are seed images
-    classifier, vae, seeds = loaded(settings, "mnist", machine, seed_images)
-    mistakes = search(search_network(vae, classifier, machine), vae, classifier, seeds, draws=10)
+    subject, seeds = loaded(settings, "mnist", machine, seed_images)
+    mistakes = search(subject, seeds, draws=10)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, len(mistakes.label))

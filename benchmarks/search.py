@@ -11,14 +11,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.subjects import SIZES, Subject, loaded, subject
+from benchmarks.subjects import SIZES, loaded, trained
 from benchmarks.timing import in_turns, ratio, seconds
-from defuse.core.params import Noise, Settings
+from defuse.core.params import Noise, Search, Settings
 from defuse.core.random_streams import item_generator
 from defuse.method.identification import Mistakes, Seeds, draw_noise, find_mistakes
-from defuse.models.autoencoder import VAE
 from defuse.models.machine import Machine, to_machine
-from defuse.models.search_network import search_network
+from defuse.models.subject import Subject
 from defuse.showing.report import markdown
 
 NOISE = Noise({"normal": 0.3})
@@ -30,26 +29,27 @@ KEY = np.array([1, 2], np.uint64)
 
 
 @torch.inference_mode()
-def one_at_a_time(vae: VAE, classifier: nn.Module, seeds: Seeds, draws: int, keep: int) -> list[tuple]:
+def one_at_a_time(subject: Subject, seeds: Seeds, draws: int, keep: int) -> list[tuple]:
     """The same search, plainly: each draw decoded and classified alone, in float32.
 
     Returns:
         Of each mistake: seed index, prediction, noise norm, code.
     """
-    device, found = next(vae.parameters()).device, []
+    device, found = subject.machine.device, []
     for index, label, mean, deviation in zip(seeds.index, seeds.label, seeds.mean, seeds.deviation):
         wrong = []
         for noise in draw_noise(NOISE, draws, deviation, item_generator(KEY, int(index))):
             code = torch.from_numpy(mean + noise)[None].to(device)
-            prediction = int(classifier(vae.decode(code)).argmax(1))
+            prediction = int(subject.classifier(subject.vae.decode(code)).argmax(1))
             if prediction != label:
                 wrong.append((int(index), prediction, float(np.linalg.norm(noise)), tuple((mean + noise).tolist())))
         found += sorted(wrong, key=lambda mistake: mistake[2])[:keep]
     return found
 
 
-def search(network: nn.Module, vae: VAE, classifier: nn.Module, seeds: Seeds, draws: int = DRAWS) -> Mistakes:
-    return find_mistakes(network, vae, classifier, seeds, NOISE, draws, KEEP, "auto", KEY, "search")
+def search(subject: Subject, seeds: Seeds, draws: int = DRAWS) -> Mistakes:
+    chosen = Search(seed_source="train", noise=NOISE, draws=draws, keep=KEEP)
+    return find_mistakes(subject, seeds, chosen, KEY, "search")
 
 
 @torch.inference_mode()
@@ -59,14 +59,14 @@ def bare_passes(network: nn.Module, codes: torch.Tensor, batch_size: int) -> Non
         network(part).argmax(1)
 
 
-def ceiling(found: Subject, machine: Machine, codes: torch.Tensor) -> tuple[nn.Module, torch.Tensor, int, str]:
+def ceiling(subject: Subject, codes: torch.Tensor) -> tuple[nn.Module, torch.Tensor, int, str]:
     """Fastest of batch sizes, layouts and number formats for the bare passes: network, codes, batch size, in words."""
     best, result = float("inf"), None
     for dtype, layout in itertools.product(
         (torch.float32, torch.bfloat16), (torch.channels_last, torch.contiguous_format)
     ):
-        variant = Machine(machine.device, dtype, layout, compiled=False)
-        network, given = search_network(found.vae, found.classifier, variant), codes.to(machine.device, dtype)
+        variant = Machine(subject.machine.device, dtype, layout, compiled=False)
+        network, given = replace(subject, machine=variant).search_network, codes.to(variant.device, dtype)
         for batch_size in BATCHES:
             part = given[: 4 * batch_size]
             taken = np.median(in_turns(3, partial(bare_passes, network, part, batch_size))) / len(part)
@@ -91,31 +91,29 @@ def against_reference_and_ceiling(settings: Settings, machine: Machine) -> Itera
     speeds, checks = [], []
     exact = Machine(machine.device, torch.float32, machine.memory_format, compiled=False)
     for size in SIZES:
-        found = subject(settings, size, machine)
-        vae, classifier = found.vae, found.classifier
+        ours, digits = trained(settings, size, machine)
+        plain = replace(ours, machine=exact)
         # The digits over and over; by its own number each copy has its own noise.
-        seeds = replace(found.seeds.take(np.arange(SEEDS[size]) % len(found.seeds.label)), index=np.arange(SEEDS[size]))
-        few = found.seeds.take(np.flatnonzero(found.seeds.correct)[:SEEDS_ONE_AT_A_TIME])
-        ours = search_network(vae, classifier, machine)
-        plain = search_network(vae, classifier, exact)
+        seeds = replace(digits.take(np.arange(SEEDS[size]) % len(digits.label)), index=np.arange(SEEDS[size]))
+        few = digits.take(np.flatnonzero(digits.correct)[:SEEDS_ONE_AT_A_TIME])
         count, fewer = len(seeds.label) * DRAWS, len(seeds.label) // 8
-        codes = torch.randn((count, vae.latent_dim), generator=torch.Generator().manual_seed(0))
-        network, given, batch_size, words = ceiling(found, machine, codes)
+        codes = torch.randn((count, ours.vae.latent_dim), generator=torch.Generator().manual_seed(0))
+        network, given, batch_size, words = ceiling(ours, codes)
         times = in_turns(
             ROUNDS,
-            partial(one_at_a_time, vae, classifier, few, DRAWS, KEEP),
-            partial(search, plain, vae, classifier, seeds.take(slice(fewer))),
-            partial(search, ours, vae, classifier, seeds),
+            partial(one_at_a_time, ours, few, DRAWS, KEEP),
+            partial(search, plain, seeds.take(slice(fewer))),
+            partial(search, ours, seeds),
             partial(bare_passes, network, given, batch_size),
         ) / np.array([len(few.label) * DRAWS, fewer * DRAWS, count, count])
         first = seeds.take(slice(200))
-        reference = one_at_a_time(vae, classifier, first, 10, KEEP)
+        reference = one_at_a_time(ours, first, 10, KEEP)
         rates = [f"{1 / np.median(column):,.0f}" for column in times.T]
         speeds.append(
             [f"{size}-sized", *rates, ratio(times[:, 0], times[:, 2]), ratio(times[:, 3], times[:, 2]), words]
         )
-        for name, net in (("float32", plain), (str(machine.precision)[6:], ours)):
-            mistakes = search(net, vae, classifier, first, 10)
+        for name, subject in (("float32", plain), (str(machine.precision)[6:], ours)):
+            mistakes = search(subject, first, 10)
             both, all_of_them = same_mistakes(mistakes, reference)
             checks.append(
                 [
@@ -158,10 +156,11 @@ def decoders(settings: Settings, machine: Machine) -> Iterator[str]:
     """What the ceiling is made of: transposed against sub-pixel convolutions, and compilation."""
     rows = []
     for size in SIZES:
-        classifier, vae, _ = loaded(settings, size, machine, 1)
-        subpixel, compiled = (search_network(vae, classifier, machine) for _ in range(2))
+        subject, _ = loaded(settings, size, machine, 1)
+        vae = subject.vae
+        subpixel, compiled = (replace(subject).search_network for _ in range(2))
         compiled.compile()
-        transposed = nn.Sequential(vae.decoder, nn.Sigmoid(), classifier).to(machine.precision)
+        transposed = nn.Sequential(vae.decoder, nn.Sigmoid(), subject.classifier).to(machine.precision)
         variants = [to_machine(transposed, machine), subpixel]
         codes = torch.randn((256, vae.latent_dim)).to(machine.device, machine.precision)
         translation = seconds(partial(bare_passes, compiled, codes, 256))

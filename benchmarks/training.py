@@ -18,8 +18,8 @@ from torch.nn import functional
 from benchmarks.subjects import SIZES, digits, loaded, untrained
 from benchmarks.timing import in_turns, ratio, seconds
 from defuse.core.params import Correct, Settings
-from defuse.core.random_streams import torch_generator
-from defuse.method.correction import classified_right, correct, cross_entropies, draw_batches
+from defuse.core.random_streams import Streams
+from defuse.method.correction import Batches, classified_right, correct, cross_entropies, draw_batches
 from defuse.models.augmentation import augment
 from defuse.models.autoencoder import kl_per_dimension, reconstruction_loss
 from defuse.models.autoencoder_training import train_vae
@@ -154,16 +154,15 @@ def quality(settings: Settings, machine: Machine) -> Iterator[str]:
             chosen = settings.train_classifier["mnist"].model_copy(update={"epochs": QUALITY_EPOCHS})
             train_classifier(
                 classifier,
-                images,
-                labels,
+                (images, labels),
                 tuple(test),
                 chosen,
                 variant,
-                torch_generator(seed, "benchmarks"),
+                Streams(seed).torch("benchmarks"),
                 f"classifier {seed}",
             )
             chosen = settings.train_vae["mnist"].model_copy(update={"epochs": QUALITY_EPOCHS, "warmup_steps": 0})
-            curve = train_vae(vae, images, test[0], chosen, variant, torch_generator(seed, "benchmarks"), f"VAE {seed}")
+            curve = train_vae(vae, images, test[0], chosen, variant, Streams(seed).torch("benchmarks"), f"VAE {seed}")
             columns[0].append(100 * accuracy(classifier, *test))
             columns[1].append(curve[-1]["elbo"])
         for name, column in zip(scores, columns):
@@ -187,24 +186,22 @@ def quality(settings: Settings, machine: Machine) -> Iterator[str]:
     )
 
 
-def arms(
-    classifier: nn.Module, data: Data, evaluation: Data, batches: torch.Tensor, chosen: Correct, machine: Machine
-) -> None:
+def arms(classifier: nn.Module, batches: Batches, evaluation: Data, chosen: Correct, machine: Machine) -> None:
     """Some arms of the sweep as the stage runs them, each evaluated."""
     for lambda_ in SWEEP_LAMBDAS:
-        tuned = correct(classifier, data, data, lambda_, batches, batches, chosen, machine, "arm")
+        tuned = correct(classifier, batches, batches, lambda_, chosen, machine, "arm")
         classified_right(tuned, {"all": evaluation})
 
 
-def bare_steps(classifier: nn.Module, data: Data, batches: torch.Tensor, chosen: Correct, machine: Machine) -> None:
+def bare_steps(classifier: nn.Module, batches: Batches, chosen: Correct, machine: Machine) -> None:
     """The training steps of the same arms, and nothing else."""
     for lambda_ in SWEEP_LAMBDAS:
         tuned = copy.deepcopy(classifier)
         optimizer = make_optimizer(tuned, chosen)
-        for batch in batches:
-            images, labels = data[0][batch], data[1][batch]
+        for step in range(len(batches.order)):
+            data = batches.at(step)
             with machine.autocast():
-                losses = cross_entropies(tuned, *[(images, labels)] * (2 if lambda_ else 1))
+                losses = cross_entropies(tuned, *[data] * (2 if lambda_ else 1))
             optimizer.zero_grad()
             sum(losses).backward()
             optimizer.step()
@@ -214,16 +211,16 @@ def sweep(settings: Settings, machine: Machine) -> Iterator[str]:
     """All of some lambda arms, evaluation included, against their bare training steps."""
     rows = []
     for size in SIZES:
-        classifier, vae, _ = loaded(settings, size, machine, 1)
-        images, labels, *_ = digits(vae.decoder[-1].out_channels)
+        subject, _ = loaded(settings, size, machine, 1)
+        images, labels, *_ = digits(subject.vae.decoder[-1].out_channels)
         many = torch.arange(EVALUATION_IMAGES) % len(images)
-        chosen = settings.correct[size]
-        steps = chosen.steps // SWEEP_SHARE
-        batches = draw_batches(len(images), chosen.batch_size, steps, torch.Generator().manual_seed(0))
+        steps = settings.correct[size].steps // SWEEP_SHARE
+        chosen = settings.correct[size].model_copy(update={"steps": steps})
+        batches = draw_batches((images, labels), chosen, torch.Generator().manual_seed(0))
         times = in_turns(
             2,
-            partial(arms, classifier, (images, labels), (images[many], labels[many]), batches, chosen, machine),
-            partial(bare_steps, classifier, (images, labels), batches, chosen, machine),
+            partial(arms, subject.classifier, batches, (images[many], labels[many]), chosen, machine),
+            partial(bare_steps, subject.classifier, batches, chosen, machine),
         )
         rows.append([f"{size}-sized, {len(SWEEP_LAMBDAS)} arms of {steps} steps", ratio(times[:, 0], times[:, 1])])
     yield markdown(

@@ -17,10 +17,11 @@ from defuse.core.storage import load_arrays, read_json, read_table, save_arrays,
 from defuse.data.class_names import TRAFFIC_SIGNS, class_name
 from defuse.data.prepared import CLASSES
 from defuse.evidence.results import provenance, result_path
-from defuse.showing.atlas import CARRIERS, FIGURES, dataset_page, front_page, region_rows
+from defuse.showing.atlas import CARRIERS, FIGURES, STUDY_FIGURES, dataset_page, front_page, region_rows
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 DIGITS = RESULTS / "digits" / "tables"
+SHOWN = FIGURES + STUDY_FIGURES
 
 
 class Page(HTMLParser):
@@ -56,7 +57,7 @@ def shares(values: pd.Series) -> list[str]:
 
 
 def test_the_table_of_regions_says_what_the_tables_say():
-    page, rows = Page(dataset_page(DIGITS, "digits")), region_rows(DIGITS, "digits")
+    page, rows = Page(dataset_page(DIGITS, "digits", SHOWN)), region_rows(DIGITS, "digits")
     table = read_table(result_path(DIGITS, "regions.csv"))
     assert len(page.rows) - 1 == len(rows) == (table.seed == table.seed.min()).sum()
     columns = [[row[place].strip() for row in page.rows[1:]] for place in range(7)]
@@ -88,7 +89,7 @@ def test_the_first_seed_is_the_first_of_the_params_and_not_the_smallest(tmp_path
 
 
 def test_each_region_worth_showing_has_a_card_with_its_images():
-    page, shown = Page(dataset_page(DIGITS, "digits")), load_arrays(result_path(DIGITS, "regions.npz"))
+    page, shown = Page(dataset_page(DIGITS, "digits", SHOWN)), load_arrays(result_path(DIGITS, "regions.npz"))
     assert page.cards == [f"region-{region}" for region in shown["region"]]
     images = [image for image in page.images if image["alt"].startswith(f"draw of region {shown['region'][0]}:")]
     assert len(images) == shown["images"].shape[1]
@@ -100,7 +101,18 @@ def test_each_region_worth_showing_has_a_card_with_its_images():
 
 
 def test_two_renderings_have_the_same_bytes():
-    assert dataset_page(DIGITS, "digits") == dataset_page(DIGITS, "digits")
+    assert dataset_page(DIGITS, "digits", SHOWN) == dataset_page(DIGITS, "digits", SHOWN)
+
+
+def test_a_page_shows_the_figures_that_it_is_given_and_no_way_to_a_missing_front_page():
+    alone, beside = (
+        Page(dataset_page(DIGITS, "digits", figures, front_page))
+        for figures, front_page in ((FIGURES, False), (SHOWN, True))
+    )
+    for page, figures in ((alone, FIGURES), (beside, SHOWN)):
+        shown = [reference for reference in page.references if reference.endswith(".png")]
+        assert set(shown) == {f"digits/digits_{name}.png" for name in figures}
+    assert "index.html" in beside.references and "index.html" not in alone.references
 
 
 def claims_about(title: str) -> pd.DataFrame:
@@ -133,7 +145,7 @@ def test_the_front_page_has_a_bug_and_each_claim_with_its_verdict_and_figure():
             f"verdict {number}",
             f"outcome.{number}: {number / 10:.3g} (>= 0.9)",
         ]
-    assert set(CARRIERS.values()) <= set(FIGURES)
+    assert set(CARRIERS.values()) <= set(SHOWN)
     assert any(headline in text for headline in region_rows(DIGITS, "digits").query("accepted").headline)
     other = front_page(claims_about("MNIST"), {"digits": DIGITS})
     assert "verdict 1" not in other and other.count("take no part in the claims") == len(CARRIERS)
@@ -150,14 +162,14 @@ def test_pages_say_where_there_is_nothing(tmp_path):
     for name in ("regions", "members", "novelty"):
         path = tables / f"digits_{name}.npz"
         save_arrays(path, **{key: array[:0] for key, array in load_arrays(path).items()})
-    page = dataset_page(tables, "digits")
+    page = dataset_page(tables, "digits", SHOWN)
     assert "No component of the mixture is heavy enough" in page and not Page(page).cards
 
 
 def test_words_from_the_tables_are_escaped(tmp_path):
     tables = Path(shutil.copytree(DIGITS, tmp_path / "tables"))
     write_json(tables / "provenance.json", {**read_json(tables / "provenance.json"), "line": "<script>alert(1)"})
-    page = dataset_page(tables, "digits")
+    page = dataset_page(tables, "digits", SHOWN)
     assert "&lt;script&gt;alert(1)" in page and "<script>alert" not in page
 
 
@@ -196,9 +208,9 @@ def browser():
 @pytest.mark.parametrize(("width", "scheme"), [(1200, "light"), (390, "dark")])
 def test_the_pages_work_in_a_browser(browser, tmp_path, width, scheme):
     (tmp_path / "digits").mkdir()
-    for name in FIGURES:
+    for name in SHOWN:
         shutil.copy(RESULTS / "digits" / "figures" / f"digits_{name}.png", tmp_path / "digits")
-    (tmp_path / "digits.html").write_text(dataset_page(DIGITS, "digits"))
+    (tmp_path / "digits.html").write_text(dataset_page(DIGITS, "digits", SHOWN))
     (tmp_path / "index.html").write_text(front_page(claims_about("MNIST"), {"digits": DIGITS}))
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     errors = []

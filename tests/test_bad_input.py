@@ -249,6 +249,7 @@ CASES = [
         "columns missing: threshold; it has oracle, architecture",
     ),
     ("annotate", ORACLES, csv(""), "no readable table"),
+    ("annotate", ORACLES, csv("oracle\n0\n0,1\n"), "no readable table (Error tokenizing data"),
     # Mistakes, regions and votes.
     ("distill", MISTAKES, gone, "no such file"),
     ("distill", MISTAKES, truncated, "not a readable .npz of plain arrays"),
@@ -287,11 +288,19 @@ CASES = [
         "columns missing: chosen",
     ),
     (
-        "summarize_cell",
+        "summarize_studies",
         Path("artifacts/ablate_noise/digits/0/noise.csv"),
         without_column("noise"),
         "columns missing: noise",
     ),
+    ("summarize_studies", Path("artifacts/plant_bugs/digits/0/metrics.json"), csv("{"), "no readable JSON"),
+    (
+        "summarize",
+        Path("results/digits/studies/0/digits_planted.csv"),
+        without_column("found"),
+        "columns missing: found",
+    ),
+    ("summarize", Path("results/digits/studies/0/digits_measures.json"), csv("{"), "no readable JSON"),
     ("summarize_cell", Path("artifacts/correct/digits/0/metrics.json"), csv("{"), "no readable JSON"),
     ("summarize_cell", Path("artifacts/novelty/digits/0/metrics.json"), csv("[1]"), "no readable JSON"),
 ]

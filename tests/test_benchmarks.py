@@ -10,27 +10,27 @@ from benchmarks.stages import estimate, longest_chain, shares
 from benchmarks.timing import exponent, in_turns, ratio
 from defuse.method.identification import prepare_seeds
 from defuse.models.evaluation import predict
-from defuse.models.search_network import search_network
+from defuse.models.subject import Subject
 from defuse.showing.report import BEGIN, END
 
 
 def test_one_at_a_time_finds_the_same_mistakes(make_vae, make_classifier, images, machine):
-    vae, classifier = make_vae(latent_dim=4).eval(), make_classifier().eval()
-    labels = predict(classifier, images).argmax(1)
+    subject = Subject(make_classifier().eval(), make_vae(latent_dim=4).eval(), machine)
+    labels = predict(subject.classifier, images).argmax(1)
     labels[::3] = (labels[::3] + 1) % 3
-    seeds = prepare_seeds(vae, classifier, images, labels)
-    reference = one_at_a_time(vae, classifier, seeds, draws=5, keep=3)
-    mistakes = search(search_network(vae, classifier, machine), vae, classifier, seeds, draws=5)
+    seeds = prepare_seeds(subject, images, labels)
+    reference = one_at_a_time(subject, seeds, draws=5, keep=3)
+    mistakes = search(subject, seeds, draws=5)
     assert same_mistakes(mistakes, reference) == (len(reference), len(reference))
     assert len(mistakes.label) == len(reference) >= 24
     np.testing.assert_allclose(mistakes.noise_norm, [norm for _, _, norm, _ in reference], rtol=1e-5)
 
 
 def test_mistakes_of_other_codes_are_not_the_same(make_vae, make_classifier, images, machine):
-    vae, classifier = make_vae(latent_dim=4).eval(), make_classifier().eval()
-    seeds = prepare_seeds(vae, classifier, images, (predict(classifier, images).argmax(1) + 1) % 3)
-    mistakes = search(search_network(vae, classifier, machine), vae, classifier, seeds, draws=5)
-    reference = one_at_a_time(vae, classifier, seeds.take(slice(12)), draws=5, keep=3)
+    subject = Subject(make_classifier().eval(), make_vae(latent_dim=4).eval(), machine)
+    seeds = prepare_seeds(subject, images, (predict(subject.classifier, images).argmax(1) + 1) % 3)
+    mistakes = search(subject, seeds, draws=5)
+    reference = one_at_a_time(subject, seeds.take(slice(12)), draws=5, keep=3)
     moved = [(index, prediction, norm, (9.0, *code[1:])) for index, prediction, norm, code in reference]
     assert same_mistakes(mistakes, moved) == (0, len(moved))
 

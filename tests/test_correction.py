@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from defuse.core import params
 from defuse.method.correction import (
+    Batches,
     accuracies,
     accuracy_by_region,
     choose_arm,
@@ -166,3 +167,12 @@ def test_batches_are_the_same_for_the_same_seed_and_within_range():
     five, settings = (torch.zeros(5), torch.arange(5)), SETTINGS.model_copy(update={"batch_size": 4, "steps": 100})
     first, second = (draw_batches(five, settings, torch.Generator().manual_seed(3)).order for _ in range(2))
     assert torch.equal(first, second) and first.shape == (100, 4) and first.min() == 0 and first.max() == 4
+
+
+def test_a_step_sees_the_images_and_labels_of_its_batch():
+    images = torch.arange(3.0)[:, None, None, None].expand(3, 1, 32, 32)
+    batches = Batches(images, torch.tensor([7, 8, 9]), torch.tensor([[0, 0], [2, 1]]))
+    for step, (pixels, labels) in enumerate((([0, 0], [7, 7]), ([2, 1], [9, 8]))):
+        seen = batches.at(step)
+        assert seen[0].shape == (2, 1, 32, 32) and seen[0][:, 0, 0, 0].tolist() == pixels
+        assert seen[1].tolist() == labels

@@ -448,8 +448,8 @@ def project(tmp_path, monkeypatch, shipped_tree):
     folder, mirrors = tmp_path / "project", tmp_path / "mirrors"
     folder.mkdir()
     mirrors.mkdir()
-    datasets = list(shipped_tree["prepare"])
-    (folder / "params.yaml").write_text(json.dumps({**shipped_tree, "datasets": datasets, "seeds": [0]}))
+    tree = {**shipped_tree, "datasets": list(CLASSES), "seeds": [0], "study_seeds": [0]}
+    (folder / "params.yaml").write_text(json.dumps(tree))
     monkeypatch.chdir(folder)
     monkeypatch.setenv("DEFUSE_DATA_DIR", str(mirrors))
     return mirrors

@@ -1,6 +1,7 @@
 """Random streams: distinct, reproducible, independent of order, and no trace in global state."""
 
 import itertools
+import zlib
 
 import numpy as np
 import pytest
@@ -18,7 +19,10 @@ KEY = Streams(0, ("identify", "mnist")).key("noise")
 def draws_of(seed, names):
     """The first draws of each kind of stream that `seed` and `names` stand for."""
     streams = Streams(seed, names)
+    with streams.seeding_torch():
+        weights = torch.rand(4).tolist()
     return (
+        weights,
         streams.sequence().generate_state(4, np.uint64).tolist(),
         streams.key().tolist(),
         streams.numpy().random(4).tolist(),
@@ -54,6 +58,15 @@ def test_names_of_parts_and_purposes_follow_those_of_the_stage():
     assert streams.within(*parts[:1]).within(*parts[1:2]) == Streams(5, ("plant_bugs", "mnist", *parts[:2]))
     ways = (streams.key(*parts), streams.within(*parts).key(), Streams(5).key("plant_bugs", "mnist", *parts))
     assert len({tuple(key) for key in ways}) == 1
+
+
+def test_streams_are_those_that_the_recorded_results_were_drawn_from():
+    streams = Streams(5, ("identify", "digits"))
+    entropy = [5, *(zlib.crc32(name.encode()) for name in ("identify", "digits", "noise"))]
+    expected = np.random.SeedSequence(entropy)
+    assert streams.key("noise").tolist() == expected.generate_state(2, np.uint64).tolist()
+    assert streams.integer("noise") == expected.generate_state(1, np.uint32)[0]
+    assert streams.numpy("noise").random() == np.random.default_rng(expected).random()
 
 
 def test_order_of_names_matters():
