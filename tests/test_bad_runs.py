@@ -189,8 +189,12 @@ def test_other_errors_keep_their_traceback(project, error):
 
 
 def bad_params(_):
-    text = Path("params.yaml").read_text()
-    Path("params.yaml").write_text(text.replace('"epochs": 1', '"epochs": 0', 1).replace('"threads"', '"thread"'))
+    """Bad values of the stage's own part, of a stage after it, and misspelt keys."""
+    tree = json.loads(Path("params.yaml").read_text())
+    tree["train_classifier"]["digits"]["epochs"], tree["correct"]["digits"]["steps"] = 0, -1
+    tree["train_vae"]["digits"]["latent_dims"] = 8
+    tree["compute"]["thread"] = tree["compute"].pop("threads")
+    Path("params.yaml").write_text(json.dumps(tree))
 
 
 def pickled(mark):
@@ -209,6 +213,8 @@ def pickled(mark):
                 "params.yaml: train_classifier.digits.epochs: 0 is not allowed: Input should be greater than or equal to 1",
                 "params.yaml: compute.threads: this key is missing",
                 "compute.thread: unknown key; did you mean threads?",
+                "correct.digits.steps: -1",
+                "train_vae.digits.latent_dims: unknown key; did you mean latent_dim?",
             ],
         ),
         (

@@ -26,9 +26,9 @@ KILLED = (
     "atlas@digits",
 )  # of each kind: data, training, search, sweep, tables, page
 SIDE_BY_SIDE = ("ablate_noise@digits-0", "correct@digits-0", "finetune_baseline@digits-0", "novelty@digits-0")
-KILLS_PER_STAGE = 2
+KILLS_PER_STAGE = 3
 TRAININGS = ("train_vae@digits-0", "train_oracle@digits")  # those that last long enough to be met after a checkpoint
-WITHIN_SECONDS = 6.0  # about what a stage takes, the starts of DVC, Python and torch included
+START_SECONDS = 4.0  # in which the first stage is killed; each other in about what the one before it took undisturbed
 
 
 def start(folder: Path, *command: str) -> subprocess.Popen[str]:
@@ -73,7 +73,7 @@ def recorded(folder: Path) -> dict[str, dict[str, str]]:
 
 def forget(folder: Path, stages: Iterable[str]) -> None:
     """Make DVC run stages again that it would else restore: neither `dvc.lock` nor the run cache knows them."""
-    yaml = YAML()
+    yaml = YAML(typ="safe")
     lock = yaml.load(folder / "dvc.lock")
     for stage in stages:
         lock["stages"].pop(stage, None)
@@ -101,20 +101,22 @@ def put_back_if_damaged(folder: Path, before: bytes, stage: str) -> None:
 def disturbed(clone, tmp_path_factory):
     """A copy, stages of which were each killed several times and then run; the kills that landed, by stage."""
     folder = Path(shutil.copytree(clone, tmp_path_factory.mktemp("disturbed") / "defuse", symlinks=True))
-    generator, kills = random.Random(10), {}
+    generator, kills, within = random.Random(10), {}, START_SECONDS
     for stage in KILLED:
         kills[stage], lock = 0, (folder / "dvc.lock").read_bytes()
         while kills[stage] < KILLS_PER_STAGE:  # one that came after the end does not count
             forget(folder, [stage])
             process = start(folder, "dvc", "repro", "--single-item", stage)
-            time.sleep(generator.uniform(0, WITHIN_SECONDS))
+            time.sleep(generator.uniform(0, within))
             kills[stage] += kill(process)
             put_back_if_damaged(folder, lock, stage)
         checkpointed = stage in TRAININGS and killed_after_a_checkpoint(folder, stage)
         kills[stage] += checkpointed
         put_back_if_damaged(folder, lock, stage)
         forget(folder, [stage])  # a kill may have come after the record and before DVC's end
+        start_of_run = time.monotonic()
         said = run(folder, "dvc", "repro", "--single-item", stage)
+        within = time.monotonic() - start_of_run
         assert "Running stage" in said and (not checkpointed or "continues after epoch" in said), said
     return folder, kills
 
@@ -126,7 +128,7 @@ def test_killed_stages_end_with_the_bytes_of_an_undisturbed_run(clone, disturbed
     landed = sum(kills.values())
     with capsys.disabled():
         print(f"\nkills survived / tried: {landed} / {landed}, over {len(kills)} stages")
-    assert landed >= KILLS_PER_STAGE * len(KILLED)
+    assert landed >= 20 and all(kills.values())
 
 
 def test_what_is_recorded_is_what_lies_on_the_disk(disturbed):
