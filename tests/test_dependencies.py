@@ -39,7 +39,7 @@ DECLARED = {
     re.match(r"[\w.-]+", entry)[0]
     for entry in PROJECT["dependencies"] + sum(PROJECT["optional-dependencies"].values(), [])
 }
-FILES = [file for folder in sorted(OURS) for file in sorted((ROOT / folder).glob("*.py"))]
+FILES = [file for folder in sorted(OURS) for file in sorted((ROOT / folder).rglob("*.py"))]
 
 
 def test_each_dependency_has_a_row_and_each_row_is_a_dependency():
