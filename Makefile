@@ -40,7 +40,7 @@ replicate: setup
 
 # Files of tests side by side, one for each core; the floor is on the lines of defuse/ that run in the tests' own process.
 test: setup .venv/installed-cluster
-	python -m pytest -n auto --dist loadfile --no-loadscope-reorder --cov=defuse --cov-report=term --cov-fail-under=90
+	python -m pytest -n auto --dist loadfile --no-loadscope-reorder --durations=25 --cov=defuse --cov-report=term --cov-fail-under=90
 
 # The bytes of all outputs and of DVC's cache against dvc.lock; VERIFY=--all wants the artifacts too.
 verify: setup
