@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +12,7 @@ from conftest import DIGITS, ROOT, edit, run
 
 from experiments import claims, front_page
 from experiments.running.pipeline import not_up_to_date, opened, stage_graph
+from experiments.shared.command import STUDIES
 from experiments.shared.command import run as run_stage
 
 
@@ -110,20 +112,28 @@ def test_an_edit_touches_just_the_stages_that_use_it(clone, change, stages):
 
 
 def test_another_seed_adds_just_its_cell_and_another_data_set_just_its_own(clone):
-    """Before and after an edit of `seeds` or `datasets`: the stages there are, and those that have to run."""
+    """Before and after an edit of seeds or `datasets`: the stages there are, and those that have to run."""
     original = (clone / "params.yaml").read_bytes()
-    before = {stage for stage in stage_graph(clone) if stage.partition("@")[0] not in ("claims", "front_page")}
+    gathering = {f"{stage}@digits" for stage in ("summarize", "compare_by_eye", "figures", "atlas")}
+
+    def of_cells(stages: Iterable[str]) -> set[str]:
+        """Without the stages that run once."""
+        return {stage for stage in stages if "@" in stage}
+
+    before = of_cells(stage_graph(clone))
+    studies = {stage for stage in before if stage.partition("@")[0] in STUDIES}
+    chain = {stage for stage in before if stage.endswith("-0")} - studies
+    assert len(chain) == 9 and len(studies) == len(STUDIES)
     try:
-        edit(clone, {("seeds",): [0, 4]})
+        for study_seeds, added in (([0], chain), ([0, 4], chain | studies)):
+            edit(clone, {("seeds",): [0, 4], ("study_seeds",): study_seeds})
+            graph = stage_graph(clone)
+            new = {f"{stage[:-2]}-4" for stage in added}
+            assert of_cells(graph) - before == new
+            assert of_cells(not_up_to_date(clone, graph)) == new | gathering
+        edit(clone, {("seeds",): [0], ("study_seeds",): [0], ("datasets",): ["digits", "gtsrb"]})
         graph = stage_graph(clone)
-        added = {stage for stage in before if stage.endswith("-0")}
-        assert set(graph) - before - {"claims", "front_page"} == {f"{stage[:-2]}-4" for stage in added}
-        gathering = {f"{stage}@digits" for stage in ("summarize", "compare_by_eye", "figures", "atlas")}
-        waiting = set(not_up_to_date(clone, graph)) - {"claims", "front_page"}
-        assert waiting == {f"{stage[:-2]}-4" for stage in added} | gathering
-        edit(clone, {("seeds",): [0], ("datasets",): ["digits", "gtsrb"]})
-        graph = stage_graph(clone)
-        assert set(graph) - before - {"claims", "front_page"} == {stage.replace("digits", "gtsrb") for stage in before}
+        assert of_cells(graph) - before == {stage.replace("digits", "gtsrb") for stage in before}
         assert not [stage for stage in not_up_to_date(clone, graph) if "digits" in stage]
     finally:
         (clone / "params.yaml").write_bytes(original)
@@ -150,17 +160,17 @@ def test_a_fresh_clone_draws_the_committed_figures_from_results_alone(tmp_path):
     run(ROOT, "git", "clone", "--quiet", "--no-hardlinks", ".", str(folder))
 
     def results() -> dict[str, bytes]:
-        parts = [folder / "results" / "digits" / "figures", folder / "results" / "report"]
+        parts = [folder / "results" / "mnist" / "figures", folder / "results" / "report"]
         return {
             path.relative_to(folder).as_posix(): path.read_bytes()
             for part in parts
             for path in part.glob("**/*")
-            if path.suffix in (".png", ".pdf") or path.name == "digits.html"
+            if path.suffix in (".png", ".pdf") or path.name == "mnist.html"
         }
 
     committed = results()
-    shutil.rmtree(folder / "results" / "digits" / "figures")
-    shutil.rmtree(folder / "results" / "report" / "digits")
-    run(folder, "dvc", "repro", "--single-item", "--force", "figures@digits", "atlas@digits")
+    shutil.rmtree(folder / "results" / "mnist" / "figures")
+    shutil.rmtree(folder / "results" / "report" / "mnist")
+    run(folder, "dvc", "repro", "--single-item", "--force", "figures@mnist", "atlas@mnist")
     assert committed and results() == committed
     assert not (folder / "artifacts").exists()
