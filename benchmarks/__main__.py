@@ -34,6 +34,7 @@ def with_sections(page: str, machine: str, measured: dict[str, str]) -> str:
     """The page with what was measured between its markers; sections that were not run this time stay.
 
     Args:
+        page: text with the two markers.
         machine: the line above the sections.
         measured: text of each section by its title.
     """
@@ -49,6 +50,7 @@ def command(
     seconds: Annotated[Path, typer.Option(help="what the section stages reads")] = stages.STAGE_SECONDS,
     write: Annotated[Path | None, typer.Option(help="page that gets the sections between its markers")] = None,
 ) -> None:
+    """Run the sections and print them, or write them into a page."""
     settings = load_params(Path("params.yaml"))
     threads = threads or settings.compute.threads
     machine = set_up_machine(settings.compute.model_copy(update={"threads": threads}))

@@ -48,6 +48,7 @@ def one_at_a_time(subject: Subject, seeds: Seeds, draws: int, keep: int) -> list
 
 
 def search(subject: Subject, seeds: Seeds, draws: int = DRAWS) -> Mistakes:
+    """The search with the benchmark's noise."""
     chosen = Search(seed_source="train", noise=NOISE, draws=draws, keep=KEEP)
     return find_mistakes(subject, seeds, chosen, KEY, "search")
 

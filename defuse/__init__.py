@@ -17,7 +17,7 @@ Images are float32 (N, C, 32, 32) in [0, 1], labels int64 (N,), latent codes flo
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from defuse.annotators.oracles import Annotators, calibrate_threshold, judge_regions
@@ -74,14 +74,16 @@ _HOMES = {
     "train_vae": "models.autoencoder_training",
 }
 
-__all__ = list(_HOMES)  # noqa: PLE0605
+__all__ = list(_HOMES)
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
+    """Load one of the names when it is first asked for."""
     if name not in _HOMES:
         raise AttributeError(f"module 'defuse' has no attribute {name!r}")
     return getattr(import_module(f"defuse.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:
+    """The names, sorted."""
     return sorted(_HOMES)

@@ -12,6 +12,7 @@ from experiments.shared.seed_images import candidate_seeds
 
 
 def ablate(cell: Cell) -> str:
+    """Perturb the same seed images with each noise and write what the oracles say of the wrong draws."""
     import pandas as pd
 
     chosen = cell.params()

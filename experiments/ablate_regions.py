@@ -15,6 +15,7 @@ from experiments.shared.trained import distilled_codes
 
 
 def ablate(cell: Cell) -> str:
+    """Draw the regions at each tau, fit each mixture, and write what both are like."""
     import pandas as pd
 
     chosen = cell.params()

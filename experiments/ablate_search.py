@@ -11,6 +11,7 @@ from experiments.shared.seed_images import candidate_seeds
 
 
 def ablate(cell: Cell) -> str:
+    """Run each search and write what it finds and what causes its mistakes."""
     import pandas as pd
 
     chosen = cell.params()

@@ -18,6 +18,7 @@ from experiments.shared.trained import load_classifier
 
 
 def ablate(cell: Cell) -> str:
+    """Train each autoencoder, search with it, and write what it finds."""
     import pandas as pd
 
     chosen = cell.params()

@@ -1,4 +1,4 @@
-"""Let the oracles name the regions and find the cause of a sample of the mistakes."""
+"""Let the oracles label the regions and find the cause of a sample of the mistakes."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from defuse.core.verdicts import Cause
 from defuse.data.prepared import CLASSES, load_split
 from defuse.method.annotation import (
     ABSTAIN,
-    Looks,
+    Annotations,
     acceptance_table,
     agreement_kappa,
     cause_shares,
@@ -25,18 +25,19 @@ from experiments.shared.trained import load_codes
 
 
 def annotate(cell: Cell) -> str:
+    """Write each region's annotation, the causes of a sample of the mistakes, and all votes."""
     import pandas as pd
 
     chosen, classes, folder = cell.params(), CLASSES[cell.dataset], cell.folder()
     annotators = load_annotators(cell)
     vae, oracles, thresholds = annotators.subject.vae, annotators.oracles, annotators.thresholds
 
-    def look(codes: np.ndarray, purpose: str) -> tuple[np.ndarray, np.ndarray]:
-        return annotators.look(codes, chosen.slip_rate, cell.streams.numpy("slips", purpose))
+    def annotate_codes(codes: np.ndarray, purpose: str) -> tuple[np.ndarray, np.ndarray]:
+        return annotators.annotate(codes, chosen.slip_rate, cell.streams.numpy("slips", purpose))
 
-    def look_at_regions(codes: np.ndarray, purpose: str) -> Looks:
-        looks = [look(draws, f"{purpose} {region}") for region, draws in enumerate(codes)]
-        return Looks.together(looks, codes.shape[1], len(oracles))
+    def annotate_regions(codes: np.ndarray, purpose: str) -> Annotations:
+        annotated = [annotate_codes(draws, f"{purpose} {region}") for region, draws in enumerate(codes)]
+        return Annotations.together(annotated, codes.shape[1], len(oracles))
 
     mistakes = load_codes(
         cell.folder("identify") / "mistakes.npz", vae, "codes", "label", "prediction", "reconstruction_failure"
@@ -44,14 +45,14 @@ def annotate(cell: Cell) -> str:
     total = len(mistakes["label"])
     generator = cell.streams.numpy("mistakes")
     drawn = np.sort(generator.choice(total, min(chosen.annotated_mistakes, total), replace=False))
-    mistake_votes, _ = look(mistakes["codes"][drawn], "mistakes")
-    named = majority(mistake_votes)
+    mistake_votes, _ = annotate_codes(mistakes["codes"][drawn], "mistakes")
+    majority_label = majority(mistake_votes)
     facts = (mistakes[name][drawn] for name in ("label", "prediction", "reconstruction_failure"))
-    causes = causes_of_mistakes(named, *facts)
+    causes = causes_of_mistakes(majority_label, *facts)
 
     regions = load_arrays(cell.folder("distill") / "regions.npz", "weight", "mistake", "assignment")
     samples = load_codes(cell.folder("distill") / "samples.npz", vae, "shown", "test")
-    shown, test = look_at_regions(samples["shown"], "shown"), look_at_regions(samples["test"], "test")
+    shown, test = annotate_regions(samples["shown"], "shown"), annotate_regions(samples["test"], "test")
     seed_labels = mistakes["label"][regions["mistake"]]
     members = [seed_labels[regions["assignment"] == region] for region in range(len(regions["weight"]))]
     table = region_table(shown, test, regions["weight"], members, total, chosen)
@@ -75,7 +76,7 @@ def annotate(cell: Cell) -> str:
         shown=shown.votes,
         mistakes=mistake_votes,
         drawn=drawn,
-        majority=named,
+        majority=majority_label,
         shown_predictions=shown.predictions,
         cause=causes.astype(np.str_),
     )

@@ -10,6 +10,7 @@ from experiments.shared.command import dataset_command
 
 
 def make_page(cell: Cell) -> str:
+    """Write the page of the cell's data set, and copy its figures beside it."""
     tables, copies = cell.tables, cell.report / cell.dataset
     figures = FIGURES + (STUDY_FIGURES if cell.settings.study_seeds else ())
     shutil.rmtree(copies, ignore_errors=True)

@@ -15,6 +15,7 @@ from experiments.shared.command import dataset_command
 
 
 def calibrate(cell: Cell) -> str:
+    """Write each oracle's threshold and accuracies."""
     import pandas as pd
 
     recognised = cell.params().originals_recognised

@@ -11,6 +11,7 @@ DEMONSTRATION = "digits"
 
 
 def check_claims(cell: Cell) -> str:
+    """Write the table of claims."""
     rows = []
     for dataset in cell.settings.datasets:
         if dataset != DEMONSTRATION:

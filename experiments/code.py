@@ -9,6 +9,7 @@ from experiments.shared.command import gathering_command
 
 
 def write_digests(cell: Cell) -> str:
+    """Write the digests of all stages."""
     texts = stage_digests(Path())
     for stage, text in texts.items():
         with atomic_path(cell.results / "code" / f"{stage}.txt") as temporary:

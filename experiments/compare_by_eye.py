@@ -14,6 +14,7 @@ JUDGEMENTS = Path("docs/by_eye")
 
 
 def tally(cell: Cell) -> str:
+    """Write how often a person agrees with the oracles."""
     tables = cell.tables
     regions, mistakes = result_path(tables, "regions.npz"), result_path(tables, "identified.npz")
     verdicts = read_table(result_path(tables, "regions.csv"), "seed", "region", "verdict")

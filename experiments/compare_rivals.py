@@ -8,7 +8,7 @@ from defuse.data.prepared import load_split
 from defuse.method.distillation import class_regions, kmeans_regions
 from defuse.models.augmentation import augment
 from defuse.models.evaluation import decode
-from defuse.studies.rivals import Rival, compare_rivals, region_rival, single_mistakes
+from defuse.studies.rivals import SINGLE_MISTAKES, Rival, compare_rivals, region_rival, single_mistakes
 from experiments.shared.annotators import load_annotators
 from experiments.shared.cell import Cell
 from experiments.shared.command import cell_command
@@ -17,6 +17,7 @@ from experiments.shared.trained import distilled_codes
 
 
 def compare(cell: Cell) -> str:
+    """Fine-tune with the regions and with each rival, and write the accuracies."""
     import pandas as pd
 
     chosen = cell.params()
@@ -46,7 +47,7 @@ def compare(cell: Cell) -> str:
             name: region_rival(annotators, regions, distill, annotate, cell.streams.within(name))
             for name, regions in clusterings.items()
         },
-        "single mistakes": singles(pool[:budget], chosen.validation_share),
+        SINGLE_MISTAKES: singles(pool[:budget], chosen.validation_share),
         "single mistakes, more labels": singles(pool, chosen.validation_share),
     }
     training, validation, test = (load_split(cell.data_file, split) for split in ("train", "validation", "test"))
@@ -61,10 +62,8 @@ def compare(cell: Cell) -> str:
     table = pd.DataFrame(
         compare_rivals(
             annotators.subject,
-            training,
-            augmented,
+            {"more training": training, "more training, augmented": augmented},
             rivals,
-            "single mistakes",
             data,
             chosen,
             cell.params("correct"),

@@ -15,6 +15,7 @@ from experiments.shared.trained import load_codes, load_subject
 
 
 def sweep(cell: Cell) -> str:
+    """Fine-tune for each lambda, choose one on validation data, and write all accuracies."""
     import pandas as pd
 
     chosen = cell.params()

@@ -49,6 +49,7 @@ CHAIN: tuple[tuple[str, Callable[[Cell], str], bool], ...] = (
 
 
 def demonstrate(cell: Cell) -> str:
+    """Run the stages of the chain one after another."""
     seed = cell.settings.seeds[0]
     settings = cell.settings.model_copy(update={"datasets": (DATASET,), "seeds": (seed,), "study_seeds": ()})
     artifacts, results = cell.artifacts / cell.stage, cell.results / cell.stage

@@ -10,6 +10,7 @@ from experiments.shared.command import cell_command
 
 
 def distill(cell: Cell) -> str:
+    """Fit the mixture and write the regions and their draws."""
     chosen = cell.params()
     threadpool_limits(cell.settings.compute.threads)
     mistakes = load_rows(cell.folder("identify") / "mistakes.npz", "codes", "reconstruction_failure")

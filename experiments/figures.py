@@ -8,6 +8,7 @@ from experiments.shared.command import dataset_command
 
 
 def draw(cell: Cell) -> str:
+    """Write the executed notebooks and the figures."""
     folder = cell.results / cell.dataset
     executed = draw_figures(cell.tables, folder, with_studies=bool(cell.settings.study_seeds))
     drawn = len(list((folder / "figures").glob("*.png")))

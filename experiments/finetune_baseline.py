@@ -12,6 +12,7 @@ from experiments.shared.trained import load_subject
 
 
 def baseline(cell: Cell) -> str:
+    """Fine-tune at each learning rate, choose one on validation data, and write all accuracies."""
     import pandas as pd
 
     chosen = cell.params()

@@ -7,6 +7,7 @@ from experiments.shared.command import gathering_command
 
 
 def make_page(cell: Cell) -> str:
+    """Write the front page."""
     claims = read_table(cell.results / "claims.csv", "claim", "statement", "data", "verdict", "rule", "value")
     page = front_page(claims, {dataset: cell.results / dataset / "tables" for dataset in cell.settings.datasets})
     with atomic_path(cell.report / "index.html") as temporary:

@@ -11,6 +11,7 @@ from experiments.shared.trained import load_subject
 
 
 def identify(cell: Cell) -> str:
+    """Search, and write the mistakes and their counts."""
     import pandas as pd
 
     chosen = cell.params()

@@ -13,6 +13,7 @@ from experiments.shared.trained import load_subject
 
 
 def novelty(cell: Cell) -> str:
+    """Write the nearest training mistakes of the regions' failing samples."""
     chosen = cell.params()
     subject = load_subject(cell)
     images, labels = load_split(cell.data_file, "train")

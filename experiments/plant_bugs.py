@@ -25,6 +25,7 @@ from experiments.shared.command import cell_command
 
 
 def plant_bugs(cell: Cell) -> str:
+    """Train a classifier with each bug, search and cluster its mistakes, and write whether the bug was found."""
     import pandas as pd
 
     chosen = cell.params()
@@ -37,7 +38,6 @@ def plant_bugs(cell: Cell) -> str:
     generator = cell.streams.numpy("seed images")
     seed_images = np.sort(generator.choice(len(labels), min(chosen.seed_images, len(labels)), replace=False))
     network = {**chosen.network.model_dump(), "channels": images.shape[1], "classes": CLASSES[cell.dataset]}
-    configured = as_configured(cell.params("distill"))
 
     rows, examples = [], []
     # The control is trained once and held against every bug.
@@ -60,8 +60,7 @@ def plant_bugs(cell: Cell) -> str:
         right = (predict(classifier, test[0]).argmax(1) == test[1]).numpy()
         arms, seeds = cluster_arms(
             Subject(classifier, vae, machine),
-            data["train"],
-            test,
+            data,
             seed_images,
             cell.params("identify"),
             cell.params("distill"),
@@ -87,7 +86,7 @@ def plant_bugs(cell: Cell) -> str:
         bug=np.array(list(chosen.bugs)),
         **{part: np.stack([example[part] for example in examples]) for part in examples[0]},
     )
-    measures = headlines(table, configured)
+    measures = headlines(table, as_configured(cell.params("distill")))
     write_json(folder / "metrics.json", {**measures, "machine": machine.description})
     return (
         f"{measures['found']:.0%} of {len(chosen.bugs)} bugs found at full strength, "

@@ -12,6 +12,7 @@ from experiments.shared.command import dataset_command
 
 
 def prepare(cell: Cell) -> str:
+    """Write the prepared arrays and where they come from."""
     chosen = cell.params()
     mirror, origin = os.environ.get("DEFUSE_DATA_DIR"), ""
     if cell.dataset == "digits":

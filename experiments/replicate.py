@@ -19,6 +19,7 @@ def command(
     targets: Annotated[list[str] | None, typer.Argument(help=TARGETS)] = None,
     jobs: Annotated[str, typer.Option(help=JOBS)] = "auto",
 ) -> None:
+    """Run the cells and end with the status."""
     try:
         status = replicate(Console(), Path(), load_params(PARAMS).compute, targets or [], jobs)
     except (ParamsError, PipelineError, ReplicationError) as error:

@@ -28,6 +28,7 @@ def command(
     remote: Annotated[str | None, typer.Option(help=REMOTE)] = None,
     repository: Annotated[str | None, typer.Option(help=REPOSITORY)] = None,
 ) -> None:
+    """Run the cells and end with the status."""
     logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stdout)
     logging.getLogger("dvc").propagate = False  # DVC prints its lines itself
     try:

@@ -34,6 +34,7 @@ def gathered_tables(folder: Path, seeds: Sequence[int], kept: Tables) -> dict[st
 
 
 def summarize(cell: Cell) -> str:
+    """Write the tables of all seeds, their means, and the data of the figures."""
     seeds, study_seeds, tables = cell.settings.seeds, cell.settings.study_seeds, cell.tables
     cells, studies = (tables.with_name(name) for name in ("cells", "studies"))
     about = check_cells(cells, seeds)

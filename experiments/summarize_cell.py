@@ -8,6 +8,7 @@ from experiments.shared.kept_tables import CHAIN_MEASURES, CHAIN_TABLES, keep_ta
 
 
 def summarize_cell(cell: Cell) -> str:
+    """Copy the tables of the main chain."""
     folder = cell.results / cell.dataset / "cells" / str(cell.seed)
     keep_tables(cell, folder, CHAIN_TABLES, CHAIN_MEASURES)
     oracles = read_table(cell.dataset_folder("calibrate_oracle") / "oracles.csv")

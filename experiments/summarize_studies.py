@@ -6,6 +6,7 @@ from experiments.shared.kept_tables import STUDY_MEASURES, STUDY_TABLES, keep_ta
 
 
 def summarize_studies(cell: Cell) -> str:
+    """Copy the tables of the studies."""
     folder = cell.results / cell.dataset / "studies" / str(cell.seed)
     keep_tables(cell, folder, STUDY_TABLES, STUDY_MEASURES)
     return f"{len(STUDY_TABLES)} tables and the measures of {', '.join(STUDY_MEASURES)} in {folder}"

@@ -12,6 +12,7 @@ from experiments.shared.command import dataset_command
 
 
 def train(cell: Cell) -> str:
+    """Train each oracle and write its weights."""
     chosen = cell.params()
     machine = set_up_machine(cell.settings.compute)
     computed = machine.resolved(cell.settings.compute)

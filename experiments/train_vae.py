@@ -13,6 +13,7 @@ from experiments.shared.command import cell_command
 
 
 def train(cell: Cell) -> str:
+    """Train the autoencoder and write its weights and its curve."""
     chosen = cell.params()
     machine = set_up_machine(cell.settings.compute)
     computed = machine.resolved(cell.settings.compute)

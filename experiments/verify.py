@@ -58,6 +58,7 @@ ALL = "outputs in artifacts/ must be there too, as after a whole `dvc repro`"
 
 
 def command(everything: Annotated[bool, typer.Option("--all", help=ALL)] = False) -> None:
+    """Verify and end with the status."""
     try:
         status = check(everything)
     except VerificationError as error:

@@ -17,11 +17,13 @@ import pytest
 import sklearn.mixture  # noqa: F401  its import draws from Python's global generator, which no test may change
 import torch
 from hypothesis import settings as hypothesis_settings
+from jaxtyping import install_import_hook
 from ruamel.yaml import YAML
 from torch import Tensor
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # `experiments` is no installed package
+install_import_hook("defuse", "shape_checks.checked")  # before anything of it is imported
 
 from defuse.core.params import Augmentation  # noqa: E402
 from defuse.core.random_streams import Streams  # noqa: E402
@@ -83,13 +85,17 @@ class Trap:
 @pytest.fixture(autouse=True)
 def global_random_state_is_left_alone() -> Iterator[None]:
     """Fail a test after which Python's, NumPy's or torch's global generator is in another state."""
-    python, numpy, torch_state = random.getstate(), np.random.get_state(), torch.get_rng_state()
+
+    def numpy_state() -> tuple[Any, ...]:
+        return np.random.get_state()  # noqa: NPY002 (the state that is guarded)
+
+    python, numpy, torch_state = random.getstate(), numpy_state(), torch.get_rng_state()
     yield
     changed = [
         name
         for name, same in (
             ("random", random.getstate() == python),
-            ("numpy.random", all(np.array_equal(new, old) for new, old in zip(np.random.get_state(), numpy))),
+            ("numpy.random", all(np.array_equal(new, old) for new, old in zip(numpy_state(), numpy))),
             ("torch", torch.equal(torch.get_rng_state(), torch_state)),
         )
         if not same

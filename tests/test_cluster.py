@@ -351,7 +351,7 @@ def test_a_running_cluster_runs_the_cell_that_is_asked_for(session, toy, tmp_pat
 def test_changes_that_workers_would_not_see_are_refused(toy, tmp_path):
     repository = toy(tmp_path)
     (repository / "step.py").write_text("print('edited')\n")
-    with pytest.raises(ClusterError, match="uncommitted changes in step.py"):
+    with pytest.raises(ClusterError, match=r"uncommitted changes in step\.py"):
         replicate_on_cluster(repository, [], workers=1, threads=1)
 
 
@@ -360,7 +360,7 @@ def test_a_commit_that_the_clone_lacks_is_refused(toy, tmp_path):
     run(tmp_path, "git", "clone", "--quiet", "repository", "other")
     (repository / "params.yaml").write_text("datasets: [a]\nseeds: [0]\n")
     commit(repository)
-    with pytest.raises(ClusterError, match="other' lacks commit .*push it"):
+    with pytest.raises(ClusterError, match=r"other' lacks commit .*push it"):
         replicate_on_cluster(repository, [], workers=1, threads=1, repository=str(tmp_path / "other"))
 
 
@@ -378,7 +378,7 @@ def test_a_remote_without_a_run_cache_is_refused(toy, tmp_path):
     repository = toy(tmp_path)
     dvc(repository, "remote", "add", "web", "https://example.org/store")
     commit(repository)
-    with pytest.raises(ClusterError, match="'web' .* keeps no run cache"):
+    with pytest.raises(ClusterError, match=r"'web' .* keeps no run cache"):
         replicate_on_cluster(repository, [], workers=1, threads=1, remote="web")
 
 

@@ -482,7 +482,7 @@ SHIPPED_EDITS = {
         {"claims"},
     ),
     "bound of TrainVAE": (
-        "defuse/core/params.py",
+        "defuse/core/params_training.py",
         "warmup_steps: Annotated[int, Field(ge=0)]",
         "warmup_steps: Count",
         {"train_vae", "ablate_vae", "demo"},

@@ -164,7 +164,10 @@ def test_accuracy_by_region_splits_in_order(setting):
 
 
 def test_batches_are_the_same_for_the_same_seed_and_within_range():
-    five, settings = (torch.zeros(5), torch.arange(5)), SETTINGS.model_copy(update={"batch_size": 4, "steps": 100})
+    five, settings = (
+        (torch.zeros((5, 1, 32, 32)), torch.arange(5)),
+        SETTINGS.model_copy(update={"batch_size": 4, "steps": 100}),
+    )
     first, second = (draw_batches(five, settings, torch.Generator().manual_seed(3)).order for _ in range(2))
     assert torch.equal(first, second) and first.shape == (100, 4) and first.min() == 0 and first.max() == 4
 

@@ -265,9 +265,13 @@ def test_load_split_scales_to_one_and_moves_the_channels(tmp_path):
 @pytest.mark.parametrize("per_class", [1, 3])
 def test_classes_too_small_to_split_are_a_data_error(per_class):
     raw = Source(**mirror_arrays(per_class=per_class), group_train=None, provenance={})
-    with pytest.raises(DataError):
+
+    def split():
         check_source(raw, "mnist")
         split_validation(raw, 0.1, 0)
+
+    with pytest.raises(DataError):
+        split()
 
 
 def test_a_class_of_one_group_is_refused_or_stays_in_training():
@@ -538,7 +542,7 @@ def test_prepare_without_mirror_and_network_says_what_to_do(project, monkeypatch
 
     monkeypatch.delenv("DEFUSE_DATA_DIR")
     monkeypatch.setattr(torchvision.datasets, "MNIST", fail)
-    with pytest.raises(SystemExit, match="prepare mnist: MNIST is not at hand: no network. .*DEFUSE_DATA_DIR"):
+    with pytest.raises(SystemExit, match=r"prepare mnist: MNIST is not at hand: no network. .*DEFUSE_DATA_DIR"):
         run("prepare", prepare, "mnist")
     assert written() == []
 

@@ -37,7 +37,8 @@ def imported(file: Path) -> set[str]:
 ROWS = rows((ROOT / "docs" / "dependencies.md").read_text())
 DECLARED = {
     re.match(r"[\w.-]+", entry)[0]
-    for entry in PROJECT["dependencies"] + sum(PROJECT["optional-dependencies"].values(), [])
+    for entries in (PROJECT["dependencies"], *PROJECT["optional-dependencies"].values())
+    for entry in entries
 }
 FILES = [file for folder in sorted(OURS) for file in sorted((ROOT / folder).rglob("*.py"))]
 

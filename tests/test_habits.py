@@ -164,7 +164,7 @@ def test_no_setting_of_git_converts_a_file(tmp_path):
 
 def test_an_archive_without_git_runs_and_becomes_a_repository(archive):
     assert list(stage_graph(archive)) == ["prepare", "fail"]
-    with pytest.raises(VerificationError, match="^dvc.lock is missing or records no output$"):
+    with pytest.raises(VerificationError, match=r"^dvc\.lock is missing or records no output$"):
         verify(archive)
     assert Config(str(archive / ".dvc")).load_one("local")["core"]["no_scm"] == "True"
     code, _, errors = python(archive, "-m", "dvc", "repro", "prepare")

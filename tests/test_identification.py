@@ -350,7 +350,7 @@ def test_seeds_hold_codes_and_both_predictions(make_vae, make_classifier, images
 def test_correct_seeds_are_right_raw_and_reconstructed():
     four = np.arange(4)
     seeds = Seeds(
-        four, np.ones(4, int), np.zeros((4, 2)), np.zeros((4, 2)), np.array([1, 1, 0, 0]), np.array([1, 0, 1, 0])
+        four, np.ones(4, int), *[np.zeros((4, 2), np.float32)] * 2, np.array([1, 1, 0, 0]), np.array([1, 0, 1, 0])
     )
     assert seeds.correct.tolist() == [True, False, False, False]
     assert seeds.take(seeds.correct).index.tolist() == [0]

@@ -163,7 +163,7 @@ def test_extreme_log_variances_are_clamped(make_vae):
 def test_weights_of_another_network_are_refused(tmp_path, make_classifier, changes):
     path = tmp_path / "c.safetensors"
     save_network(path, make_classifier(), **{**SMALL, **changes})
-    with pytest.raises(StorageError, match="c.safetensors: weights of another network"):
+    with pytest.raises(StorageError, match=r"c\.safetensors: weights of another network"):
         load(path, build_classifier)
 
 
@@ -183,7 +183,7 @@ def test_pickles_and_damaged_files_are_refused_and_not_executed(tmp_path, make_c
     elif kind == "truncated":
         save_network(path, make_classifier(), **SMALL)
         path.write_bytes(path.read_bytes()[:-5])
-    with pytest.raises(StorageError, match="c.safetensors"):
+    with pytest.raises(StorageError, match=r"c\.safetensors"):
         load(path, build_classifier)
     assert not mark.exists()
 

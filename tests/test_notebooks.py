@@ -98,7 +98,7 @@ def test_an_unknown_parameter_is_refused_before_execution(tmp_path):
 
 
 def test_a_failing_cell_is_named_and_leaves_no_copy(tmp_path):
-    with pytest.raises(NotebookError, match="MissingFileError.*provenance.json"):
+    with pytest.raises(NotebookError, match=r"MissingFileError.*provenance\.json"):
         run_notebook(SOURCES / "novelty.ipynb", tmp_path / "executed.ipynb", {"tables": "absent"})
     assert not list(tmp_path.iterdir())
 

@@ -256,10 +256,15 @@ def distill_settings(**changes):
 )
 def test_codes_that_cannot_be_clustered_or_sampled_are_said(codes, settings, message):
     chosen = distill_settings(**settings)
-    with warnings.catch_warnings(), pytest.raises(DistillationError) as caught:
-        warnings.simplefilter("error")
+
+    def distill():
         regions = fit_regions(codes.astype(np.float32), chosen, 0)
         sample_regions(regions, 5, chosen.tau, np.random.default_rng(0))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(DistillationError) as caught:
+            distill()
     assert message in str(caught.value)
 
 
@@ -268,7 +273,8 @@ def test_noise_beyond_float32_is_said(scale):
     noise = params.Noise({"normal": scale})
     one = np.zeros(1, np.int64)
     seeds = Seeds(one, one, np.zeros((1, 2), np.float32), np.ones((1, 2), np.float32), one, one)
-    with warnings.catch_warnings(), pytest.raises(SearchError) as caught:
+    with warnings.catch_warnings():
         warnings.simplefilter("error")
-        perturb(seeds, noise, 50, np.zeros(2, np.uint64))
+        with pytest.raises(SearchError) as caught:
+            perturb(seeds, noise, 50, np.zeros(2, np.uint64))
     assert str(caught.value) == f"the noise normal {scale:g} leads beyond float32; allowed: a smaller one"

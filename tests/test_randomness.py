@@ -107,7 +107,12 @@ def test_seeding_torch_gives_the_same_draws_and_restores_the_global_state():
 
 def test_seeding_torch_restores_the_global_state_after_an_error():
     before = torch.get_rng_state()
-    with pytest.raises(ValueError, match="inside"), Streams(3).seeding_torch("a"):
-        torch.rand(4)
-        raise ValueError("inside")
+
+    def fail():
+        with Streams(3).seeding_torch("a"):
+            torch.rand(4)
+            raise ValueError("inside")
+
+    with pytest.raises(ValueError, match="inside"):
+        fail()
     assert torch.equal(torch.get_rng_state(), before)

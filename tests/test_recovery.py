@@ -179,8 +179,7 @@ def plane():
     results = {
         name: cluster_arms(
             Subject(Rule(bound), Logit(), machine),
-            training,
-            test,
+            {"train": training, "test": test},
             seed_images,
             identify,
             distill,
@@ -235,13 +234,15 @@ def test_arms_name_the_images_of_their_split(plane):
 
 def test_accuracies_are_of_the_subgroup_and_of_the_rest():
     subgroup = Subgroup(0.5, np.array([False, True, True, True]), np.array([True, True, False, False, False]))
-    arm = {"mixture": Clustered(False, np.zeros(0, int), np.zeros(0, int), np.zeros((0, 2)), np.zeros(0, int))}
+    arm = {
+        "mixture": Clustered(False, np.zeros(0, int), np.zeros(0, int), np.zeros((0, 2), np.float32), np.zeros(0, int))
+    }
     # Of the subgroup's images 1, 2 and 3 the last is no seed; the bug calls class 1 class 0.
     seeds = Seeds(
         np.array([0, 1, 2]),
         np.array([0, 1, 1]),
-        np.zeros((3, 2)),
-        np.zeros((3, 2)),
+        np.zeros((3, 2), np.float32),
+        np.zeros((3, 2), np.float32),
         np.array([0, 0, 0]),
         np.array([0, 0, 1]),
     )

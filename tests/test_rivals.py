@@ -67,10 +67,8 @@ def rows_of(setting):
     classifier, training, rivals, data = setting
     rows = compare_rivals(
         Subject(classifier, None, MACHINE),  # no arm makes an image
-        training,
-        (1 - training[0], training[1]),
+        {"more training": training, "more training, augmented": (1 - training[0], training[1])},
         rivals,
-        "single mistakes",
         data,
         RIVALS,
         SETTINGS,

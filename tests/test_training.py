@@ -418,7 +418,7 @@ def test_layout_is_that_of_the_weights_and_changes_no_result(make_classifier, im
 
 def test_cuda_that_is_not_there_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ParamsError, match="compute.device: 'cuda' is not available here; allowed: auto, cpu"):
+    with pytest.raises(ParamsError, match=r"compute\.device: 'cuda' is not available here; allowed: auto, cpu"):
         set_up_machine(compute(device="cuda"))
 
 

@@ -216,5 +216,5 @@ def test_what_cannot_be_read_is_an_error_and_no_traceback(toy, tmp_path):
     Path("artifacts/net/.dvcignore").write_text("weights")  # DVC refuses it inside an output
     with pytest.raises(VerificationError, match="dvcignore"):
         verify(Path())
-    with pytest.raises(VerificationError, match="no folder .dvc in"):
+    with pytest.raises(VerificationError, match=r"no folder \.dvc in"):
         verify(tmp_path)

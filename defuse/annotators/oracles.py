@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Float, Float32, Int64
 from torch import Tensor, nn
 
 from defuse.core import params
@@ -14,7 +15,7 @@ from defuse.models.subject import Subject
 
 @dataclass(frozen=True)
 class Annotators:
-    """The oracles, and what they look at the images of.
+    """The oracles, and the networks whose images they label.
 
     Attributes:
         subject: classifier and VAE.
@@ -26,12 +27,16 @@ class Annotators:
     oracles: list[nn.Module]
     thresholds: list[float]
 
-    def look(
-        self, codes: np.ndarray, slip_rate: float = 0.0, slips: np.random.Generator | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Votes int64 (N, oracles) and predictions int64 (N,) on decoded codes, float32 (N, latent_dim).
+    def annotate(
+        self,
+        codes: Float32[np.ndarray, "images latent"],
+        slip_rate: float = 0.0,
+        slips: np.random.Generator | None = None,
+    ) -> tuple[Int64[np.ndarray, "images oracles"], Int64[np.ndarray, "images"]]:
+        """Votes and predictions on decoded codes.
 
         Args:
+            codes: what to decode and show.
             slip_rate: probability of a human slip in each vote.
             slips: draws them; None for none.
         """
@@ -43,7 +48,9 @@ class Annotators:
         return votes, logits.argmax(1).numpy()
 
 
-def slip(votes: np.ndarray, rate: float, classes: int, generator: np.random.Generator) -> np.ndarray:
+def slip(
+    votes: Int64[np.ndarray, "images oracles"], rate: float, classes: int, generator: np.random.Generator
+) -> Int64[np.ndarray, "images oracles"]:
     """Replace each vote, with probability `rate`, by another class drawn at random: human slips."""
     slipped = generator.random(votes.shape) < rate
     other = (votes + generator.integers(1, classes, votes.shape)) % classes
@@ -51,54 +58,64 @@ def slip(votes: np.ndarray, rate: float, classes: int, generator: np.random.Gene
 
 
 def judge_regions(
-    annotators: Annotators, shown: np.ndarray, settings: params.Annotate, slips: np.random.Generator | None = None
+    annotators: Annotators,
+    shown: Float32[np.ndarray, "regions samples latent"],
+    settings: params.Annotate,
+    slips: np.random.Generator | None = None,
 ) -> list[Judgement]:
-    """What the annotators say of each region by its shown draws, codes float32 (R, S, latent_dim).
+    """What the annotators say of each region by its shown draws.
 
     Args:
         annotators: oracles and networks.
+        shown: codes of the draws.
         settings: thresholds and the rate of slips.
         slips: draws human slips; None for none.
     """
-    looked = (annotators.look(codes, settings.slip_rate, slips) for codes in shown)
-    return [judge_region(votes, predictions, settings.minimum_agreement, settings) for votes, predictions in looked]
+    annotated = (annotators.annotate(codes, settings.slip_rate, slips) for codes in shown)
+    return [judge_region(votes, predictions, settings.minimum_agreement, settings) for votes, predictions in annotated]
 
 
-def confidence(logits: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Most likely class int64 (N,) and its softmax probability float32 (N,) of logits (N, classes)."""
+def confidence(
+    logits: Float[Tensor, "images classes"],
+) -> tuple[Int64[np.ndarray, "images"], Float[np.ndarray, "images"]]:
+    """Most likely class and its softmax probability."""
     highest = torch.softmax(logits, 1).max(1)
     return highest.indices.numpy(), highest.values.numpy()
 
 
-def blends(images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+def blends(
+    images: Float32[Tensor, "images channels height width"], labels: Int64[Tensor, "images"], generator: torch.Generator
+) -> Float32[Tensor, "pairs channels height width"]:
     """Half-and-half mixtures of two images of different classes: images without a right label.
 
     Args:
-        images: float32 (N, C, H, W).
-        labels: int64 (N,).
+        images: in [0, 1].
+        labels: their classes.
         generator: draws the partners.
 
     Returns:
-        float32 (M, C, H, W), M the number of drawn pairs whose labels differ.
+        One image for each drawn pair whose labels differ.
     """
     partners = torch.randperm(len(images), generator=generator)
     differ = labels != labels[partners]
     return (images[differ] + images[partners][differ]) / 2
 
 
-def calibrate_threshold(logits: Tensor, recognised: float) -> float:
-    """Confidence that the share `recognised` of real images reaches, by an oracle's logits (N, classes) of them."""
+def calibrate_threshold(logits: Float[Tensor, "images classes"], recognised: float) -> float:
+    """Confidence that the share `recognised` of real images reaches, by an oracle's logits of them."""
     return float(np.quantile(confidence(logits)[1], 1 - recognised))
 
 
-def vote(logits: Tensor, threshold: float) -> np.ndarray:
-    """An oracle's label of each image, or ABSTAIN below its threshold, int64 (N,), by its logits (N, classes)."""
+def vote(logits: Float[Tensor, "images classes"], threshold: float) -> Int64[np.ndarray, "images"]:
+    """An oracle's label of each image by its logits, or ABSTAIN below its threshold."""
     labels, certainty = confidence(logits)
     return np.where(certainty >= threshold, labels, ABSTAIN)
 
 
-def cast_votes(oracles: list[nn.Module], thresholds: list[float], images: Tensor) -> np.ndarray:
-    """Each oracle's label of each image float32 (N, C, 32, 32), or ABSTAIN, int64 (N, oracles)."""
+def cast_votes(
+    oracles: list[nn.Module], thresholds: list[float], images: Float32[Tensor, "images channels height width"]
+) -> Int64[np.ndarray, "images oracles"]:
+    """Each oracle's label of each image, or ABSTAIN."""
     if len(images) == 0:
         return np.empty((0, len(oracles)), np.int64)
     votes = [vote(predict(oracle, images), threshold) for oracle, threshold in zip(oracles, thresholds)]

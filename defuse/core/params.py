@@ -1,129 +1,40 @@
 """Models of `params.yaml`: they check every value before any work and hold no default of their own."""
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, RootModel, ValidationInfo, field_validator
+from pydantic import ConfigDict, Field, PlainValidator, RootModel, ValidationInfo, field_validator
 
-DatasetName = Literal["digits", "mnist", "svhn", "gtsrb"]
-Likelihood = Literal["bernoulli", "gaussian", "ssim"]
+from defuse.core.params_training import Augmentation as Augmentation
+from defuse.core.params_training import (
+    CalibrateOracle,
+    Compute,
+    Count,
+    DatasetName,
+    LearningRate,
+    Likelihood,
+    Network,
+    NonNegative,
+    Optimisation,
+    Optimizer,
+    Params,
+    Positive,
+    Prepare,
+    Seed,
+    Share,
+    TrainClassifier,
+    TrainOracle,
+    TrainVAE,
+)
+from defuse.core.params_training import Training as Training
+
 Distribution = Literal["beta", "beta_centred", "normal", "posterior"]
-Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
-LearningRate = Annotated[float, Field(gt=0, le=1e38)]  # torch fails where float32 ends
-Count = Annotated[int, Field(ge=1, lt=2**63)]  # torch and NumPy count in 64 bits
 
 
-def auto_or_count(value: Any) -> Any:
+def auto_or_count(value: object) -> object:
     """`auto` or a whole number from 1; a union of types would report one bad value twice."""
     if value == "auto" or (type(value) is int and 1 <= value < 2**63):
         return value
     raise ValueError("Input should be 'auto' or a whole number of at least 1")
-
-
-class Params(BaseModel):
-    """Base of every sub-tree: frozen, strict types, no unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class Compute(Params):
-    device: Literal["auto", "cpu", "cuda"]
-    threads: Annotated[int, Field(ge=1, le=1024)]
-    deterministic: bool
-    precision: Literal["auto", "float32", "bfloat16"]
-    memory_format: Literal["auto", "channels_last", "contiguous"]
-    compile: Literal["auto", "always", "never"]
-
-
-class Prepare(Params):
-    validation_fraction: Annotated[float, Field(gt=0, le=0.5)]
-    test_fraction: Annotated[float, Field(gt=0, le=0.5)] | None
-
-
-class Augmentation(Params):
-    rotation: Annotated[float, Field(ge=0, le=180)]
-    translation: Annotated[float, Field(ge=0, le=0.5)]
-    scaling: Annotated[float, Field(ge=0, lt=1)]
-    elastic: NonNegative
-    blur: Share
-    contrast: Annotated[float, Field(ge=0, lt=1)]
-    brightness: Share
-
-
-class Optimizer(Params):
-    optimizer: Literal["sgd", "adam"]
-    momentum: Annotated[float, Field(ge=0, lt=1)] | None
-    weight_decay: Annotated[float, Field(ge=0, le=1e38)]
-    batch_size: Count
-
-    @field_validator("momentum")
-    @classmethod
-    def belongs_to_sgd(cls, momentum: float | None, info: ValidationInfo) -> float | None:
-        optimizer = info.data.get("optimizer")
-        if optimizer and (momentum is None) != (optimizer == "adam"):
-            raise ValueError(f"Input should be {'a number' if momentum is None else 'null'} with {optimizer}")
-        return momentum
-
-
-class Optimisation(Optimizer):
-    learning_rate: LearningRate
-
-
-class Training(Optimisation):
-    epochs: Count
-    schedule: Literal["constant", "one_cycle"]
-
-
-class Network(Params):
-    architecture: Literal["small_cnn", "vgg", "small_residual", "resnet18"]
-    width: Count | None
-    stem: Literal["imagenet", "pooled_3x3", "cifar"] | None
-
-    @field_validator("width", "stem")
-    @classmethod
-    def fits_the_architecture(cls, value: int | str | None, info: ValidationInfo) -> int | str | None:
-        architecture = info.data.get("architecture")
-        null_for_resnet = info.field_name == "width"
-        if architecture and (value is None) != ((architecture == "resnet18") == null_for_resnet):
-            allowed = "a whole number of at least 1" if null_for_resnet else "'imagenet', 'pooled_3x3' or 'cifar'"
-            raise ValueError(f"Input should be {allowed if value is None else 'null'} with {architecture}")
-        return value
-
-
-class TrainClassifier(Training):
-    network: Network
-    initial_weights: Literal["imagenet"] | None
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
-    augmentation: Augmentation
-
-    @field_validator("initial_weights")
-    @classmethod
-    def belong_to_resnet18(cls, weights: str | None, info: ValidationInfo) -> str | None:
-        network = info.data.get("network")
-        if weights and network and network.architecture != "resnet18":
-            raise ValueError(f"Input should be null with {network.architecture}")
-        return weights
-
-
-class TrainVAE(Training):
-    latent_dim: Count
-    width: Count
-    batch_norm: bool
-    likelihood: Likelihood
-    beta: NonNegative
-    warmup_steps: Annotated[int, Field(ge=0)]
-
-
-class TrainOracle(Training):
-    networks: tuple[Network, ...] = Field(strict=False, min_length=2)
-    augmentation: Augmentation
-    blend_fraction: Annotated[float, Field(ge=0, lt=1)]
-
-
-class CalibrateOracle(Params):
-    originals_recognised: Annotated[float, Field(gt=0, lt=1)]
 
 
 class Noise(RootModel[dict[Distribution, Positive]]):
@@ -134,6 +45,7 @@ class Noise(RootModel[dict[Distribution, Positive]]):
     @field_validator("root")
     @classmethod
     def holds_one(cls, root: dict[Distribution, float]) -> dict[Distribution, float]:
+        """Check that there is one distribution."""
         if len(root) != 1:
             *names, last = get_args(Distribution)
             raise ValueError(f"Input should hold exactly one of {', '.join(names)} and {last}")
@@ -141,17 +53,22 @@ class Noise(RootModel[dict[Distribution, Positive]]):
 
     @property
     def distribution(self) -> Distribution:
+        """Name of the distribution."""
         return next(iter(self.root))
 
     @property
     def parameter(self) -> float:
+        """The distribution's parameter."""
         return self.root[self.distribution]
 
     def __str__(self) -> str:
+        """Return, for example, "normal 0.2"."""
         return f"{self.distribution} {self.parameter:g}"
 
 
 class Search(Params):
+    """A search for mistakes: where it starts, what noise it draws, and what it keeps."""
+
     seed_source: Literal["train", "test", "train_correct"]
     noise: Noise
     draws: Count
@@ -160,17 +77,22 @@ class Search(Params):
     @field_validator("keep")
     @classmethod
     def at_most_draws(cls, keep: int, info: ValidationInfo) -> int:
+        """Check that no more is kept than is drawn."""
         if keep > info.data.get("draws", keep):
             raise ValueError(f"Input should be at most draws ({info.data['draws']})")
         return keep
 
 
 class Identify(Search):
+    """Stage identify: the search of the replication."""
+
     max_seed_images: Count | None
     batch_size: Annotated[int | Literal["auto"], PlainValidator(auto_or_count)]
 
 
 class Distill(Params):
+    """Stage distill: the mixture, its regions and their draws."""
+
     include_reconstruction_failures: bool
     fit_codes: Annotated[int, Field(ge=2)]
     components: Annotated[int, Field(ge=1)]
@@ -186,12 +108,15 @@ class Distill(Params):
     @field_validator("components")
     @classmethod
     def at_most_fit_codes(cls, components: int, info: ValidationInfo) -> int:
+        """Check that there are codes for all components."""
         if components > info.data.get("fit_codes", components):
             raise ValueError(f"Input should be at most fit_codes ({info.data['fit_codes']})")
         return components
 
 
 class Annotate(Params):
+    """Stage annotate: when a region is a bug, and which mistakes get a cause."""
+
     minimum_agreement: Share
     strictness: tuple[Share, ...] = Field(strict=False, min_length=1)
     maximum_abstention: Share
@@ -201,57 +126,76 @@ class Annotate(Params):
 
 
 class FineTuning(Optimisation):
+    """Fine-tuning of the classifier."""
+
     steps: Count
     maximum_accuracy_drop: Share
 
 
 class Correct(FineTuning):
+    """Stage correct: fine-tuning with regions, and the lambdas to try."""
+
     lambdas: tuple[NonNegative, ...] = Field(strict=False, min_length=2)
 
     @field_validator("lambdas")
     @classmethod
     def start_at_the_control(cls, lambdas: tuple[float, ...]) -> tuple[float, ...]:
+        """Check that the lambdas start at 0 and increase."""
         if lambdas[0] != 0 or list(lambdas) != sorted(set(lambdas)):
             raise ValueError("Input should start with 0 (the control without regions) and increase")
         return lambdas
 
 
 class FinetuneBaseline(Optimizer):
+    """Stage finetune_baseline: fine-tuning on single mistakes, and the learning rates to try."""
+
     learning_rates: tuple[LearningRate, ...] = Field(strict=False, min_length=1)
     steps: Count
     maximum_accuracy_drop: Share
 
 
 class CompareRivals(Params):
+    """Stage compare_rivals: what the regions are compared with."""
+
     lambdas: tuple[Positive, ...] = Field(strict=False, min_length=1)
     validation_share: Annotated[float, Field(gt=0, lt=1)]
     kmeans_starts: Count
 
 
 class Novelty(Params):
+    """Stage novelty: how many samples and neighbours are compared."""
+
     samples: Count
     neighbours: Count
 
 
 class AblateNoise(Params):
+    """Stage ablate_noise: the noises to compare."""
+
     seed_images: Count
     draws: Count
     noises: dict[str, Noise] = Field(min_length=1)
 
 
 class AblateSearch(Params):
+    """Stage ablate_search: the whole searches to compare."""
+
     seed_images: Count
     judged_mistakes: Count
     searches: dict[str, Search] = Field(min_length=1)
 
 
 class ComparedVAE(Params):
+    """What an autoencoder of the ablation has of its own."""
+
     latent_dim: Count
     width: Count
     likelihood: Likelihood
 
 
 class AblateVAE(Params):
+    """Stage ablate_vae: the autoencoders to compare."""
+
     training_images: Count | None
     epochs: Count
     seed_images: Count
@@ -260,6 +204,8 @@ class AblateVAE(Params):
 
 
 class AblateRegions(Params):
+    """Stage ablate_regions: spreads of draws, truncations and priors to compare."""
+
     taus: tuple[Positive, ...] = Field(strict=False, min_length=1)
     samples: Annotated[int, Field(ge=2)]
     components: tuple[Count, ...] = Field(strict=False, min_length=1)
@@ -267,6 +213,8 @@ class AblateRegions(Params):
 
 
 class PlantedBug(Params):
+    """A bug to plant: a subgroup of a class, and what is done to it in training."""
+
     label: Annotated[int, Field(ge=0)]
     property: Literal["thickness", "slant", "brightness", "contrast"]
     side: Literal["low", "high"]
@@ -277,6 +225,7 @@ class PlantedBug(Params):
     @field_validator("target")
     @classmethod
     def belongs_to_mislabelled(cls, target: int | None, info: ValidationInfo) -> int | None:
+        """Check that mislabelled images get another label, and those left out none."""
         kind, label = info.data.get("kind"), info.data.get("label")
         if kind == "mislabelled" and target in (None, label):
             raise ValueError(f"Input should be another class than label ({label}) with mislabelled")
@@ -286,6 +235,8 @@ class PlantedBug(Params):
 
 
 class PlantBugs(Params):
+    """Stage plant_bugs: the bugs, the classifiers that learn them, and when a region matches one."""
+
     network: Network
     epochs: Count
     bugs: dict[str, PlantedBug] = Field(min_length=1)
@@ -301,12 +252,15 @@ class PlantBugs(Params):
     @field_validator("strengths")
     @classmethod
     def end_with_the_whole(cls, strengths: tuple[float, ...]) -> tuple[float, ...]:
+        """Check that the strengths increase up to the whole subgroup."""
         if strengths[-1] != 1 or list(strengths) != sorted(set(strengths)):
             raise ValueError("Input should increase and end with 1 (the whole subgroup)")
         return strengths
 
 
 class Summarize(Params):
+    """Stage summarize: how much the figures show."""
+
     tsne_codes: Annotated[int, Field(ge=10)]
     tsne_perplexity: Positive
     shown_regions: Count
@@ -318,12 +272,16 @@ class Summarize(Params):
 
 
 class Reconstructions(Params):
+    """Share of right reconstructions that the claim asks of each data set."""
+
     mnist: Share
     svhn: Share
     gtsrb: Share
 
 
 class Claims(Params):
+    """Stage claims: the bounds of the claims."""
+
     minimum_seeds: Annotated[int, Field(ge=2)]
     region_accuracy: Share
     accuracy_drop: Share
@@ -364,7 +322,8 @@ class Settings(Params):
 
     @field_validator("datasets", "seeds", "study_seeds")
     @classmethod
-    def holds_no_value_twice(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+    def holds_no_value_twice(cls, values: tuple[object, ...]) -> tuple[object, ...]:
+        """Check that no value is there twice."""
         if len(set(values)) != len(values):
             raise ValueError("Input should hold no value twice")
         return values
@@ -372,6 +331,7 @@ class Settings(Params):
     @field_validator("study_seeds")
     @classmethod
     def are_seeds(cls, study_seeds: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
+        """Check that the studies' seeds are among the seeds."""
         seeds = info.data.get("seeds", study_seeds)
         if not set(study_seeds) <= set(seeds):
             raise ValueError(f"Input should hold none but seeds ({', '.join(map(str, seeds))})")
@@ -379,7 +339,8 @@ class Settings(Params):
 
     @field_validator("*")
     @classmethod
-    def has_every_data_set(cls, tree: Any, info: ValidationInfo) -> Any:
+    def has_every_data_set(cls, tree: object, info: ValidationInfo) -> object:
+        """Check that there are settings for every data set, the digits included."""
         missing = [name for name in info.data.get("datasets", ()) if isinstance(tree, dict) and name not in tree]
         said = [f"{', '.join(missing)} is missing, and datasets names it"] if missing else []
         if isinstance(tree, dict) and "digits" not in (*tree, *missing):
@@ -391,6 +352,7 @@ class Settings(Params):
     @field_validator("prepare")
     @classmethod
     def splits_the_digits_alone(cls, tree: dict[DatasetName, Prepare]) -> dict[DatasetName, Prepare]:
+        """Check that the digits, and no other data set, have a share of test images."""
         wrong = [name for name, part in tree.items() if (name == "digits") != (part.test_fraction is not None)]
         if wrong:
             held = ", ".join(f"{name}.test_fraction is {tree[name].test_fraction}" for name in wrong)

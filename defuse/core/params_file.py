@@ -33,14 +33,14 @@ PHRASES = {
 }
 
 
-def content_of(annotation: Any) -> Any:
+def content_of(annotation: Any) -> Any:  # noqa: ANN401 (annotations have no common type)
     """The mapping that a model which is one stands for; any other annotation as it is."""
     if isinstance(annotation, type) and issubclass(annotation, RootModel):
         return annotation.model_fields["root"].annotation
     return annotation
 
 
-def annotation_at(path: tuple[str | int, ...]) -> Any:
+def annotation_at(path: tuple[str | int, ...]) -> Any:  # noqa: ANN401 (annotations have no common type)
     """Type annotation of what `path` leads to, found by walking the models down; None for an unknown path."""
     found: Any = Settings
     for key in path:
@@ -80,7 +80,7 @@ def describe(error: Problem, path: Path) -> str:
         return f"{where}: this key is missing"
     if kind == "literal_error" and location[-1] == "[key]":
         return unknown_key(where, str(value), keys_allowed(location[:-2]))
-    message = PHRASES.get(kind, error["msg"]).format(**error.get("ctx", {})).removeprefix("Value error, ")
+    message = str(PHRASES.get(kind, error["msg"])).format(**error.get("ctx", {})).removeprefix("Value error, ")
     if type(None) in get_args(annotation_at(location)) and kind != "value_error":
         message += " or null"
     if kind == "value_error" and len(location) == 1 and isinstance(value, dict):
@@ -89,7 +89,11 @@ def describe(error: Problem, path: Path) -> str:
     return f"{where}: {shown} is not allowed: {message}"
 
 
-def problems_of(checked: Any, content: Any, place: tuple[str | int, ...] = ()) -> list[Problem]:
+def problems_of(
+    checked: Any,  # noqa: ANN401 (annotations have no common type)
+    content: object,
+    place: tuple[str | int, ...] = (),
+) -> list[Problem]:
     """What is wrong with `content`, which stands at `place`, as a value of the type `checked`."""
     try:
         TypeAdapter(checked).validate_python(content)
@@ -103,7 +107,7 @@ def problems_of(checked: Any, content: Any, place: tuple[str | int, ...] = ()) -
     return []
 
 
-def split_defaults(content: Any) -> tuple[Any, list[Problem]]:
+def split_defaults(content: object) -> tuple[object, list[Problem]]:
     """The content without the stages' defaults, and what is wrong with these; a default need not hold every key."""
     if not isinstance(content, dict):
         return content, []

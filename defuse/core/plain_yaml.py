@@ -5,7 +5,6 @@ is refused by its line, before it becomes a value; so is whatever YAML's own rea
 """
 
 from pathlib import Path
-from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -96,6 +95,7 @@ def check_node(node: Node, known: dict[int, tuple[int, int] | None]) -> tuple[in
     """Depth of a node, and number of values below it once aliases are written out.
 
     Args:
+        node: to measure and check.
         known: depth and number of the nodes already seen, by their `id`; None for those that hold this one.
 
     Raises:
@@ -163,7 +163,7 @@ def read_text(path: Path) -> str:
         raise ParamsError(f"{path}: not readable as YAML: line {line}: the byte {byte:#04x} is no UTF-8") from None
 
 
-def load_plain_yaml(path: Path) -> Any:
+def load_plain_yaml(path: Path) -> object:
     """Read a YAML file of plain values, with anchors and merge keys written out.
 
     Raises:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import UInt64
 
 if TYPE_CHECKING:
     import torch
@@ -42,8 +43,8 @@ class Streams:
         """32-bit seed for libraries that take an integer (scikit-learn's `random_state`)."""
         return int(self.sequence(*purpose).generate_state(1, np.uint32)[0])
 
-    def key(self, *purpose: str) -> np.ndarray:
-        """Key uint64 (2,) of the counter-based streams that `item_generator` gives single items."""
+    def key(self, *purpose: str) -> UInt64[np.ndarray, "2"]:
+        """Key of the counter-based streams that `item_generator` gives single items."""
         return self.sequence(*purpose).generate_state(2, np.uint64)
 
     def torch(self, *purpose: str) -> "torch.Generator":
@@ -62,11 +63,11 @@ class Streams:
             yield
 
 
-def item_generator(key: np.ndarray, index: int) -> np.random.Generator:
+def item_generator(key: UInt64[np.ndarray, "2"], index: int) -> np.random.Generator:
     """Counter-based generator of one item (a seed image), whatever batch the item falls into.
 
     Args:
-        key: uint64 (2,), from `Streams.key`.
+        key: from `Streams.key`.
         index: the item's number, 0 or more.
     """
     return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, index]))

@@ -1,6 +1,7 @@
 """Shares and their intervals."""
 
 import numpy as np
+from jaxtyping import Bool
 
 
 def wilson_interval(successes: float, count: int) -> tuple[float, float]:
@@ -13,6 +14,6 @@ def wilson_interval(successes: float, count: int) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def share(part: np.ndarray, whole: np.ndarray) -> float:
-    """Share of `whole`, bool (N,), for which `part`, bool (N,), is true; NaN where `whole` is nowhere true."""
+def share(part: Bool[np.ndarray, "items"], whole: Bool[np.ndarray, "items"]) -> float:
+    """Share of `whole` for which `part` is true; NaN where `whole` is nowhere true."""
     return float(part[whole].mean()) if whole.any() else float("nan")

@@ -94,7 +94,7 @@ def load_rows(path: Path, *names: str) -> dict[str, np.ndarray]:
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write JSON with sorted keys; NaN is written as null, since JSON has no NaN."""
 
-    def plain(value: Any) -> Any:
+    def plain(value: object) -> object:
         if isinstance(value, dict):
             return {str(key): plain(item) for key, item in value.items()}
         if isinstance(value, list | tuple):
@@ -141,7 +141,7 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         ValueError: rows whose columns differ.
     """
 
-    def text(value: Any) -> Any:
+    def text(value: object) -> object:
         if isinstance(value, float):
             return "" if np.isnan(value) else f"{value:.8g}"
         return "" if value is None else value

@@ -4,18 +4,23 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from defuse.core.errors import DataError
 from defuse.core.storage import load_arrays
 from defuse.data.formats import CLASSES, SIDE
 
+# Images in [0, 1] with their labels; two pairs differ in their number of images.
+Labelled = tuple[Float32[Tensor, "_images channels height width"], Int64[Tensor, "_images"]]
 
-def load_split(path: Path, split: str) -> tuple[Tensor, Tensor]:
-    """Images float32 (N, C, 32, 32) in [0, 1] and labels int64 (N,) of `train`, `validation` or `test`.
+
+def load_split(path: Path, split: str) -> tuple[Float32[Tensor, "images channels 32 32"], Int64[Tensor, "images"]]:
+    """Images in [0, 1] and labels of a split.
 
     Args:
         path: written by the stage prepare, in a folder named by the data set.
+        split: `train`, `validation` or `test`.
 
     Raises:
         StorageError: the file is missing or damaged.

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int64, UInt8
 
 from defuse.core.errors import DataError, StorageError
 from defuse.core.storage import load_arrays
@@ -17,9 +18,10 @@ FULL_SIZES = {"mnist": (60000, 10000), "svhn": (73257, 26032), "gtsrb": (39209, 
 
 @dataclass(frozen=True)
 class Source:
-    """A data set as it came: images uint8 (N, H, W, C), labels int64 (N,), groups int64 (N,) or None.
+    """A data set as it came, still to be checked: `check_source` says what is allowed.
 
-    `provenance` holds source, and for a mirror its sha256 and size in bytes.
+    Images are uint8 (N, H, W, C), labels int64 (N,), groups int64 (N,) or None. `provenance` holds source,
+    and for a mirror its sha256 and size in bytes.
     """
 
     x_train: np.ndarray
@@ -30,8 +32,10 @@ class Source:
     provenance: dict[str, Any]
 
 
-def to_side(images: np.ndarray) -> np.ndarray:
-    """Bring uint8 (N, H, W, C) images to 32x32: 28x28 by a black border, others by bilinear resizing."""
+def to_side(
+    images: UInt8[np.ndarray, "images height width channels"],
+) -> UInt8[np.ndarray, "images 32 32 channels"]:
+    """Bring images to 32x32: 28x28 by a black border, others by bilinear resizing."""
     height, width = images.shape[1:3]
     if (height, width) == (SIDE, SIDE):
         return images
@@ -47,7 +51,7 @@ def to_side(images: np.ndarray) -> np.ndarray:
 
 
 def read_digits(test_fraction: float, random_state: int) -> Source:
-    """scikit-learn's 1,797 digits of 8x8 pixels, split here into training and test images.
+    """The 1,797 digits of scikit-learn, 8x8 pixels each, split here into training and test images.
 
     Raises:
         DataError: `test_fraction` leaves fewer test images than there are classes.
@@ -91,7 +95,7 @@ def read_mirror(path: Path) -> Source:
 
 
 def read_torchvision(dataset: str, folder: Path) -> Source:
-    """torchvision's MNIST, SVHN or GTSRB, downloaded into `folder` with its digests checked.
+    """MNIST, SVHN or GTSRB as torchvision downloads it into `folder`, with its digests checked.
 
     Raises:
         DataError: the download failed, or the files are damaged; the message says both ways to get the data.
@@ -108,8 +112,14 @@ def read_torchvision(dataset: str, folder: Path) -> Source:
     return Source(x_train, y_train, x_test, y_test, groups, {"source": "torchvision"})
 
 
-def read_torchvision_split(dataset: str, folder: Path, train: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """One split as images uint8 (N, H, W, C), labels int64 (N,), and groups int64 (N,) where known."""
+def read_torchvision_split(
+    dataset: str, folder: Path, train: bool
+) -> tuple[
+    UInt8[np.ndarray, "images height width channels"],
+    Int64[np.ndarray, "images"],
+    Int64[np.ndarray, "images"] | None,
+]:
+    """One split: images, labels, and groups where known."""
     import torchvision  # seconds, most of them for torch._dynamo
     from PIL import Image
 

@@ -1,13 +1,14 @@
 """The validation split, and the arrays that the stage prepare writes."""
 
 import numpy as np
+from jaxtyping import Bool
 
 from defuse.core.errors import DataError
 from defuse.data.sources import Source, to_side
 
 
-def split_validation(source: Source, fraction: float, random_state: int) -> np.ndarray:
-    """Boolean (N,): which training images become validation; stratified, and no group on both sides.
+def split_validation(source: Source, fraction: float, random_state: int) -> Bool[np.ndarray, "images"]:
+    """Which training images become validation; stratified, and no group on both sides.
 
     With groups the share is that of one of round(1 / fraction) folds.
 
@@ -35,7 +36,7 @@ def split_validation(source: Source, fraction: float, random_state: int) -> np.n
     return chosen
 
 
-def prepare_arrays(source: Source, validation: np.ndarray) -> dict[str, np.ndarray]:
+def prepare_arrays(source: Source, validation: Bool[np.ndarray, "images"]) -> dict[str, np.ndarray]:
     """The one array format: `x_<split>` uint8 (N, 32, 32, C), `y_<split>` int64 (N,), three splits."""
     x_train, y_train = to_side(source.x_train), source.y_train.astype(np.int64)
     return {

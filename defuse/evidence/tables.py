@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float64
 
 from defuse.core.errors import SummaryError
 from defuse.core.storage import read_json, read_table
@@ -131,8 +132,11 @@ def table_measures(table: pd.DataFrame, kind: str, *keys: str) -> pd.DataFrame:
 
 
 def rival_measures(rivals: pd.DataFrame) -> pd.DataFrame:
-    """By how much the regions do better than each other arm, per seed: accuracy on test, on the regions' test draws and
-    on the classifier's single mistakes that no arm trained on."""
+    """By how much the regions do better than each other arm, per seed.
+
+    Compared are the accuracies on test, on the regions' test draws and on the classifier's single mistakes that no arm
+    trained on.
+    """
     columns = ["test_accuracy", "region_test_accuracy", "mistake_test_accuracy"]
     regions = rivals[rivals.arm == "regions"].set_index("seed")[columns]
     others = rivals[rivals.arm != "regions"].set_index(["seed", "arm"])[columns].astype(float)
@@ -154,8 +158,11 @@ def accepted_region_measures(regions: pd.DataFrame) -> pd.DataFrame:
 
 
 def planted_measures(planted: pd.DataFrame) -> pd.DataFrame:
-    """Means over the planted bugs, per seed, arm and strength: found (the share of bugs that some region matches),
-    found_where_took (of those alone whose planting took), recall, top_precision, rank (of those found)."""
+    """Means over the planted bugs, per seed, arm and strength.
+
+    They are found (the share of bugs that some region matches), found_where_took (of those alone whose planting took),
+    recall, top_precision, and rank (of those found).
+    """
     rows = []
     for (seed, arm, strength), table in planted.groupby(["seed", "arm", "strength"], sort=False):
         values = {
@@ -170,7 +177,7 @@ def planted_measures(planted: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def mean_interval(values: np.ndarray) -> tuple[float, float, float]:
+def mean_interval(values: Float64[np.ndarray, "seeds"]) -> tuple[float, float, float]:
     """Mean of the values that are not NaN, with low and high of Student's 95 % interval.
 
     The interval is NaN with fewer than two values. It is not cut to the possible values of a measure, such as 0 to 1.

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Bool, Float64, Int64, Shaped
 
 from defuse.core import params
 from defuse.core.statistics import wilson_interval
@@ -37,22 +38,22 @@ REGION_COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Looks:
+class Annotations:
     """What annotators and classifier say of the same draws of each region.
 
     Attributes:
-        votes: int64 (regions, samples, oracles), labels or ABSTAIN.
-        predictions: int64 (regions, samples).
+        votes: the annotators', labels or ABSTAIN.
+        predictions: the classifier's.
     """
 
-    votes: np.ndarray
-    predictions: np.ndarray
+    votes: Int64[np.ndarray, "regions samples oracles"]
+    predictions: Int64[np.ndarray, "regions samples"]
 
     @classmethod
-    def together(cls, looks: list[tuple[np.ndarray, np.ndarray]], samples: int, oracles: int) -> "Looks":
-        """The looks at single regions as one; there may be none."""
-        votes = np.array([part for part, _ in looks], np.int64).reshape(-1, samples, oracles)
-        return cls(votes, np.array([part for _, part in looks], np.int64).reshape(-1, samples))
+    def together(cls, annotated: list[tuple[np.ndarray, np.ndarray]], samples: int, oracles: int) -> "Annotations":
+        """The annotations of single regions as one; there may be none."""
+        votes = np.array([part for part, _ in annotated], np.int64).reshape(-1, samples, oracles)
+        return cls(votes, np.array([part for _, part in annotated], np.int64).reshape(-1, samples))
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,10 @@ class Judgement:
 
 
 def judge_region(
-    votes: np.ndarray, predictions: np.ndarray, minimum_agreement: float, settings: params.Annotate
+    votes: Int64[np.ndarray, "samples oracles"],
+    predictions: Int64[np.ndarray, "samples"],
+    minimum_agreement: float,
+    settings: params.Annotate,
 ) -> Judgement:
     """Accept a region as a bug, or say why not.
 
@@ -83,8 +87,8 @@ def judge_region(
     rule that more than half of the labels disagree with the classifier.
 
     Args:
-        votes: int64 (samples, oracles), labels or ABSTAIN.
-        predictions: int64 (samples,), the classifier's.
+        votes: labels or ABSTAIN.
+        predictions: the classifier's.
         minimum_agreement: share of votes that the region's label needs.
         settings: the other thresholds.
     """
@@ -106,8 +110,8 @@ def judge_region(
     return Judgement(int(labels[counts.argmax()]), float(agreement), float(abstention), float(failures), verdict)
 
 
-def agreement_kappa(votes: np.ndarray, classes: int) -> float:
-    """Fleiss' kappa of votes int64 (images, oracles); "not recognisable" counts as one more category.
+def agreement_kappa(votes: Int64[np.ndarray, "images oracles"], classes: int) -> float:
+    """Fleiss' kappa of votes; "not recognisable" counts as one more category.
 
     NaN where it is undefined: no image, or every vote for one category.
     """
@@ -120,15 +124,18 @@ def agreement_kappa(votes: np.ndarray, classes: int) -> float:
 
 
 def causes_of_mistakes(
-    majority_label: np.ndarray, label: np.ndarray, prediction: np.ndarray, reconstruction_failure: np.ndarray
-) -> np.ndarray:
-    """Cause of each mistake, the value of a `Cause`, as strings (M,).
+    majority_label: Int64[np.ndarray, "mistakes"],
+    label: Int64[np.ndarray, "mistakes"],
+    prediction: Int64[np.ndarray, "mistakes"],
+    reconstruction_failure: Bool[np.ndarray, "mistakes"],
+) -> Shaped[np.ndarray, "mistakes"]:
+    """Cause of each mistake, the value of a `Cause`, as strings.
 
     Args:
-        majority_label: int64 (M,), of the oracles, or ABSTAIN.
-        label: int64 (M,), the seed image's.
-        prediction: int64 (M,), the classifier's.
-        reconstruction_failure: bool (M,).
+        majority_label: of the oracles, or ABSTAIN.
+        label: the seed image's.
+        prediction: the classifier's.
+        reconstruction_failure: whether the seed image's plain reconstruction is wrong already.
     """
     tests = {
         Cause.RECONSTRUCTION: reconstruction_failure,
@@ -139,7 +146,7 @@ def causes_of_mistakes(
     return np.select(list(tests.values()), list(tests), default=Cause.NOT_RECOGNISABLE)
 
 
-def cause_shares(causes: np.ndarray) -> list[dict[str, object]]:
+def cause_shares(causes: Shaped[np.ndarray, "mistakes"]) -> list[dict[str, object]]:
     """One row per cause: cause, mistakes, share, low and high of its 95 % Wilson interval."""
     rows = []
     for cause in Cause:
@@ -150,7 +157,7 @@ def cause_shares(causes: np.ndarray) -> list[dict[str, object]]:
     return rows
 
 
-def purity(labels: np.ndarray, predictions: np.ndarray) -> float:
+def purity(labels: Int64[np.ndarray, "samples"], predictions: Int64[np.ndarray, "samples"]) -> float:
     """Share of a region's draws with its most frequent (oracle label, prediction) pair; NaN for no draw."""
     if len(labels) == 0:
         return float("nan")
@@ -159,11 +166,11 @@ def purity(labels: np.ndarray, predictions: np.ndarray) -> float:
 
 
 def region_row(
-    votes: np.ndarray,
-    predictions: np.ndarray,
-    test_votes: np.ndarray,
-    test_predictions: np.ndarray,
-    member_labels: np.ndarray,
+    votes: Int64[np.ndarray, "shown oracles"],
+    predictions: Int64[np.ndarray, "shown"],
+    test_votes: Int64[np.ndarray, "test oracles"],
+    test_predictions: Int64[np.ndarray, "test"],
+    member_labels: Int64[np.ndarray, "members"],
     mistakes: int,
     settings: params.Annotate,
 ) -> dict[str, object]:
@@ -173,9 +180,11 @@ def region_row(
     on the test draws, which nobody selected it by.
 
     Args:
-        votes, predictions: int64 (shown, oracles) and (shown,), on the draws that the annotators see.
-        test_votes, test_predictions: the same on the region's test draws.
-        member_labels: int64 (M,), seed labels of the mistakes assigned to the region.
+        votes: the annotators', on the draws that they see.
+        predictions: the classifier's, on the same.
+        test_votes: the annotators', on the region's test draws.
+        test_predictions: the classifier's, on the same.
+        member_labels: seed labels of the mistakes assigned to the region.
         mistakes: number of all identified mistakes.
         settings: thresholds.
 
@@ -187,7 +196,7 @@ def region_row(
         region's; `purity`.
     """
     judged = judge_region(votes, predictions, settings.minimum_agreement, settings)
-    named, total = majority(test_votes), len(test_predictions)
+    majority_label, total = majority(test_votes), len(test_predictions)
     wrong = int((test_predictions != judged.label).sum())
     low, high = wilson_interval(wrong, total)
     return {
@@ -198,14 +207,14 @@ def region_row(
         "failure_rate": wrong / total,
         "failure_low": low,
         "failure_high": high,
-        "oracle_failure_rate": float(((named != ABSTAIN) & (named != test_predictions)).mean()),
+        "oracle_failure_rate": float(((majority_label != ABSTAIN) & (majority_label != test_predictions)).mean()),
         "seed_label_agreement": float((member_labels == judged.label).mean()) if len(member_labels) else float("nan"),
-        "purity": purity(named, test_predictions),
+        "purity": purity(majority_label, test_predictions),
     }
 
 
-def majority(votes: np.ndarray) -> np.ndarray:
-    """Label that more than half of the voters gave, or ABSTAIN, int64 (N,) of votes int64 (N, voters)."""
+def majority(votes: Int64[np.ndarray, "images voters"]) -> Int64[np.ndarray, "images"]:
+    """Label that more than half of the voters gave to each image, or ABSTAIN."""
     result = np.full(len(votes), ABSTAIN, np.int64)
     for label in np.unique(votes[votes != ABSTAIN]):
         result[(votes == label).sum(1) * 2 > votes.shape[1]] = label
@@ -213,14 +222,19 @@ def majority(votes: np.ndarray) -> np.ndarray:
 
 
 def region_table(
-    shown: Looks, test: Looks, weight: np.ndarray, members: list[np.ndarray], mistakes: int, settings: params.Annotate
+    shown: Annotations,
+    test: Annotations,
+    weight: Float64[np.ndarray, "regions"],
+    members: list[np.ndarray],
+    mistakes: int,
+    settings: params.Annotate,
 ) -> "pd.DataFrame":
     """One row per region with `REGION_COLUMNS`, as `region_row` measures it.
 
     Args:
         shown: on the draws that the annotators see.
         test: on each region's test draws.
-        weight: float64 (regions,), of the mixture.
+        weight: of the mixture.
         members: seed labels, int64 each, of the mistakes assigned to each region.
         mistakes: number of all identified mistakes.
         settings: thresholds.
@@ -246,7 +260,7 @@ def region_table(
     return pd.DataFrame(rows, columns=list(REGION_COLUMNS))
 
 
-def acceptance_table(shown: Looks, settings: params.Annotate) -> "pd.DataFrame":
+def acceptance_table(shown: Annotations, settings: params.Annotate) -> "pd.DataFrame":
     """Each region's verdict at each value of `settings.strictness` in place of the minimum agreement."""
     import pandas as pd
 
@@ -262,7 +276,7 @@ def acceptance_table(shown: Looks, settings: params.Annotate) -> "pd.DataFrame":
     return pd.DataFrame(rows, columns=["minimum_agreement", "region", "verdict"])
 
 
-def region_measures(table: "pd.DataFrame", shown: Looks, classes: int) -> dict[str, object]:
+def region_measures(table: "pd.DataFrame", shown: Annotations, classes: int) -> dict[str, object]:
     """Counts of regions by verdict, Fleiss' kappa of the votes on them, and means over the table of regions."""
     verdicts = table.verdict.value_counts()
     return {

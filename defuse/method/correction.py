@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float32, Int64, Shaped
 from torch import Tensor, nn
 from torch.nn import functional
 
 from defuse.core import params
+from defuse.data.prepared import Labelled
 from defuse.models.evaluation import predict
 from defuse.models.machine import Machine
 from defuse.models.training import make_optimizer, run_steps, steps_bar
@@ -20,22 +22,22 @@ class Batches:
     """Labelled images, and the batches of them that every arm of a sweep sees.
 
     Attributes:
-        images: float32 (N, C, 32, 32) in [0, 1].
-        labels: int64 (N,).
-        order: int64 (steps, batch_size), numbers of images.
+        images: in [0, 1].
+        labels: one for each image.
+        order: numbers of the images in each step's batch.
     """
 
-    images: Tensor
-    labels: Tensor
-    order: Tensor
+    images: Float32[Tensor, "images channels height width"]
+    labels: Int64[Tensor, "images"]
+    order: Int64[Tensor, "steps batch"]
 
-    def at(self, step: int) -> tuple[Tensor, Tensor]:
+    def at(self, step: int) -> tuple[Float32[Tensor, "batch channels height width"], Int64[Tensor, "batch"]]:
         """Images and labels of one step's batch."""
         return self.images[self.order[step]], self.labels[self.order[step]]
 
 
 def draw_batches(
-    data: tuple[Tensor, Tensor], settings: params.FineTuning | params.FinetuneBaseline, generator: torch.Generator
+    data: Labelled, settings: params.FineTuning | params.FinetuneBaseline, generator: torch.Generator
 ) -> Batches:
     """Batches of images and labels, drawn with replacement, for as many steps as the settings say."""
     shape = (settings.steps, settings.batch_size)
@@ -44,7 +46,7 @@ def draw_batches(
 
 def fine_tune(
     classifier: nn.Module,
-    loss_of_step: Callable[[nn.Module, int], Tensor],
+    loss_of_step: Callable[[nn.Module, int], Float32[Tensor, ""]],
     steps: int,
     settings: params.Optimisation,
     machine: Machine,
@@ -76,7 +78,7 @@ def fine_tune(
     return tuned
 
 
-def cross_entropies(classifier: nn.Module, *data: tuple[Tensor, Tensor]) -> list[Tensor]:
+def cross_entropies(classifier: nn.Module, *data: Labelled) -> list[Tensor]:
     """Mean cross-entropy in nats of each batch of images and labels, all in one forward pass."""
     device = next(classifier.parameters()).device
     images = torch.cat([images for images, _ in data]).to(device)
@@ -147,12 +149,12 @@ def finetune_baseline(
     return fine_tune(classifier, loss_of_step, len(mistakes.order), optimisation, machine, description)
 
 
-def classified_right(classifier: nn.Module, data: dict[str, tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
-    """For each named pair of images (N, C, 32, 32) and labels (N,): which are classified as their label, bool (N,)."""
+def classified_right(classifier: nn.Module, data: dict[str, Labelled]) -> dict[str, Bool[Tensor, "_images"]]:
+    """Of images and labels by name: which images are classified as their label."""
     return {name: predict(classifier, images).argmax(1) == labels for name, (images, labels) in data.items()}
 
 
-def accuracies(right: dict[str, Tensor]) -> dict[str, float]:
+def accuracies(right: dict[str, Bool[Tensor, "_images"]]) -> dict[str, float]:
     """Share that is right by name, from `classified_right`, as `<name>_accuracy`; NaN where there is no image."""
     return {f"{name}_accuracy": float(part.float().mean()) for name, part in right.items()}
 
@@ -174,19 +176,23 @@ def choose_arm(arms: list[dict[str, float]], start_validation_accuracy: float, m
     return int(np.where(found == found.max(), validation, -1.0).argmax())
 
 
-def label_regions(codes: np.ndarray, labels: np.ndarray, accepted: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Codes float32 (A * S, latent_dim) and labels int64 (A * S,) of the accepted regions' draws.
+def label_regions(
+    codes: Float32[np.ndarray, "regions samples latent"],
+    labels: Shaped[np.ndarray, "regions"],
+    accepted: Int64[np.ndarray, "accepted"],
+) -> tuple[Float32[Tensor, "accepted*samples latent"], Int64[Tensor, "accepted*samples"]]:
+    """Codes and labels of the accepted regions' draws, region by region.
 
     Args:
-        codes: float32 (R, S, latent_dim).
-        labels: int64 (R,), one label per region.
-        accepted: numbers of the accepted regions, int64 (A,).
+        codes: draws of every region.
+        labels: one whole number per region; of any type, as a column without rows has none.
+        accepted: numbers of the accepted regions.
     """
     chosen = torch.from_numpy(codes[accepted])
     repeated = torch.from_numpy(labels[accepted].astype(np.int64)).repeat_interleave(codes.shape[1])
     return chosen.reshape(-1, codes.shape[2]), repeated
 
 
-def accuracy_by_region(right: Tensor, regions: int) -> list[float]:
-    """Share that is right, bool (N,), in each of `regions` equal, consecutive parts."""
+def accuracy_by_region(right: Bool[Tensor, "images"], regions: int) -> list[float]:
+    """Share that is right in each of `regions` equal, consecutive parts."""
     return right.float().reshape(regions, -1).mean(1).tolist() if regions else []

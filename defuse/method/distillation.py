@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Bool, Float32, Float64, Int64
 
 from defuse.core import params
 from defuse.core.errors import DistillationError
@@ -18,24 +19,25 @@ class Regions:
     """Mixture components heavy enough to be regions, the heaviest first.
 
     Attributes:
-        weight: float64 (R,), mixture weights.
-        mean: float64 (R, latent_dim).
-        covariance: float64 (R, latent_dim, latent_dim).
-        assignment: int64 (M,), region of each mistake, or -1 where its component is no region.
+        weight: mixture weights.
+        mean: of each component.
+        covariance: of each component.
+        assignment: region of each mistake, or -1 where its component is no region.
         converged: whether the fit converged within its iterations.
         iterations: iterations used.
-        fitted: bool (M,), the mistakes that the mixture was fitted on.
+        fitted: the mistakes that the mixture was fitted on.
     """
 
-    weight: np.ndarray
-    mean: np.ndarray
-    covariance: np.ndarray
-    assignment: np.ndarray
+    weight: Float64[np.ndarray, "regions"]
+    mean: Float64[np.ndarray, "regions latent"]
+    covariance: Float64[np.ndarray, "regions latent latent"]
+    assignment: Int64[np.ndarray, "mistakes"]
     converged: bool
     iterations: int
-    fitted: np.ndarray
+    fitted: Bool[np.ndarray, "mistakes"]
 
     def __len__(self) -> int:
+        """Return the number of regions."""
         return len(self.weight)
 
 
@@ -49,8 +51,8 @@ def convergence_recorded() -> Iterator[None]:
         yield
 
 
-def no_regions(codes: np.ndarray) -> Regions:
-    """What is found in too few codes, float32 (M, latent_dim)."""
+def no_regions(codes: Float32[np.ndarray, "mistakes latent"]) -> Regions:
+    """What is found in too few codes."""
     count, latent_dim = codes.shape
     return Regions(
         np.zeros(0),
@@ -63,14 +65,14 @@ def no_regions(codes: np.ndarray) -> Regions:
     )
 
 
-def fit_regions(codes: np.ndarray, settings: params.Distill, random_state: int) -> Regions:
+def fit_regions(codes: Float32[np.ndarray, "mistakes latent"], settings: params.Distill, random_state: int) -> Regions:
     """Fit a Dirichlet-process Gaussian mixture and keep the components above the weight cut-off.
 
     With fewer codes than components the truncation is lowered to the number of codes; with fewer than two
     codes there is no region.
 
     Args:
-        codes: float32 (M, latent_dim) of the mistakes.
+        codes: of the mistakes.
         settings: truncation, prior, iterations, cut-off, and how many codes the fit draws.
         random_state: of the draw and of the fit's initialisation.
 
@@ -116,8 +118,10 @@ def fit_regions(codes: np.ndarray, settings: params.Distill, random_state: int) 
     )
 
 
-def group_by_kmeans(codes: np.ndarray, clusters: int, starts: int, random_state: int) -> np.ndarray:
-    """Cluster int64 (M,) of each code, float32 (M, latent_dim); -1 for all where `clusters` is 0."""
+def group_by_kmeans(
+    codes: Float32[np.ndarray, "mistakes latent"], clusters: int, starts: int, random_state: int
+) -> Int64[np.ndarray, "mistakes"]:
+    """Cluster of each code; -1 for all where `clusters` is 0."""
     if clusters == 0:
         return np.full(len(codes), -1)
     from sklearn.cluster import KMeans
@@ -125,11 +129,13 @@ def group_by_kmeans(codes: np.ndarray, clusters: int, starts: int, random_state:
     return KMeans(clusters, n_init=starts, random_state=random_state).fit_predict(codes).astype(np.int64)
 
 
-def kmeans_regions(codes: np.ndarray, clusters: int, starts: int, random_state: int) -> Regions:
+def kmeans_regions(
+    codes: Float32[np.ndarray, "mistakes latent"], clusters: int, starts: int, random_state: int
+) -> Regions:
     """The clusters of k-means as regions, with the mean and covariance of their codes: a rival of the mixture.
 
     Args:
-        codes: float32 (M, latent_dim) of the mistakes.
+        codes: of the mistakes.
         clusters: how many; at most M are made.
         starts: initialisations, of which the best is taken.
         random_state: of the initialisations.
@@ -153,14 +159,19 @@ def kmeans_regions(codes: np.ndarray, clusters: int, starts: int, random_state: 
     )
 
 
-def class_regions(codes: np.ndarray, labels: np.ndarray, components: int, random_state: int) -> Regions:
+def class_regions(
+    codes: Float32[np.ndarray, "mistakes latent"],
+    labels: Int64[np.ndarray, "mistakes"],
+    components: int,
+    random_state: int,
+) -> Regions:
     """One Gaussian mixture for each seed label, all of its components regions: a rival of the one mixture for all.
 
     A label gets its share of `components`, rounded; none where it rounds to 0.
 
     Args:
-        codes: float32 (M, latent_dim) of the mistakes.
-        labels: int64 (M,), the seed images'.
+        codes: of the mistakes.
+        labels: the seed images'.
         components: of all mixtures together.
         random_state: of the initialisations.
     """
@@ -200,8 +211,10 @@ def class_regions(codes: np.ndarray, labels: np.ndarray, components: int, random
     )
 
 
-def sample_regions(regions: Regions, samples: int, tau: float, generator: np.random.Generator) -> np.ndarray:
-    """Codes float32 (R, samples, latent_dim) drawn from N(mean, tau * covariance) of each region.
+def sample_regions(
+    regions: Regions, samples: int, tau: float, generator: np.random.Generator
+) -> Float32[np.ndarray, "regions {samples} latent"]:
+    """Codes drawn from N(mean, tau * covariance) of each region.
 
     Raises:
         DistillationError: a drawn code is beyond float32.

@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Float32, Int64, UInt64
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -26,28 +27,28 @@ class Seeds:
     """Seed images in latent space, and what the classifier says before any noise.
 
     Attributes:
-        index: int64 (N,), number of the image in its split.
-        label: int64 (N,), its true label.
-        mean: float32 (N, latent_dim), posterior mean.
-        deviation: float32 (N, latent_dim), posterior standard deviation.
-        raw_prediction: int64 (N,), the classifier on the image itself.
-        reconstruction_prediction: int64 (N,), the classifier on the image decoded from `mean`: the control.
+        index: number of the image in its split.
+        label: its true label.
+        mean: posterior mean.
+        deviation: posterior standard deviation.
+        raw_prediction: the classifier on the image itself.
+        reconstruction_prediction: the classifier on the image decoded from `mean`: the control.
     """
 
-    index: np.ndarray
-    label: np.ndarray
-    mean: np.ndarray
-    deviation: np.ndarray
-    raw_prediction: np.ndarray
-    reconstruction_prediction: np.ndarray
+    index: Int64[np.ndarray, "seeds"]
+    label: Int64[np.ndarray, "seeds"]
+    mean: Float32[np.ndarray, "seeds latent"]
+    deviation: Float32[np.ndarray, "seeds latent"]
+    raw_prediction: Int64[np.ndarray, "seeds"]
+    reconstruction_prediction: Int64[np.ndarray, "seeds"]
 
     @property
-    def correct(self) -> np.ndarray:
-        """Boolean (N,): right both raw and reconstructed."""
+    def correct(self) -> Bool[np.ndarray, "seeds"]:
+        """Which seed images are right both raw and reconstructed."""
         return (self.raw_prediction == self.label) & (self.reconstruction_prediction == self.label)
 
-    def take(self, chosen: np.ndarray | slice) -> "Seeds":
-        """The seeds at positions `chosen` (int64, boolean or a slice)."""
+    def take(self, chosen: Int64[np.ndarray, "chosen"] | Bool[np.ndarray, "seeds"] | slice) -> "Seeds":
+        """The seeds at positions `chosen`."""
         return Seeds(**{name: array[chosen] for name, array in vars(self).items()})
 
 
@@ -56,41 +57,46 @@ class Mistakes:
     """Perturbed codes whose decoded image the classifier gets wrong.
 
     Attributes:
-        seed_index, label, prediction: int64 (M,); the label is the seed image's.
-        noise_norm: float32 (M,), L2 norm of the noise added to the code.
-        codes: float32 (M, latent_dim), what was decoded.
-        reconstruction_failure: bool (M,), the seed's plain reconstruction was already wrong.
-        draws: int, codes that were decoded and classified in all.
-        wrong_draws: int, those that were wrong at the search's precision, kept or not.
-        doubtful: int, candidates that were classified again in float32.
-        dropped: int, those of the doubtful that float32 gets right.
+        seed_index: `index` of the seed image.
+        label: the seed image's.
+        prediction: the classifier's.
+        noise_norm: L2 norm of the noise added to the code.
+        codes: what was decoded.
+        reconstruction_failure: the seed's plain reconstruction was already wrong.
+        draws: codes that were decoded and classified in all.
+        wrong_draws: those that were wrong at the search's precision, kept or not.
+        doubtful: candidates that were classified again in float32.
+        dropped: those of the doubtful that float32 gets right.
     """
 
-    seed_index: np.ndarray
-    label: np.ndarray
-    prediction: np.ndarray
-    noise_norm: np.ndarray
-    codes: np.ndarray
-    reconstruction_failure: np.ndarray
+    seed_index: Int64[np.ndarray, "mistakes"]
+    label: Int64[np.ndarray, "mistakes"]
+    prediction: Int64[np.ndarray, "mistakes"]
+    noise_norm: Float32[np.ndarray, "mistakes"]
+    codes: Float32[np.ndarray, "mistakes latent"]
+    reconstruction_failure: Bool[np.ndarray, "mistakes"]
     draws: int
     wrong_draws: int
     doubtful: int
     dropped: int
 
 
-def decoded_predictions(subject: Subject, codes: Tensor) -> np.ndarray:
-    """Classes int64 (N,) of the images decoded from codes float32 (N, latent_dim), in float32."""
+def decoded_predictions(subject: Subject, codes: Float32[Tensor, "codes latent"]) -> Int64[np.ndarray, "codes"]:
+    """Classes of the images decoded from codes, in float32."""
     # In parts, so that no second copy of a data set is held.
     parts = [predict(subject.classifier, decode(subject.vae, part)).argmax(1) for part in codes.split(4096)]
     return torch.cat(parts).numpy()
 
 
-def reconstructed_accuracy(subject: Subject, images: Tensor, labels: Tensor) -> float:
+def reconstructed_accuracy(
+    subject: Subject, images: Float32[Tensor, "images channels height width"], labels: Int64[Tensor, "images"]
+) -> float:
     """Share of plain reconstructions that the classifier gets right, among images that it gets right; NaN without any.
 
     Args:
-        images: float32 (N, C, 32, 32) in [0, 1].
-        labels: int64 (N,).
+        subject: classifier and VAE.
+        images: in [0, 1].
+        labels: the true ones.
     """
     right = predict(subject.classifier, images).argmax(1) == labels
     if not right.any():
@@ -99,12 +105,15 @@ def reconstructed_accuracy(subject: Subject, images: Tensor, labels: Tensor) -> 
     return float((reconstructed == labels[right].numpy()).mean())
 
 
-def prepare_seeds(subject: Subject, images: Tensor, labels: Tensor) -> Seeds:
+def prepare_seeds(
+    subject: Subject, images: Float32[Tensor, "images channels height width"], labels: Int64[Tensor, "images"]
+) -> Seeds:
     """Encode each image once and classify it raw and reconstructed.
 
     Args:
-        images: float32 (N, C, 32, 32) in [0, 1].
-        labels: int64 (N,).
+        subject: classifier and VAE.
+        images: in [0, 1].
+        labels: the true ones.
     """
     mean, deviation = encode(subject.vae, images)
     return Seeds(
@@ -117,15 +126,17 @@ def prepare_seeds(subject: Subject, images: Tensor, labels: Tensor) -> Seeds:
     )
 
 
-def draw_noise(noise: params.Noise, draws: int, deviation: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Noise for one seed image, float32 (draws, latent_dim).
+def draw_noise(
+    noise: params.Noise, draws: int, deviation: Float[np.ndarray, "latent"], generator: np.random.Generator
+) -> Float32[np.ndarray, "{draws} latent"]:
+    """Noise for one seed image.
 
     Args:
         noise: with its parameter p, `beta` draws each coordinate from Beta(p, p), whose mean of 0.5 the released code
             keeps; `beta_centred` from the same minus 0.5; `normal` from N(0, p^2); `posterior` from
             N(0, (p * deviation)^2).
         draws: number of perturbations.
-        deviation: float32 (latent_dim,), the seed's posterior standard deviation.
+        deviation: the seed's posterior standard deviation.
         generator: the seed image's own.
     """
     shape = (draws, len(deviation))
@@ -139,8 +150,10 @@ def draw_noise(noise: params.Noise, draws: int, deviation: np.ndarray, generator
     return drawn.astype(np.float32)
 
 
-def perturb(seeds: Seeds, noise: params.Noise, draws: int, key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Perturbed codes float32 (N, draws, latent_dim) and noise norms float32 (N, draws).
+def perturb(
+    seeds: Seeds, noise: params.Noise, draws: int, key: UInt64[np.ndarray, "2"]
+) -> tuple[Float32[np.ndarray, "seeds {draws} latent"], Float32[np.ndarray, "seeds {draws}"]]:
+    """Perturbed codes and noise norms.
 
     Each seed image draws from its own counter-based stream, so the batch it falls into changes nothing.
 
@@ -158,32 +171,39 @@ def perturb(seeds: Seeds, noise: params.Noise, draws: int, key: np.ndarray) -> t
 
 
 @torch.inference_mode()
-def search_logits(network: nn.Module, codes: np.ndarray, batch_size: int) -> Tensor:
-    """Logits float32 (N, classes), on its device, that a subject's `search_network` gives codes (N, latent_dim)."""
+def search_logits(
+    network: nn.Module, codes: Float32[np.ndarray, "codes latent"], batch_size: int
+) -> Float32[Tensor, "codes classes"]:
+    """Logits, on its device, that a subject's `search_network` gives codes."""
     weights = next(network.parameters())
     parts = torch.from_numpy(codes).split(batch_size)
     return torch.cat([network(part.to(weights.device, weights.dtype)) for part in parts]).float()
 
 
-def classes_and_gaps(logits: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Highest class, int64 (N,), and its lead over the next one as a share of the logits' range, float32 (N,)."""
+def classes_and_gaps(
+    logits: Float32[Tensor, "codes classes"],
+) -> tuple[Int64[np.ndarray, "codes"], Float32[np.ndarray, "codes"]]:
+    """Highest class, and its lead over the next one as a share of the logits' range."""
     highest = logits.topk(min(2, logits.shape[1]), dim=1)
     gap = (highest.values[:, 0] - highest.values[:, -1]) / (logits.max(1).values - logits.min(1).values)
     return highest.indices[:, 0].cpu().numpy(), gap.cpu().numpy()
 
 
-def doubtful_gap(logits: Tensor, exact: Tensor) -> float:
+def doubtful_gap(logits: Float32[Tensor, "codes classes"], exact: Float32[Tensor, "codes classes"]) -> float:
     """Lead below which a class may be another one in float32: twice the largest error, as a share of the range.
 
     Args:
-        logits, exact: float32 (N, classes) of the same codes, at the search's precision and in float32.
+        logits: at the search's precision.
+        exact: of the same codes, in float32.
     """
     spread = exact.max(1).values - exact.min(1).values
     return float(2 * ((logits - exact).abs().max(1).values / spread).max()) if len(exact) else 0.0
 
 
-def nearest_wrong(wrong: np.ndarray, norms: np.ndarray, keep: int) -> tuple[np.ndarray, np.ndarray]:
-    """Row and column, each int64 (K,), of the at most `keep` wrong draws of smallest norm in each row."""
+def nearest_wrong(
+    wrong: Bool[np.ndarray, "seeds draws"], norms: Float32[np.ndarray, "seeds draws"], keep: int
+) -> tuple[Int64[np.ndarray, "nearest"], Int64[np.ndarray, "nearest"]]:
+    """Row and column of the at most `keep` wrong draws of smallest norm in each row."""
     order = np.argsort(np.where(wrong, norms, np.inf), axis=1, kind="stable")[:, :keep]
     rows = np.broadcast_to(np.arange(len(order))[:, None], order.shape)
     kept = wrong[rows, order]
@@ -194,7 +214,7 @@ def find_mistakes(
     subject: Subject,
     seeds: Seeds,
     search: params.Search,
-    key: np.ndarray,
+    key: UInt64[np.ndarray, "2"],
     description: str,
     batch_size: int | Literal["auto"] = "auto",
 ) -> Mistakes:
@@ -208,8 +228,8 @@ def find_mistakes(
         subject: classifier and VAE, in float32.
         seeds: from `prepare_seeds`; without any there is no mistake.
         search: noise, draws per seed image (Q in the paper), and how many mistakes of each to keep; `seed_source` is
-            not looked at.
-        key: uint64 (2,) of the noise streams.
+            not used.
+        key: of the noise streams.
         description: shown by the progress bar.
         batch_size: codes decoded and classified at once; `auto` takes what the device does fastest. It bounds the
             memory; it can change which draws are wrong only where two logits are equal up to rounding.

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float, Float32, Int64
 
 
 @dataclass(frozen=True)
@@ -10,23 +11,27 @@ class Neighbours:
     """Nearest misclassified training images of region samples.
 
     Attributes:
-        index: int64 (N, k), positions among the misclassified images, nearest first.
-        distance: float64 (N, k), L2 distance over pixels in [0, 1].
-        reference_distance: float64 (M,), distance of each misclassified image to its nearest other one.
+        index: positions among the misclassified images, nearest first.
+        distance: L2 distance over pixels in [0, 1].
+        reference_distance: distance of each misclassified image to its nearest other one.
     """
 
-    index: np.ndarray
-    distance: np.ndarray
-    reference_distance: np.ndarray
+    index: Int64[np.ndarray, "samples neighbours"]
+    distance: Float[np.ndarray, "samples neighbours"]
+    reference_distance: Float[np.ndarray, "mistakes"]
 
 
-def nearest_mistakes(samples: np.ndarray, misclassified: np.ndarray, neighbours: int) -> Neighbours:
+def nearest_mistakes(
+    samples: Float32[np.ndarray, "samples channels height width"],
+    misclassified: Float32[np.ndarray, "mistakes channels height width"],
+    neighbours: int,
+) -> Neighbours:
     """Find the neighbours in pixel space, where the paper shows them.
 
     Args:
-        samples: float32 (N, C, H, W) in [0, 1], region samples.
-        misclassified: float32 (M, C, H, W), training images that the classifier gets wrong.
-        neighbours: how many to return; at most M are.
+        samples: region samples, in [0, 1].
+        misclassified: training images that the classifier gets wrong.
+        neighbours: how many to return; at most as many as there are misclassified images.
     """
     count = min(neighbours, len(misclassified))
     if count == 0 or len(samples) == 0:
@@ -40,17 +45,21 @@ def nearest_mistakes(samples: np.ndarray, misclassified: np.ndarray, neighbours:
     return Neighbours(index, distance, reference)
 
 
-def error_types(labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
-    """(label, prediction) pairs, int64 (N, 2): what kind of error an image is."""
+def error_types(
+    labels: Int64[np.ndarray, "images"], predictions: Int64[np.ndarray, "images"]
+) -> Int64[np.ndarray, "images 2"]:
+    """Pairs of label and prediction: what kind of error an image is."""
     return np.stack([labels, predictions], axis=1)
 
 
-def new_type_shares(sample_types: np.ndarray, mistake_types: np.ndarray, neighbours: Neighbours) -> dict[str, float]:
+def new_type_shares(
+    sample_types: Int64[np.ndarray, "samples 2"], mistake_types: Int64[np.ndarray, "mistakes 2"], neighbours: Neighbours
+) -> dict[str, float]:
     """How new the region samples' errors are.
 
     Args:
-        sample_types: int64 (N, 2), of region samples that the classifier gets wrong.
-        mistake_types: int64 (M, 2), of the misclassified training images.
+        sample_types: of region samples that the classifier gets wrong.
+        mistake_types: of the misclassified training images.
         neighbours: of those samples among those images.
 
     Returns:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 
 import torch
+from jaxtyping import Float, Float32
 from torch import Tensor
 from torch.nn import functional
 
@@ -17,8 +18,13 @@ ELASTIC_GRID = 4
 BLUR_SIGMA = 0.8  # pixels
 
 
-def warp(images: Tensor, settings: Augmentation, uniform: Callable[..., Tensor], generator: torch.Generator) -> Tensor:
-    """Rotated, scaled, shifted and elastically bent images, float32 (N, C, H, W); `uniform` draws from [-1, 1]."""
+def warp(
+    images: Float32[Tensor, "images channels height width"],
+    settings: Augmentation,
+    uniform: Callable[..., Tensor],
+    generator: torch.Generator,
+) -> Float32[Tensor, "images channels height width"]:
+    """Rotated, scaled, shifted and elastically bent images; `uniform` draws from [-1, 1]."""
     count, _, height, _ = images.shape
     angle = uniform(count) * math.radians(settings.rotation)
     factor = 1 + uniform(count) * settings.scaling
@@ -40,8 +46,10 @@ def warp(images: Tensor, settings: Augmentation, uniform: Callable[..., Tensor],
     return functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
-def blur(images: Tensor) -> Tensor:
-    """Images float32 (N, C, H, W) under a Gaussian of 3x3 pixels, borders reflected: torchvision's `gaussian_blur`."""
+def blur(
+    images: Float[Tensor, "images channels height width"],
+) -> Float[Tensor, "images channels height width"]:
+    """Images under a Gaussian of 3x3 pixels, borders reflected: torchvision's `gaussian_blur`."""
     channels = images.shape[1]
     # In torchvision's order of operations, so that the bytes are the same.
     offsets = torch.linspace(-1 / math.sqrt(2), 1 / math.sqrt(2), 3, dtype=images.dtype, device=images.device)
@@ -50,18 +58,20 @@ def blur(images: Tensor) -> Tensor:
     return functional.conv2d(functional.pad(images, [1, 1, 1, 1], mode="reflect"), kernel, groups=channels)
 
 
-def augment(images: Tensor, settings: Augmentation, generator: torch.Generator) -> Tensor:
+def augment(
+    images: Float32[Tensor, "images channels height width"], settings: Augmentation, generator: torch.Generator
+) -> Float32[Tensor, "images channels height width"]:
     """Distort each image on its own; settings at zero leave it as it is. Mirroring is never drawn.
 
     Args:
-        images: float32 (N, C, H, W) in [0, 1].
+        images: in [0, 1].
         settings: rotation (degrees, uniform up to +-), translation (share of the side), scaling (relative),
             elastic (displacement in pixels, standard deviation on a coarse grid), blur (share of images
             blurred), contrast (relative) and brightness (absolute).
         generator: CPU generator of all draws.
 
     Returns:
-        float32 (N, C, H, W) in [0, 1].
+        The images, in [0, 1].
     """
     count = len(images)
 

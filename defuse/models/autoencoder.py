@@ -1,8 +1,9 @@
-"""Training the variational autoencoder (paper section on the VAE; Kingma and Welling 2014)."""
+"""The variational autoencoder and the terms of its loss (paper section on the VAE; Kingma and Welling 2014)."""
 
 import math
 
 import torch
+from jaxtyping import Float, Float32
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -16,7 +17,8 @@ class VAE(nn.Module):
     `train_vae`; other likelihoods leave it alone.
     """
 
-    def __init__(self, channels: int, latent_dim: int, width: int, batch_norm: bool):
+    def __init__(self, channels: int, latent_dim: int, width: int, batch_norm: bool) -> None:
+        """Build the networks with random weights for images of `channels` channels."""
         super().__init__()
 
         def activation(outputs: int) -> list[nn.Module]:
@@ -45,17 +47,19 @@ class VAE(nn.Module):
                 assert module.bias is not None
                 nn.init.zeros_(module.bias)
 
-    def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Posterior of images (N, C, 32, 32): mean and log-variance, each (N, latent_dim)."""
+    def encode(
+        self, images: Float32[Tensor, "images channels 32 32"]
+    ) -> tuple[Float32[Tensor, "images latent"], Float32[Tensor, "images latent"]]:
+        """Posterior of images: mean and log-variance."""
         mean, log_variance = self.encoder(images).float().chunk(2, dim=1)
         return mean, log_variance.clamp(-12.0, 6.0)
 
-    def decode_logits(self, codes: Tensor) -> Tensor:
-        """Decoder output before the sigmoid, (N, C, 32, 32)."""
+    def decode_logits(self, codes: Float32[Tensor, "images latent"]) -> Float32[Tensor, "images channels 32 32"]:
+        """Decoder output before the sigmoid."""
         return self.decoder(codes).float()
 
-    def decode(self, codes: Tensor) -> Tensor:
-        """Images in [0, 1] of latent codes (N, latent_dim)."""
+    def decode(self, codes: Float32[Tensor, "images latent"]) -> Float32[Tensor, "images channels 32 32"]:
+        """Images in [0, 1] of latent codes."""
         return torch.sigmoid(self.decode_logits(codes))
 
 
@@ -63,21 +67,26 @@ MINIMUM_LOG_SCALE = math.log(1 / 255)
 SCALE_RATE = 0.02  # of the running mean that is the Gaussian's log-scale
 
 
-def kl_per_dimension(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """KL divergence of N(mean, exp(log_variance)) from N(0, 1) in closed form, nats, same shape as `mean`."""
+def kl_per_dimension(mean: Float[Tensor, "*shape"], log_variance: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """KL divergence of N(mean, exp(log_variance)) from N(0, 1) in closed form, nats."""
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
 
 
-def reconstruction_loss(logits: Tensor, images: Tensor, likelihood: str, log_scale: Tensor) -> Tensor:
-    """Loss of each image's reconstruction, float32 (N,).
+def reconstruction_loss(
+    logits: Float[Tensor, "images channels height width"],
+    images: Float[Tensor, "images channels height width"],
+    likelihood: str,
+    log_scale: Float[Tensor, ""],
+) -> Float[Tensor, "images"]:
+    """Loss of each image's reconstruction.
 
     Args:
-        logits: the decoder's output before the sigmoid, (N, C, H, W).
-        images: targets in [0, 1], same shape.
+        logits: the decoder's output before the sigmoid.
+        images: targets in [0, 1].
         likelihood: `bernoulli` and `gaussian` (standard deviation exp(log_scale), learnt): negative
             log-likelihood in nats, summed over pixels; `ssim`: 1 - SSIM of the image, as in the released
             code, which is no likelihood, so that beta weighs the KL against a number of at most 2.
-        log_scale: scalar.
+        log_scale: logarithm of the Gaussian's standard deviation.
     """
     if likelihood == "bernoulli":
         return functional.binary_cross_entropy_with_logits(logits, images, reduction="none").sum((1, 2, 3))
@@ -94,7 +103,11 @@ def reconstruction_loss(logits: Tensor, images: Tensor, likelihood: str, log_sca
 
 
 @torch.no_grad()
-def learn_scale(vae: VAE, logits: Tensor, images: Tensor) -> None:
+def learn_scale(
+    vae: VAE,
+    logits: Float[Tensor, "images channels height width"],
+    images: Float[Tensor, "images channels height width"],
+) -> None:
     """Move the Gaussian's log-scale towards the most likely one of a batch, the root of its mean squared error.
 
     In closed form (Rybkin, Daniilidis and Levine 2021, arXiv 2006.13202): a scale that is stepped like a weight stays

@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from jaxtyping import Float32
 from torch import Tensor
 
 from defuse.core import params
@@ -14,7 +15,9 @@ from defuse.models.training import run_epochs
 
 
 @torch.inference_mode()
-def measure(vae: VAE, images: Tensor, likelihood: str, generator: torch.Generator) -> dict[str, object]:
+def measure(
+    vae: VAE, images: Float32[Tensor, "images channels 32 32"], likelihood: str, generator: torch.Generator
+) -> dict[str, object]:
     """ELBO (nats per image, one posterior sample), its two terms, and the error of plain reconstructions.
 
     Returns:
@@ -44,8 +47,8 @@ def measure(vae: VAE, images: Tensor, likelihood: str, generator: torch.Generato
 
 def train_vae(
     vae: VAE,
-    images: Tensor,
-    validation: Tensor,
+    images: Float32[Tensor, "images channels 32 32"],
+    validation: Float32[Tensor, "validation channels 32 32"],
     settings: params.TrainVAE,
     machine: Machine,
     generator: torch.Generator,
@@ -56,7 +59,7 @@ def train_vae(
 
     Args:
         vae: untrained.
-        images: float32 (N, C, 32, 32) in [0, 1].
+        images: in [0, 1].
         validation: images whose ELBO is recorded after each epoch.
         settings: likelihood, beta and optimisation.
         machine: device and precision.

@@ -1,6 +1,7 @@
-"""The classifiers, the oracles' networks and the VAE. Images are float32 (N, C, 32, 32) in [0, 1]."""
+"""The networks of classifiers and oracles. Images are in [0, 1]."""
 
 import torch
+from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
 from defuse.core.errors import StorageError
@@ -9,17 +10,21 @@ from defuse.core.errors import StorageError
 class Normalise(nn.Module):
     """Shift and scale each channel, so that decoded and real images take the same way in."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int) -> None:
+        """Leave images of `channels` channels as they are, until `fit`."""
         super().__init__()
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("std", torch.ones(channels))
 
-    def fit(self, images: Tensor) -> None:
-        """Take mean and standard deviation per channel of `images`, float32 (N, C, H, W)."""
+    def fit(self, images: Float32[Tensor, "images channels height width"]) -> None:
+        """Take mean and standard deviation per channel of `images`."""
         self.mean = images.mean(dim=(0, 2, 3))
         self.std = images.std(dim=(0, 2, 3)).clamp_min(1e-3)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(
+        self, images: Float[Tensor, "images channels height width"]
+    ) -> Float[Tensor, "images channels height width"]:
+        """The images, shifted and scaled."""
         return (images - self.mean[:, None, None]) / self.std[:, None, None]
 
 
@@ -64,12 +69,16 @@ def vgg(channels: int, classes: int, width: int) -> nn.Module:
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions with a 1x1 shortcut (He et al. 2016)."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int):
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        """Build a block from `inputs` to `outputs` channels, at a resolution lower by `stride`."""
         super().__init__()
         self.body = nn.Sequential(*convolution(inputs, outputs, stride), *convolution(outputs, outputs)[:2])
         self.shortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(
+        self, features: Float[Tensor, "images inputs height width"]
+    ) -> Float[Tensor, "images outputs lower narrower"]:
+        """Features at the lower resolution."""
         return torch.relu(self.body(features) + self.shortcut(features))
 
 
@@ -87,7 +96,7 @@ def small_residual(channels: int, classes: int, width: int) -> nn.Module:
 
 
 def resnet(channels: int, classes: int, stem: str) -> nn.Module:
-    """torchvision's ResNet-18 with a stem by name.
+    """ResNet-18 of torchvision with a stem by name.
 
     `imagenet`: 7x7 stride 2 and pooling (32x32 -> 8x8); `pooled_3x3`: 3x3 stride 1 and pooling (-> 16x16);
     `cifar`: 3x3 stride 1 without pooling (-> 32x32).

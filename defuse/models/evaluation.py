@@ -1,6 +1,7 @@
 """Networks applied to many images: in batches, in evaluation mode, in float32, back on the CPU."""
 
 import torch
+from jaxtyping import Float32, Int64
 from torch import Tensor, nn
 
 from defuse.models.autoencoder import VAE
@@ -10,8 +11,10 @@ EVALUATION_BATCH = {"cpu": 256, "cuda": 4096}
 
 
 @torch.inference_mode()
-def predict(classifier: nn.Module, images: Tensor) -> Tensor:
-    """Logits float32 (N, classes) of images, in evaluation mode and float32, on the CPU.
+def predict(
+    classifier: nn.Module, images: Float32[Tensor, "images channels height width"]
+) -> Float32[Tensor, "images classes"]:
+    """Logits of images, in evaluation mode and float32, on the CPU.
 
     Batches keep the memory flat; the classifier's device is where it computes.
     """
@@ -24,7 +27,9 @@ def predict(classifier: nn.Module, images: Tensor) -> Tensor:
     return torch.cat(logits)
 
 
-def accuracy(classifier: nn.Module, images: Tensor, labels: Tensor) -> float:
+def accuracy(
+    classifier: nn.Module, images: Float32[Tensor, "images channels height width"], labels: Int64[Tensor, "images"]
+) -> float:
     """Share of images whose highest logit is their label; NaN for no images."""
     if len(images) == 0:
         return float("nan")
@@ -32,8 +37,10 @@ def accuracy(classifier: nn.Module, images: Tensor, labels: Tensor) -> float:
 
 
 @torch.inference_mode()
-def encode(vae: VAE, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Posterior mean and standard deviation of each image, float32 (N, latent_dim) each, on the CPU."""
+def encode(
+    vae: VAE, images: Float32[Tensor, "images channels height width"]
+) -> tuple[Float32[Tensor, "images latent"], Float32[Tensor, "images latent"]]:
+    """Posterior mean and standard deviation of each image, on the CPU."""
     device = next(vae.parameters()).device
     parts = [vae.encode(batch.to(device)) for batch in images.split(EVALUATION_BATCH[device.type])]
     mean = torch.cat([part[0].cpu() for part in parts])
@@ -42,7 +49,7 @@ def encode(vae: VAE, images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @torch.inference_mode()
-def decode(vae: VAE, codes: Tensor) -> Tensor:
-    """Images float32 (N, C, 32, 32) in [0, 1] of codes float32 (N, latent_dim), on the CPU."""
+def decode(vae: VAE, codes: Float32[Tensor, "images latent"]) -> Float32[Tensor, "images channels height width"]:
+    """Images in [0, 1] of latent codes, on the CPU."""
     device = next(vae.parameters()).device
     return torch.cat([vae.decode(batch.to(device)).cpu() for batch in codes.split(EVALUATION_BATCH[device.type])])

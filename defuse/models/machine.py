@@ -86,8 +86,10 @@ def set_up_machine(settings: params.Compute) -> Machine:
 
 
 def to_machine(network: nn.Module, machine: Machine) -> nn.Module:
-    """Move a network to the machine's device and layout; where asked, compile it (of a VAE, which has no way
-    through, encoder and decoder)."""
+    """Move a network to the machine's device and layout; where asked, compile it.
+
+    Of a VAE, which has no way through, encoder and decoder are compiled.
+    """
     network.to(machine.device).to(memory_format=machine.memory_format)
     if machine.compiled:
         for part in [network.encoder, network.decoder] if isinstance(network, VAE) else [network]:

@@ -1,7 +1,8 @@
 """Networks as files: safetensors with the arguments that built them."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +11,10 @@ from defuse.core.errors import StorageError
 from defuse.models.machine import Machine
 from defuse.models.weights import load_weights, save_weights
 
+Network = TypeVar("Network", bound=nn.Module)
 
-def save_network(path: Path, network: nn.Module, machine: Machine | None = None, /, **description: Any) -> None:
+
+def save_network(path: Path, network: nn.Module, machine: Machine | None = None, /, **description: object) -> None:
     """Write a network with the arguments that built it (`build_classifier`'s or `VAE`'s), and what trained it.
 
     Args:
@@ -40,10 +43,12 @@ def misfit(network: nn.Module, weights: dict[str, Tensor]) -> str | None:
     return None
 
 
-def load_network(path: Path, build: Any, **expected: Any) -> Any:
+def load_network(path: Path, build: Callable[..., Network], **expected: object) -> Network:
     """Rebuild a network with `build` (`build_classifier` or `VAE`), on the CPU, in evaluation mode.
 
     Args:
+        path: written by `save_network`.
+        build: what makes a network of the file's arguments.
         expected: arguments of `build` that the file's network must have, for example `channels=1`.
 
     Raises:

@@ -3,6 +3,7 @@
 import copy
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -19,7 +20,8 @@ class SubpixelConvolution(nn.Module):
         transposed: the layer to stand for; its weights are copied.
     """
 
-    def __init__(self, transposed: nn.ConvTranspose2d):
+    def __init__(self, transposed: nn.ConvTranspose2d) -> None:
+        """Rearrange the weights of `transposed`."""
         super().__init__()
         assert transposed.bias is not None
         inputs, self.outputs = transposed.weight.shape[:2]
@@ -31,7 +33,10 @@ class SubpixelConvolution(nn.Module):
         self.convolution.weight = nn.Parameter(weight.reshape(4 * self.outputs, inputs, 3, 3))
         self.convolution.bias = nn.Parameter(transposed.bias.detach().repeat(4))
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(
+        self, features: Float[Tensor, "images inputs height width"]
+    ) -> Float[Tensor, "images outputs 2*height 2*width"]:
+        """Features at twice the resolution."""
         count, _, height, width = features.shape
         parts = self.convolution(features).permute(0, 2, 3, 1).reshape(count, height, width, 2, 2, self.outputs)
         return parts.transpose(2, 3).reshape(count, 2 * height, 2 * width, self.outputs).permute(0, 3, 1, 2)

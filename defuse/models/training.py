@@ -1,16 +1,18 @@
-"""The one training loop, and evaluation. Images are float32 (N, C, 32, 32) in [0, 1], labels int64 (N,)."""
+"""The one training loop, and evaluation. Images are in [0, 1]."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
+from jaxtyping import Float32, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
 from defuse.core import params
 from defuse.core.errors import DivergedError
+from defuse.data.prepared import Labelled
 from defuse.models.augmentation import augment
 from defuse.models.checkpoints import Checkpoint, restore_checkpoint, save_checkpoint
 from defuse.models.classifiers import Normalise
@@ -40,7 +42,7 @@ def make_schedule(
     )
 
 
-def epoch_batches(items: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
+def epoch_batches(items: int, batch_size: int, generator: torch.Generator) -> Iterator[Int64[Tensor, "batch"]]:
     """Index batches of one epoch in random order; a last incomplete batch is left out."""
     order = torch.randperm(items, generator=generator)
     batch_size = min(batch_size, items)
@@ -147,8 +149,8 @@ def run_epochs(
 
 def train_classifier(
     classifier: nn.Sequential,
-    training: tuple[Tensor, Tensor],
-    validation: tuple[Tensor, Tensor],
+    training: Labelled,
+    validation: Labelled,
     settings: params.TrainClassifier | params.TrainOracle,
     machine: Machine,
     generator: torch.Generator,
@@ -186,7 +188,7 @@ def train_classifier(
     to_machine(classifier, machine)
     images, labels = (part.to(machine.device) for part in training)
 
-    def loss_of(batch: Tensor, step: int) -> Tensor:
+    def loss_of(batch: Int64[Tensor, "batch"], step: int) -> Float32[Tensor, ""]:
         batch = batch.to(machine.device)
         inputs, targets = augment(images[batch], settings.augmentation, generator), labels[batch]
         blended = int(blend_fraction * len(batch))

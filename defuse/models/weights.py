@@ -20,6 +20,9 @@ def save_weights(
     """Write tensors as safetensors, with a description (of the network, or of a training's state) in the header.
 
     Args:
+        path: of the file, `.safetensors`.
+        weights: by name.
+        network: the description.
         machine: what the weights were computed on (`Machine.description`), for the header too.
 
     Raises:

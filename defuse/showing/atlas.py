@@ -9,6 +9,7 @@ from typing import Any
 import jinja2
 import numpy as np
 import pandas as pd
+from jaxtyping import UInt8
 from PIL import Image
 
 from defuse.core.storage import load_arrays, read_table
@@ -41,8 +42,8 @@ FIGURES = (
 STUDY_FIGURES = ("noise", "rivals", "planted_bugs")
 
 
-def data_uri(image: np.ndarray) -> str:
-    """An image uint8 (H, W, C) as WebP inside of a page."""
+def data_uri(image: UInt8[np.ndarray, "height width channels"]) -> str:
+    """An image as WebP inside of a page."""
     file = io.BytesIO()
     Image.fromarray(image.squeeze()).convert("RGB").save(file, "webp", quality=90)
     return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
@@ -78,8 +79,10 @@ def headline(dataset: str, region: pd.Series) -> str:
 
 
 def region_rows(tables: Path, dataset: str) -> pd.DataFrame:
-    """One row per region of the first seed, the accepted first: the table of regions, and the failure rate after
-    correction, NaN where nothing was corrected."""
+    """One row per region of the first seed, the accepted first.
+
+    It holds the table of regions, and the failure rate after correction, NaN where nothing was corrected.
+    """
     table, corrected = of_first_seed(tables, "regions.csv"), of_first_seed(tables, "corrected_regions.csv")
     after = (1 - corrected.set_index("region").accuracy_after).astype(float)
     table = table.assign(failure_after=table.region.map(after), accepted=table.verdict == RegionVerdict.ACCEPTED)
@@ -146,8 +149,11 @@ def region_card(dataset: str, facts: pd.Series, shown: tuple[dict[str, np.ndarra
 
 
 def worst_bug(tables: Path, dataset: str) -> dict[str, Any]:
-    """What the front page shows of a data set: counts of regions, and the card of the accepted region that fails most
-    with most agreement, None if none was accepted."""
+    """What the front page shows of a data set.
+
+    That is counts of regions, and the card of the accepted region that fails most with most agreement, None if none was
+    accepted.
+    """
     rows, shown = region_rows(tables, dataset).set_index("region", drop=False), load_shown(tables)
     accepted = rows.loc[shown[0]["region"]].query("accepted")
     worst = (accepted.failure_rate * accepted.agreement).idxmax() if len(accepted) else None

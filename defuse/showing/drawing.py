@@ -13,6 +13,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import seaborn
+from jaxtyping import UInt8
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -76,6 +77,7 @@ def save(figure: Figure, figure_file: str) -> bytes:
     The bytes depend on the drawing alone. The PNG has at most 256 colours, which divides its size by three.
 
     Args:
+        figure: closed afterwards.
         figure_file: nothing is written if empty.
 
     Returns:
@@ -93,8 +95,8 @@ def save(figure: Figure, figure_file: str) -> bytes:
     return png.getvalue()
 
 
-def show_image(axes: Axes, image: np.ndarray) -> None:
-    """Draw an image, uint8 (H, W, C), without axes."""
+def show_image(axes: Axes, image: UInt8[np.ndarray, "height width channels"]) -> None:
+    """Draw an image without axes."""
     axes.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="none")
     axes.set_xticks([])
     axes.set_yticks([])

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor, nn
 
 from defuse.core import params
@@ -15,15 +16,17 @@ if TYPE_CHECKING:
     import pandas
 
 
-def order_regions(regions: "pandas.DataFrame", count: int) -> np.ndarray:
+def order_regions(regions: "pandas.DataFrame", count: int) -> Int64[np.ndarray, "shown"]:
     """Numbers of the regions to show: the accepted ones first, then by their share of the mistakes."""
     accepted = regions.verdict == RegionVerdict.ACCEPTED
     ordered = regions.assign(rejected=~accepted).sort_values(["rejected", "share_of_mistakes"], ascending=[True, False])
     return ordered.region.to_numpy(np.int64)[:count]  # of an empty column pandas makes objects
 
 
-def embed_codes(codes: np.ndarray, perplexity: float, random_state: int) -> np.ndarray:
-    """t-SNE coordinates float32 (N, 2) of latent codes float32 (N, latent_dim)."""
+def embed_codes(
+    codes: Float32[np.ndarray, "codes latent"], perplexity: float, random_state: int
+) -> Float32[np.ndarray, "codes 2"]:
+    """Coordinates of latent codes by t-SNE."""
     from sklearn.manifold import TSNE
 
     perplexity = min(perplexity, max((len(codes) - 1) / 3, 1.0))
@@ -32,15 +35,17 @@ def embed_codes(codes: np.ndarray, perplexity: float, random_state: int) -> np.n
     return embedding.fit_transform(codes).astype(np.float32)
 
 
-def to_bytes(images: Tensor) -> np.ndarray:
-    """uint8 (N, H, W, C) of float32 images (N, C, H, W) in [0, 1]."""
+def to_bytes(
+    images: Float32[Tensor, "images channels height width"],
+) -> UInt8[np.ndarray, "images height width channels"]:
+    """Images in [0, 1] as bytes, channels last."""
     return (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
 
 def identified_data(
     mistakes: dict[str, np.ndarray],
     votes: dict[str, np.ndarray],
-    images: Tensor,
+    images: Float32[Tensor, "images channels height width"],
     vae: VAE,
     count: int,
     generator: np.random.Generator,
@@ -48,9 +53,12 @@ def identified_data(
     """Randomly drawn annotated mistakes beside their seed images and plain reconstructions.
 
     Args:
-        mistakes, votes: arrays of the stages identify and annotate.
-        images: the seed images' split, float32 (N, C, 32, 32).
+        mistakes: arrays of the stage identify.
+        votes: arrays of the stage annotate.
+        images: the seed images' split.
+        vae: decodes the mistakes.
         count: at most how many to draw.
+        generator: of the draw.
     """
     picked = np.sort(generator.choice(len(votes["drawn"]), min(count, len(votes["drawn"])), replace=False))
     drawn = votes["drawn"][picked]
@@ -67,20 +75,22 @@ def identified_data(
 
 def region_data(
     regions: "pandas.DataFrame",
-    samples: np.ndarray,
+    samples: Float32[np.ndarray, "regions samples latent"],
     votes: dict[str, np.ndarray],
-    prediction_after: np.ndarray,
+    prediction_after: Int64[np.ndarray, "regions samples"],
     vae: VAE,
     count: int,
 ) -> dict[str, np.ndarray]:
-    """The shown draws of the regions worth showing: the votes on each, the classifier's predictions before and after
-    correction.
+    """The shown draws of the regions worth showing.
+
+    With them come the votes on each, and the classifier's predictions before and after correction.
 
     Args:
         regions: the cell's table of regions.
-        samples: codes float32 (R, S, latent_dim) that the annotators saw.
+        samples: codes that the annotators saw.
         votes: arrays of the stage annotate.
-        prediction_after: int64 (R, S), the corrected classifier's.
+        prediction_after: the corrected classifier's.
+        vae: decodes the codes.
         count: at most how many regions.
     """
     chosen = order_regions(regions, count)
@@ -99,7 +109,7 @@ def member_data(
     regions: "pandas.DataFrame",
     members: dict[str, np.ndarray],
     mistakes: dict[str, np.ndarray],
-    images: Tensor,
+    images: Float32[Tensor, "images channels height width"],
     vae: VAE,
     settings: params.Summarize,
     generator: np.random.Generator,
@@ -110,8 +120,10 @@ def member_data(
         regions: the cell's table of regions.
         members: `mistake` and `assignment` of the stage distill.
         mistakes: arrays of the stage identify.
-        images: the seed images' split, float32 (N, C, 32, 32).
+        images: the seed images' split.
+        vae: decodes the mistakes.
         settings: how many regions, and how many mistakes of each.
+        generator: of the draws.
     """
     picked, region_of = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for region in order_regions(regions, settings.shown_regions):
@@ -149,8 +161,8 @@ def novelty_data(
 
 
 def interpolation_data(
-    images: Tensor,
-    labels: Tensor,
+    images: Float32[Tensor, "images channels height width"],
+    labels: Int64[Tensor, "images"],
     vae: VAE,
     classifier: nn.Module,
     settings: params.Summarize,
@@ -159,8 +171,12 @@ def interpolation_data(
     """Straight lines through the latent space between pairs of test images of different classes (post, figure 2).
 
     Args:
-        images, labels: test images float32 (N, C, 32, 32) and labels int64 (N,).
+        images: test images.
+        labels: their labels.
+        vae: encodes the ends and decodes what lies between.
+        classifier: predicts the decoded images' classes.
         settings: how many pairs, and how many steps from one image to the other.
+        generator: draws the pairs.
 
     Returns:
         ends uint8 (P, 2, H, W, C), the test images; end_label int64 (P, 2); images uint8 (P, steps, H, W, C), decoded,
@@ -189,8 +205,8 @@ def interpolation_data(
 
 def tsne_data(
     mistakes: dict[str, np.ndarray],
-    images: Tensor,
-    labels: Tensor,
+    images: Float32[Tensor, "images channels height width"],
+    labels: Int64[Tensor, "images"],
     vae: VAE,
     settings: params.Summarize,
     random_state: int,

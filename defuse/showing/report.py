@@ -149,7 +149,7 @@ def arms_table(tables: Path, kind: str) -> str:
 
 
 def by_eye_table(results: Path, datasets: list[str]) -> str:
-    """What a person said of the contact sheets beside what the oracles say; empty where nobody has looked."""
+    """A person's judgements of the contact sheets beside the oracles'; empty where there are none."""
     rows = []
     for name in datasets:
         path = results / name / "by_eye.csv"

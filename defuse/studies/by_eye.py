@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Shaped
 
 from defuse.core.errors import StorageError
 from defuse.core.storage import read_table
@@ -43,7 +44,7 @@ def check_judgements(table: pd.DataFrame, path: Path, kind: str, count: int) -> 
         raise StorageError(f"{path}: position {value}; allowed: 0 to {count - 1}, each once")
 
 
-def compare(path: Path, kind: str, sheet: Path, oracles: np.ndarray) -> pd.DataFrame:
+def compare(path: Path, kind: str, sheet: Path, oracles: Shaped[np.ndarray, "items"]) -> pd.DataFrame:
     """Counts of each pair of what the oracles and a person say, as rows with COLUMNS.
 
     Empty where nobody has looked, or only at another sheet: a run with other parameters makes another one.
@@ -52,7 +53,7 @@ def compare(path: Path, kind: str, sheet: Path, oracles: np.ndarray) -> pd.DataF
         path: the person's judgements.
         kind: "regions" or "mistakes".
         sheet: file of the contact sheet's data.
-        oracles: strings (N,), the region's verdict or the mistake's cause, in the order of the sheet.
+        oracles: as strings, the region's verdict or the mistake's cause, in the order of the sheet.
 
     Raises:
         StorageError: as `check_judgements`.

@@ -1,7 +1,7 @@
 """Planted bugs: training data with a bug that is known.
 
 A bug is a subgroup of one class (its images at one end of a measurable property) that is given a wrong label, or is
-left out, in training. Images are float32 (N, C, 32, 32) in [0, 1], labels int64 (N,).
+left out, in training. Images are in [0, 1].
 """
 
 from collections.abc import Callable
@@ -10,17 +10,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float32, Float64, Int64
 from torch import Tensor, nn
 
 from defuse.core import params
 from defuse.core.errors import PlantingError
 from defuse.core.random_streams import Streams
+from defuse.data.prepared import Labelled
 from defuse.models.classifiers import build_classifier
 from defuse.models.machine import Machine
 from defuse.models.training import train_classifier
 
 
-def thickness(image: np.ndarray) -> float:
+def thickness(image: Float64[np.ndarray, "height width"]) -> float:
     """Mean distance in pixels from the ink to the nearest pixel without ink; ink is at least half the brightest."""
     from scipy import ndimage
 
@@ -28,7 +30,7 @@ def thickness(image: np.ndarray) -> float:
     return float(ndimage.distance_transform_edt(np.pad(ink, 1))[1:-1, 1:-1][ink].mean()) if ink.any() else 0.0
 
 
-def slant(image: np.ndarray) -> float:
+def slant(image: Float64[np.ndarray, "height width"]) -> float:
     """Pixels to the right per pixel upwards: shear of the brightness, by its second central moments."""
     total = image.sum()
     rows, columns = np.indices(image.shape)
@@ -37,8 +39,8 @@ def slant(image: np.ndarray) -> float:
     return float(-(image * rows * columns).sum() / vertical) if vertical > 0 else 0.0
 
 
-# Each takes one image, float64 (32, 32), the mean over its channels; the first two are meant for bright strokes.
-PROPERTIES: dict[str, Callable[[np.ndarray], float]] = {
+# Each takes one image, float64 (height, width), the mean over its channels; the first two are meant for bright strokes.
+PROPERTIES: dict[str, Callable[[Float64[np.ndarray, "height width"]], float]] = {
     "thickness": thickness,
     "slant": slant,
     "brightness": lambda image: float(image.mean()),
@@ -46,12 +48,16 @@ PROPERTIES: dict[str, Callable[[np.ndarray], float]] = {
 }
 
 
-def measure_property(images: Tensor, name: str) -> np.ndarray:
-    """The property `name` (a key of PROPERTIES) of each image, float64 (N,)."""
+def measure_property(
+    images: Float32[Tensor, "images channels height width"], name: str
+) -> Float64[np.ndarray, "images"]:
+    """The property `name` (a key of PROPERTIES) of each image."""
     return np.array([PROPERTIES[name](image) for image in images.mean(1).numpy().astype(np.float64)], np.float64)
 
 
-def property_bound(images: Tensor, labels: Tensor, bug: params.PlantedBug) -> float:
+def property_bound(
+    images: Float32[Tensor, "images channels height width"], labels: Int64[Tensor, "images"], bug: params.PlantedBug
+) -> float:
     """Value of the property beyond which the share `bug.share` of the label's images lies, on the bug's side.
 
     Raises:
@@ -65,8 +71,13 @@ def property_bound(images: Tensor, labels: Tensor, bug: params.PlantedBug) -> fl
     return float(np.quantile(values, bug.share if bug.side == "low" else 1 - bug.share))
 
 
-def in_subgroup(images: Tensor, labels: Tensor, bug: params.PlantedBug, bound: float) -> np.ndarray:
-    """Boolean (N,): images of the bug's label at or beyond `bound` on the bug's side."""
+def in_subgroup(
+    images: Float32[Tensor, "images channels height width"],
+    labels: Int64[Tensor, "images"],
+    bug: params.PlantedBug,
+    bound: float,
+) -> Bool[np.ndarray, "images"]:
+    """Which images are of the bug's label at or beyond `bound` on the bug's side."""
     chosen = (labels == bug.label).numpy()
     values = measure_property(images[torch.from_numpy(chosen)], bug.property)
     chosen[chosen] = values <= bound if bug.side == "low" else values >= bound
@@ -79,16 +90,16 @@ class Subgroup:
 
     Attributes:
         bound: value of the property at which the subgroup begins; the same for training and test images.
-        training: bool (N,) over the training images.
-        test: bool (N,) over the test images.
+        training: which training images are in it.
+        test: which test images are.
     """
 
     bound: float
-    training: np.ndarray
-    test: np.ndarray
+    training: Bool[np.ndarray, "training"]
+    test: Bool[np.ndarray, "test"]
 
 
-def find_subgroup(training: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], bug: params.PlantedBug) -> Subgroup:
+def find_subgroup(training: Labelled, test: Labelled, bug: params.PlantedBug) -> Subgroup:
     """The bug's subgroup of training and of test images, by one bound from the training images.
 
     Raises:
@@ -98,17 +109,28 @@ def find_subgroup(training: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], 
     return Subgroup(bound, in_subgroup(*training, bug, bound), in_subgroup(*test, bug, bound))
 
 
-def touched_images(subgroup: np.ndarray, strength: float, generator: np.random.Generator) -> np.ndarray:
-    """Numbers int64 (T,) of the share `strength` of the subgroup, bool (N,); with equal generators a larger strength
-    touches the images of a smaller one and more."""
+def touched_images(
+    subgroup: Bool[np.ndarray, "images"], strength: float, generator: np.random.Generator
+) -> Int64[np.ndarray, "touched"]:
+    """Numbers of the share `strength` of the subgroup.
+
+    With equal generators a larger strength touches the images of a smaller one and more.
+    """
     order = generator.permutation(np.flatnonzero(subgroup))
     return np.sort(order[: round(strength * len(order))])
 
 
-def plant(images: Tensor, labels: Tensor, touched: np.ndarray, bug: params.PlantedBug | None) -> tuple[Tensor, Tensor]:
+def plant(
+    images: Float32[Tensor, "images channels height width"],
+    labels: Int64[Tensor, "images"],
+    touched: Int64[np.ndarray, "touched"],
+    bug: params.PlantedBug | None,
+) -> Labelled:
     """Training data with the bug; images and labels given are left as they are.
 
     Args:
+        images: the training images.
+        labels: their true labels.
         touched: numbers of the images to mislabel or to leave out.
         bug: None plants nothing.
     """
@@ -124,8 +146,10 @@ def plant(images: Tensor, labels: Tensor, touched: np.ndarray, bug: params.Plant
     return images[kept], labels[kept]
 
 
-def belongs_to_bug(subgroup: np.ndarray, predictions: np.ndarray, bug: params.PlantedBug) -> np.ndarray:
-    """Boolean (M,): mistakes of images in the subgroup, bool (M,), that are called what the bug taught.
+def belongs_to_bug(
+    subgroup: Bool[np.ndarray, "mistakes"], predictions: Int64[np.ndarray, "mistakes"], bug: params.PlantedBug
+) -> Bool[np.ndarray, "mistakes"]:
+    """Which mistakes are of images in the subgroup and called what the bug taught.
 
     What a classifier calls images that were left out of training is not known: any wrong class counts.
     """
@@ -134,8 +158,8 @@ def belongs_to_bug(subgroup: np.ndarray, predictions: np.ndarray, bug: params.Pl
 
 def planted_classifier(
     network: dict[str, Any],
-    training: tuple[Tensor, Tensor],
-    validation: tuple[Tensor, Tensor],
+    training: Labelled,
+    validation: Labelled,
     settings: params.TrainClassifier,
     machine: Machine,
     streams: Streams,

@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float32, Int64, UInt8
 from torch import Tensor
 
 from defuse.core import params
 from defuse.core.random_streams import Streams
+from defuse.data.prepared import Labelled
 from defuse.method.distillation import fit_regions, group_by_kmeans
 from defuse.method.identification import Seeds, find_mistakes, prepare_seeds
 from defuse.models.autoencoder import VAE
@@ -30,24 +32,23 @@ class Clustered:
 
     Attributes:
         test: whether the images are test images; else training images.
-        image: int64 (M,), number of the (seed) image in its split.
-        prediction: int64 (M,), what the classifier says.
-        codes: float32 (M, latent_dim).
-        assignment: int64 (M,), region of each mistake, or -1 for none.
+        image: number of the (seed) image in its split.
+        prediction: what the classifier says.
+        codes: latent codes of the images.
+        assignment: region of each mistake, or -1 for none.
     """
 
     test: bool
-    image: np.ndarray
-    prediction: np.ndarray
-    codes: np.ndarray
-    assignment: np.ndarray
+    image: Int64[np.ndarray, "mistakes"]
+    prediction: Int64[np.ndarray, "mistakes"]
+    codes: Float32[np.ndarray, "mistakes latent"]
+    assignment: Int64[np.ndarray, "mistakes"]
 
 
 def cluster_arms(
     subject: Subject,
-    training: tuple[Tensor, Tensor],
-    test: tuple[Tensor, Tensor],
-    seed_images: np.ndarray,
+    data: dict[str, Labelled],
+    seed_images: Int64[np.ndarray, "seeds"],
     identify: params.Identify,
     distill: params.Distill,
     kmeans_starts: int,
@@ -61,9 +62,9 @@ def cluster_arms(
 
     Args:
         subject: the classifier whose mistakes are searched for.
-        training, test: images with their true labels.
-        seed_images: numbers of the training images to search around, int64 (S,).
-        identify: the search's noise, draws and keep; whether its other settings ask for other seeds is not looked at.
+        data: images with their true labels of the splits `train` and `test`.
+        seed_images: numbers of the training images to search around.
+        identify: the search's noise, draws and keep; `seed_source` is not used.
         distill: the mixture's settings.
         kmeans_starts: initialisations of k-means, of which the best is taken.
         streams: of the noise, of the mixture and of k-means.
@@ -73,6 +74,7 @@ def cluster_arms(
         The arms by name, and the seeds with their image's number in the training split.
     """
     chosen, random_state = torch.from_numpy(seed_images), streams.integer("clusters")
+    training, test = data["train"], data["test"]
     seeds = replace(prepare_seeds(subject, training[0][chosen], training[1][chosen]), index=seed_images)
     mistakes = find_mistakes(subject, seeds, identify, streams.key("noise"), description, identify.batch_size)
     arms = {}
@@ -93,7 +95,7 @@ def cluster_arms(
 
 
 def match_regions(
-    assignment: np.ndarray, belongs: np.ndarray, settings: params.PlantBugs
+    assignment: Int64[np.ndarray, "mistakes"], belongs: Bool[np.ndarray, "mistakes"], settings: params.PlantBugs
 ) -> tuple[dict[str, float], int | None]:
     """How well regions match a bug, and the number of the region that does best.
 
@@ -101,8 +103,8 @@ def match_regions(
     one by number of members; without any, the one of highest precision with enough members, or None.
 
     Args:
-        assignment: int64 (M,), region of each mistake, or -1.
-        belongs: bool (M,), from `belongs_to_bug`.
+        assignment: region of each mistake, or -1.
+        belongs: from `belongs_to_bug`.
         settings: minimum_members, minimum_precision, top_regions.
 
     Returns:
@@ -135,7 +137,7 @@ def match_regions(
 def bug_rows(
     arms: dict[str, Clustered],
     seeds: Seeds,
-    right: np.ndarray,
+    right: Bool[np.ndarray, "test"],
     subgroup: Subgroup,
     bug: params.PlantedBug,
     settings: params.PlantBugs,
@@ -146,11 +148,15 @@ def bug_rows(
     the bug taught it, and on their plain reconstructions: what the VAE loses, no search can find.
 
     Args:
-        arms, seeds: from `cluster_arms`.
-        right: bool (N,), test images that the classifier gets right.
+        arms: from `cluster_arms`.
+        seeds: from `cluster_arms`.
+        right: test images that the classifier gets right.
+        subgroup: what the bug is about.
+        bug: the planted bug.
+        settings: when a region matches the bug.
     """
 
-    def seen(predictions: np.ndarray) -> float:
+    def seen(predictions: Int64[np.ndarray, "seeds"]) -> float:
         inside = subgroup.training[seeds.index]
         return float((belongs_to_bug(inside, predictions, bug) & (predictions != seeds.label))[inside].mean())
 
@@ -173,8 +179,10 @@ def bug_rows(
 
 
 def with_outcome(table: "pandas.DataFrame", settings: params.PlantBugs) -> "pandas.DataFrame":
-    """The table with `extra_drop`, by how much the accuracy on the subgroup fell from the control's beyond that on the
-    rest, and `took` (0 or 1): a drop of at least `minimum_drop`. A classifier that fails everywhere has no planted bug.
+    """The table with two more columns that say whether the classifier learnt the bug.
+
+    `extra_drop` is by how much the accuracy on the subgroup fell from the control's beyond that on the rest; `took` (0
+    or 1) is whether it is at least `minimum_drop`. A classifier that fails everywhere has no planted bug.
     """
     control = table[table.strength == 0].drop_duplicates("bug").set_index("bug")
     drops = {name: table.bug.map(control[name]) - table[name] for name in ("subgroup_accuracy", "rest_accuracy")}
@@ -211,9 +219,9 @@ def headlines(table: "pandas.DataFrame", configured: str) -> dict[str, float]:
 
 
 def example_images(
-    images: Tensor,
+    images: Float32[Tensor, "images channels height width"],
     vae: VAE,
-    subgroup: np.ndarray,
+    subgroup: Bool[np.ndarray, "images"],
     arms: dict[str, Clustered],
     best: dict[str, int | None],
     count: int,
@@ -223,19 +231,24 @@ def example_images(
 
     Args:
         images: the training images.
-        subgroup: bool (N,), those that the bug is about.
+        vae: decodes the mistakes.
+        subgroup: those images that the bug is about.
+        arms: from `cluster_arms`.
         best: number of each arm's best region, from `bug_rows`.
         count: at most how many of each.
+        generator: of the draws.
 
     Returns:
         subgroup uint8 (count, C, 32, 32), region uint8 (arms, count, C, 32, 32), black where there are fewer;
         shown int64 (arms,), how many of the region there are.
     """
 
-    def drawn(numbers: np.ndarray) -> np.ndarray:
+    def drawn(numbers: Int64[np.ndarray, "numbers"]) -> Int64[np.ndarray, "drawn"]:
         return generator.choice(numbers, min(count, len(numbers)), replace=False)
 
-    def filled(pictures: Tensor) -> np.ndarray:
+    def filled(
+        pictures: Float32[Tensor, "pictures channels height width"],
+    ) -> UInt8[np.ndarray, "count channels height width"]:
         blank = np.zeros((count, *images.shape[1:]), np.uint8)
         blank[: len(pictures)] = np.round(pictures.numpy() * 255)
         return blank

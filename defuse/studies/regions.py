@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from jaxtyping import Float32
 
 from defuse.annotators.oracles import Annotators, judge_regions
 from defuse.core import params
@@ -11,11 +12,12 @@ from defuse.method.distillation import Regions, sample_regions
 from defuse.models.evaluation import decode
 
 
-def region_variety(annotators: Annotators, codes: np.ndarray) -> float:
+def region_variety(annotators: Annotators, codes: Float32[np.ndarray, "samples latent"]) -> float:
     """Mean distance between two decoded draws of a region, L2 over pixels in [0, 1]; NaN for fewer than two.
 
     Args:
-        codes: float32 (S, latent_dim), the region's draws.
+        annotators: whose VAE decodes.
+        codes: the region's draws.
     """
     distances = torch.pdist(decode(annotators.subject.vae, torch.from_numpy(codes)).flatten(1))
     return float(distances.mean())
@@ -48,15 +50,15 @@ def tau_row(
 
     rows, columns = [], ["variety", "failure_rate", "recognisable", "agreement", "accepted"]
     for codes in sample_regions(regions, samples, tau, generator):
-        votes, predictions = annotators.look(codes)
-        named = majority(votes)
+        votes, predictions = annotators.annotate(codes)
+        majority_label = majority(votes)
         judged = judge_region(votes, predictions, settings.minimum_agreement, settings)
-        failing = (named != ABSTAIN) & (named != predictions)
+        failing = (majority_label != ABSTAIN) & (majority_label != predictions)
         rows.append(
             (
                 region_variety(annotators, codes),
                 failing.mean(),
-                (named != ABSTAIN).mean(),
+                (majority_label != ABSTAIN).mean(),
                 judged.agreement,
                 judged.verdict == RegionVerdict.ACCEPTED,
             )

@@ -1,11 +1,12 @@
 """Rivals of the regions at the same labelling budget: other clusterings, single mistakes, more training."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float32, Int64
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -13,6 +14,7 @@ from defuse.annotators.oracles import Annotators, judge_regions
 from defuse.core import params
 from defuse.core.random_streams import Streams
 from defuse.core.verdicts import RegionVerdict
+from defuse.data.prepared import SIDE, Labelled
 from defuse.method.correction import (
     Batches,
     accuracies,
@@ -27,9 +29,9 @@ from defuse.method.distillation import Regions, sample_regions
 from defuse.models.evaluation import decode
 from defuse.models.subject import Subject
 
-Labelled = tuple[Tensor, Tensor]  # images float32 (N, C, 32, 32) in [0, 1] and labels int64 (N,)
-NOTHING: Labelled = (torch.zeros(0), torch.zeros(0, dtype=torch.int64))
+NOTHING: Labelled = (torch.zeros((0, 1, SIDE, SIDE)), torch.zeros(0, dtype=torch.int64))
 BEFORE, BASELINE = "before", "baseline: mistakes alone"
+SINGLE_MISTAKES = "single mistakes"  # the rival whose images the baseline trains on
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Rival:
     Attributes:
         training: what it trains on.
         validation: labelled in the same way, to choose lambda or learning rate by.
-        labels_asked: images that the annotators looked at for it.
+        labels_asked: images that the annotators label for it.
     """
 
     training: Labelled
@@ -64,7 +66,7 @@ def region_rival(
         streams: of the draws and of human slips.
     """
 
-    def draws(purpose: str, count: int) -> np.ndarray:
+    def draws(purpose: str, count: int) -> Float32[np.ndarray, "regions {count} latent"]:
         return sample_regions(regions, count, distill.tau, streams.numpy(purpose))
 
     judged = judge_regions(annotators, draws("shown", distill.shown_samples), annotate, streams.numpy("slips"))
@@ -84,13 +86,18 @@ def region_rival(
     )
 
 
-def single_mistakes(images: Tensor, labels: np.ndarray, is_mistake: np.ndarray, validation_share: float) -> Rival:
-    """The classifier's mistakes among images that annotators looked at one by one, in the order given.
+def single_mistakes(
+    images: Float32[Tensor, "images channels height width"],
+    labels: Int64[np.ndarray, "images"],
+    is_mistake: Bool[np.ndarray, "images"],
+    validation_share: float,
+) -> Rival:
+    """The classifier's mistakes among images that annotators labelled one by one, in the order given.
 
     Args:
-        images: float32 (N, C, 32, 32), all that were looked at.
-        labels: int64 (N,), the annotators' majority.
-        is_mistake: bool (N,), which of them annotators call the classifier's mistake.
+        images: all that were labelled.
+        labels: the annotators' majority.
+        is_mistake: which of them annotators call the classifier's mistake.
         validation_share: share of those mistakes, the last ones, kept to choose lambda by.
     """
     chosen = torch.from_numpy(np.flatnonzero(is_mistake))
@@ -101,10 +108,8 @@ def single_mistakes(images: Tensor, labels: np.ndarray, is_mistake: np.ndarray, 
 
 def compare_rivals(
     subject: Subject,
-    training: Labelled,
-    augmented: Labelled,
+    training: dict[str, Labelled],
     rivals: dict[str, Rival],
-    alone: str,
     data: dict[str, Labelled],
     settings: params.CompareRivals,
     correction: params.Correct,
@@ -118,10 +123,10 @@ def compare_rivals(
 
     Args:
         subject: its classifier is left as it is.
-        training: the training images.
-        augmented: the same, distorted, for one arm of more training.
-        rivals: what to train on beside the training images, by the arm's name.
-        alone: the rival whose images one more arm, the paper's baseline, trains on alone.
+        training: the training images, and the same ones distorted, by the name of the arm that trains on them alone;
+            the rivals train beside the first.
+        rivals: what to train on beside the training images, by the arm's name; holds SINGLE_MISTAKES, on which one more
+            arm, the paper's baseline, trains alone.
         data: what to measure accuracy on, by name; holds "validation".
         settings: the lambdas.
         correction: optimiser and steps of all arms but the baseline.
@@ -134,9 +139,9 @@ def compare_rivals(
     """
     classifier, machine = subject.classifier, subject.machine
     start = accuracies(classified_right(classifier, {"validation": data["validation"]}))["validation_accuracy"]
-    plain = draw_batches(training, correction, streams.torch("training"))
-    # The distorted images are drawn in the order of the plain ones.
-    distorted = replace(plain, images=augmented[0], labels=augmented[1])
+    # The same stream for each: distorted images are drawn in the order of the plain ones.
+    batches_of = {arm: draw_batches(images, correction, streams.torch("training")) for arm, images in training.items()}
+    plain = next(iter(batches_of.values()))
 
     def own_batches(rival: Rival, settings: params.FineTuning | params.FinetuneBaseline) -> Batches:
         return draw_batches(rival.training, settings, streams.torch("own"))
@@ -184,10 +189,9 @@ def compare_rivals(
     nothing = Rival(NOTHING, NOTHING, 0)
     rows = [
         row(BEFORE, classifier, nothing),
-        row("more training", more_training(plain), nothing),
-        row("more training, augmented", more_training(distorted), nothing),
+        *(row(arm, more_training(batches), nothing) for arm, batches in batches_of.items()),
     ]
     for arm, rival in tqdm(rivals.items(), desc="rivals", disable=None, leave=False):
         rows.append(best_row(arm, rival, "lambda", with_lambda, settings.lambdas))
-    rows.append(best_row(BASELINE, rivals[alone], "learning_rate", at_rate, baseline.learning_rates))
+    rows.append(best_row(BASELINE, rivals[SINGLE_MISTAKES], "learning_rate", at_rate, baseline.learning_rates))
     return rows

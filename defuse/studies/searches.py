@@ -1,6 +1,7 @@
 """Ablations of the search and of the VAE: what is found, and whether it is the classifier's mistake, by the oracles."""
 
 import numpy as np
+from jaxtyping import UInt64
 
 from defuse.annotators.oracles import Annotators
 from defuse.core import params
@@ -11,7 +12,7 @@ from defuse.method.identification import Seeds, find_mistakes, perturb
 
 
 def noise_row(
-    annotators: Annotators, seeds: Seeds, noise: params.Noise, draws: int, key: np.ndarray
+    annotators: Annotators, seeds: Seeds, noise: params.Noise, draws: int, key: UInt64[np.ndarray, "2"]
 ) -> dict[str, float]:
     """What one noise does, over `draws` perturbations of each seed image.
 
@@ -19,7 +20,9 @@ def noise_row(
         annotators: oracles and networks.
         seeds: images right raw and reconstructed, so that every difference comes from the noise; without any,
             the measures are NaN.
-        key: uint64 (2,) of the noise streams.
+        noise: to draw from.
+        draws: perturbations of each seed image.
+        key: of the noise streams.
 
     Returns:
         draws: number of perturbed codes; noise_norm: their mean L2 noise;
@@ -31,11 +34,11 @@ def noise_row(
         seeds_with_classifier_mistake: share of seed images with at least one.
     """
     codes, norms = perturb(seeds, noise, draws, key)
-    votes, prediction = annotators.look(codes.reshape(-1, codes.shape[2]))
-    named = majority(votes)
+    votes, prediction = annotators.annotate(codes.reshape(-1, codes.shape[2]))
+    majority_label = majority(votes)
     label = np.repeat(seeds.label, draws)
-    wrong, given = prediction != label, named != ABSTAIN
-    mistake, everything = wrong & (named == label), np.ones(len(label), bool)
+    wrong, given = prediction != label, majority_label != ABSTAIN
+    mistake, everything = wrong & (majority_label == label), np.ones(len(label), bool)
     low, high = wilson_interval(int(wrong.sum()), len(wrong))
     return {
         "draws": len(label),
@@ -44,11 +47,11 @@ def noise_row(
         "wrong_low": low,
         "wrong_high": high,
         "classifier_mistake": share(mistake, wrong),
-        "label_changed": share(named == prediction, wrong),
-        "third_label": share(given & (named != prediction) & (named != label), wrong),
+        "label_changed": share(majority_label == prediction, wrong),
+        "third_label": share(given & (majority_label != prediction) & (majority_label != label), wrong),
         "not_recognisable": share(~given, wrong),
         "recognisable": share(given, everything),
-        "label_kept": share(named == label, given),
+        "label_kept": share(majority_label == label, given),
         "seeds_with_classifier_mistake": share(mistake.reshape(-1, draws).any(1), everything[::draws]),
     }
 
@@ -58,7 +61,7 @@ def search_row(
     seeds: Seeds,
     search: params.Search,
     judged: int,
-    key: np.ndarray,
+    key: UInt64[np.ndarray, "2"],
     generator: np.random.Generator,
     description: str,
 ) -> dict[str, float]:
@@ -66,10 +69,10 @@ def search_row(
 
     Args:
         annotators: oracles and networks.
-        seeds: the seed images; `search.seed_source` is not looked at.
+        seeds: the seed images; `search.seed_source` is not used.
         search: noise, draws and keep.
-        judged: mistakes that the oracles look at, drawn at random; all where there are fewer.
-        key: uint64 (2,) of the noise streams.
+        judged: mistakes that the oracles label, drawn at random; all where there are fewer.
+        key: of the noise streams.
         generator: draws the judged mistakes.
         description: shown by the progress bar.
 
@@ -85,11 +88,11 @@ def search_row(
     count, picked = len(found.label), np.zeros(0, np.int64)
     if count:
         picked = np.sort(generator.choice(count, min(judged, count), replace=False))
-    votes, _ = annotators.look(found.codes[picked])
-    named, label = majority(votes), found.label[picked]
-    causes = causes_of_mistakes(named, label, found.prediction[picked], found.reconstruction_failure[picked])
+    votes, _ = annotators.annotate(found.codes[picked])
+    majority_label, label = majority(votes), found.label[picked]
+    causes = causes_of_mistakes(majority_label, label, found.prediction[picked], found.reconstruction_failure[picked])
     shares = {cause.replace(" ", "_"): share(causes == cause, np.ones(len(picked), bool)) for cause in Cause}
-    given, mistakes = named != ABSTAIN, shares["classifier_mistake"] * count
+    given, mistakes = majority_label != ABSTAIN, shares["classifier_mistake"] * count
     return {
         "seed_images": len(seeds.label),
         "draws": found.draws,
@@ -100,6 +103,6 @@ def search_row(
         "noise_norm": float(found.noise_norm.mean()) if count else float("nan"),
         **shares,
         "recognisable": share(given, np.ones(len(picked), bool)),
-        "label_kept": share(named == label, given),
+        "label_kept": share(majority_label == label, given),
         "draws_per_classifier_mistake": found.draws / mistakes if mistakes > 0 else float("nan"),
     }

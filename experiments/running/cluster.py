@@ -199,6 +199,7 @@ def replicate_on_cluster(
 
     Args:
         root: a git and DVC repository; ends with the `dvc.lock` and outputs that `replication.replicate` would leave.
+        targets: as `pipeline.TARGETS` says; none for everything.
         workers: units that run at once.
         threads: CPU threads of a unit.
         gpu: ask for one GPU per unit where the cluster has any.

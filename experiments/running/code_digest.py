@@ -28,6 +28,7 @@ HARMLESS_DECORATORS = ("property", "cached_property", "functools.cached_property
 
 
 def sha256(*parts: str) -> str:
+    """Hex digest of the parts in their order."""
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
@@ -39,6 +40,7 @@ class Graph:
     forms: dict[Reference, Form] = field(default_factory=dict)
 
     def add(self, reference: Reference, module: Module, nodes: Iterable[ast.AST]) -> Reference:
+        """Keep the form of these nodes under a reference, unless it has one."""
         if reference not in self.forms:
             self.forms[reference] = form_of(self.sources, module, nodes)
         return reference
@@ -137,6 +139,7 @@ def settings_root(graph: Graph, key: str) -> Reference:
 
 
 def nodes_of(trees: Iterable[ast.AST]) -> Iterable[ast.AST]:
+    """The nodes of all trees."""
     return (node for tree in trees for node in ast.walk(tree))
 
 

@@ -180,7 +180,8 @@ def parsed(name: str, package: str, text: str) -> Module:
 class Sources:
     """The packages under a folder; each file is read once."""
 
-    def __init__(self, root: Path):
+    def __init__(self, root: Path) -> None:
+        """Start with no file read."""
         self.root = root
         self.read: dict[str, Module | None] = {}
 
@@ -219,6 +220,7 @@ class Sources:
 
     @functools.cached_property
     def not_followed(self) -> list[Reference | str]:
+        """The definitions at which a stage's code ends."""
         return [self.find(name)[0] for name in NOT_FOLLOWED]
 
     def modules_of(self, dotted: str) -> list[str]:
@@ -231,7 +233,8 @@ class Sources:
 class Writer:
     """Writes nodes of one module as a `Form`."""
 
-    def __init__(self, sources: Sources, module: Module):
+    def __init__(self, sources: Sources, module: Module) -> None:
+        """Start with nothing written."""
         self.sources, self.module = sources, module
         self.text: list[str] = []
         self.references: dict[Reference, None] = {}
@@ -240,6 +243,7 @@ class Writer:
         self.scopes: list[tuple[bool, Names]] = []  # whether it is a class's, and what it binds
 
     def form(self) -> Form:
+        """What has been written so far."""
         return Form("".join(self.text), tuple(self.references), tuple(self.needs), frozenset(self.attributes))
 
     def refer(self, dotted: str, attributes: list[str]) -> None:
@@ -255,6 +259,7 @@ class Writer:
             self.references[found] = None
 
     def write_name(self, name: str, attributes: list[str]) -> None:
+        """Write a name with its attributes: a local one as it is, any other one as what it stands for."""
         ours = name in self.module.definitions or name in self.module.imports
         for place, (is_class, names) in enumerate(reversed(self.scopes)):
             if name in names and not (is_class and place):
@@ -269,17 +274,20 @@ class Writer:
         return self.refer(name, attributes)
 
     def write_all(self, nodes: Iterable[ast.AST | None]) -> None:
+        """Write nodes one after another."""
         self.text.append("[")
         for node in nodes:
             self.write(node)
         self.text.append("]")
 
     def write_in_scope(self, names: Names, nodes: Iterable[ast.AST | None], is_class: bool = False) -> None:
+        """Write nodes in a scope that binds `names`."""
         self.scopes.append((is_class, names))
         self.write_all(nodes)
         self.scopes.pop()
 
     def write_function(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> None:
+        """Write a function without annotations and docstring."""
         body = node.body if isinstance(node.body, list) else [node.body]
         self.write_all(getattr(node, "decorator_list", []))
         self.write_all(node.args.defaults)
@@ -289,6 +297,7 @@ class Writer:
         self.write_in_scope(bound_names([node.args, *body], self.module.package), body)
 
     def write_comprehension(self, node: ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp) -> None:
+        """Write a comprehension, whose names are its own."""
         first, *others = node.generators
         self.write(first.iter)  # it alone sees the scope outside
         results = [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]
@@ -297,17 +306,18 @@ class Writer:
         self.write_in_scope(names, [*results, first.target, *first.ifs, *others])
 
     def write_annotation(self, node: ast.expr) -> None:
+        """Write an annotation, in quotes or not."""
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             with contextlib.suppress(SyntaxError):  # a forward reference, or jaxtyping's names of dimensions
                 node = ast.parse(node.value, mode="eval").body
         self.write(node)
 
-    def write(self, node: object) -> None:  # noqa: PLR0912
+    def write(self, node: object) -> None:
         """Write a node, a list of nodes or a value; fields that are empty leave no trace."""
         if isinstance(node, list):
             return self.write_all(node)
         if not isinstance(node, ast.AST):
-            self.text.append(f"{ascii(node)} ")
+            self.text.append(f"{node!a} ")
             return None
         if isinstance(node, ast.stmt) and is_silent(node):
             in_class = bool(self.scopes) and self.scopes[-1][0]
@@ -328,7 +338,7 @@ class Writer:
                 return self.write_name(base.id, chain)
         self.text.append(f"({type(node).__name__} ")
         if isinstance(node, ast.Constant):
-            self.text.append(f"{type(node.value).__name__} {ascii(node.value)}")
+            self.text.append(f"{type(node.value).__name__} {node.value!a}")
         elif isinstance(node, ast.JoinedStr):
             self.write_joined(node)
         elif isinstance(node, (*FUNCTIONS, ast.Lambda)):

@@ -46,7 +46,7 @@ def of_result(attempts: Attempts, *results: str) -> list[str]:
 
 
 def cell_title(dataset: str | None, seed: int | None) -> str:
-    """ "mnist seed 0", "mnist", or "all data sets"."""
+    """What a stage works on, for example "mnist seed 0", "mnist", or "all data sets"."""
     if dataset is None or pd.isna(dataset):
         return "all data sets"
     return dataset if seed is None or pd.isna(seed) else f"{dataset} seed {seed}"

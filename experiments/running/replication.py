@@ -216,6 +216,10 @@ def run_stages(
     """Run the stages of `graph`, at most `jobs` at once, until none can start; go on past failures.
 
     Args:
+        root: the repository.
+        graph: stages by what they need.
+        jobs: stages at once.
+        threads: CPU threads of each stage.
         received: signals so far; the first one ends the running stages.
         show: called with all attempts, in the order of their starts, after each look at the processes.
     """

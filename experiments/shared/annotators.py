@@ -22,6 +22,6 @@ def load_oracles(cell: Cell, machine: Machine) -> tuple[list[nn.Module], list[fl
 
 
 def load_annotators(cell: Cell) -> Annotators:
-    """Set up the machine; load the oracles and what they look at."""
+    """Set up the machine; load the oracles and the networks whose images they label."""
     subject = load_subject(cell)
     return Annotators(subject, *load_oracles(cell, subject.machine))

@@ -36,7 +36,7 @@ class Cell:
         """For example "identify mnist seed 0"."""
         return " ".join(filter(None, (self.stage, self.dataset, "" if self.seed is None else f"seed {self.seed}")))
 
-    def params(self, stage: str = "") -> Any:
+    def params(self, stage: str = "") -> Any:  # noqa: ANN401 (each stage has a model of its own)
         """The settings of a stage for this data set, by default of the cell's own."""
         return getattr(self.settings, stage or self.stage)[self.dataset]
 

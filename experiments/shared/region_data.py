@@ -21,18 +21,18 @@ def region_count(cell: Cell) -> int:
 
 
 def annotated_mistakes(cell: Cell, vae: VAE) -> dict[str, np.ndarray]:
-    """The mistakes that annotators looked at one by one.
+    """The mistakes that annotators labelled one by one.
 
     codes: float32 (N, latent_dim); majority: int64 (N,), their label or ABSTAIN; is_mistake: bool (N,), they give a
     label, and another than the classifier.
     """
     mistakes = load_codes(cell.folder("identify") / "mistakes.npz", vae, "codes", "prediction")
     votes = load_rows(cell.folder("annotate") / "votes.npz", "drawn", "majority")
-    named, predicted = votes["majority"], mistakes["prediction"][votes["drawn"]]
+    majority_label, predicted = votes["majority"], mistakes["prediction"][votes["drawn"]]
     return {
         "codes": mistakes["codes"][votes["drawn"]],
-        "majority": named,
-        "is_mistake": (named != ABSTAIN) & (named != predicted),
+        "majority": majority_label,
+        "is_mistake": (majority_label != ABSTAIN) & (majority_label != predicted),
     }
 
 

@@ -38,7 +38,7 @@ def load_subject(cell: Cell) -> Subject:
 
 
 def distilled_codes(cell: Cell, vae: VAE) -> dict[str, np.ndarray]:
-    """codes float32 (M, latent_dim) and label int64 (M,) of the mistakes that distillation divided into regions."""
+    """Arrays codes float32 (M, latent_dim) and label int64 (M,) of the mistakes that were divided into regions."""
     mistakes = load_codes(cell.folder("identify") / "mistakes.npz", vae, "codes", "label")
     used = load_arrays(cell.folder("distill") / "regions.npz", "mistake")["mistake"]
     return {name: array[used] for name, array in mistakes.items()}

@@ -1,0 +1,143 @@
+"""Models of `params.yaml`, first part: machine, data and trainings; `defuse.core.params` has the rest."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+DatasetName = Literal["digits", "mnist", "svhn", "gtsrb"]
+Likelihood = Literal["bernoulli", "gaussian", "ssim"]
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+LearningRate = Annotated[float, Field(gt=0, le=1e38)]  # torch fails where float32 ends
+Count = Annotated[int, Field(ge=1, lt=2**63)]  # torch and NumPy count in 64 bits
+
+
+class Params(BaseModel):
+    """Base of every sub-tree: frozen, strict types, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Compute(Params):
+    """Where and how everything is computed."""
+
+    device: Literal["auto", "cpu", "cuda"]
+    threads: Annotated[int, Field(ge=1, le=1024)]
+    deterministic: bool
+    precision: Literal["auto", "float32", "bfloat16"]
+    memory_format: Literal["auto", "channels_last", "contiguous"]
+    compile: Literal["auto", "always", "never"]
+
+
+class Prepare(Params):
+    """Stage prepare: how images are split."""
+
+    validation_fraction: Annotated[float, Field(gt=0, le=0.5)]
+    test_fraction: Annotated[float, Field(gt=0, le=0.5)] | None
+
+
+class Augmentation(Params):
+    """How far training images are distorted; see `augment` for the units."""
+
+    rotation: Annotated[float, Field(ge=0, le=180)]
+    translation: Annotated[float, Field(ge=0, le=0.5)]
+    scaling: Annotated[float, Field(ge=0, lt=1)]
+    elastic: NonNegative
+    blur: Share
+    contrast: Annotated[float, Field(ge=0, lt=1)]
+    brightness: Share
+
+
+class Optimizer(Params):
+    """An optimiser without its learning rate."""
+
+    optimizer: Literal["sgd", "adam"]
+    momentum: Annotated[float, Field(ge=0, lt=1)] | None
+    weight_decay: Annotated[float, Field(ge=0, le=1e38)]
+    batch_size: Count
+
+    @field_validator("momentum")
+    @classmethod
+    def belongs_to_sgd(cls, momentum: float | None, info: ValidationInfo) -> float | None:
+        """Check that there is a momentum with SGD, and none with Adam."""
+        optimizer = info.data.get("optimizer")
+        if optimizer and (momentum is None) != (optimizer == "adam"):
+            raise ValueError(f"Input should be {'a number' if momentum is None else 'null'} with {optimizer}")
+        return momentum
+
+
+class Optimisation(Optimizer):
+    """An optimiser with one learning rate."""
+
+    learning_rate: LearningRate
+
+
+class Training(Optimisation):
+    """A training of so many epochs."""
+
+    epochs: Count
+    schedule: Literal["constant", "one_cycle"]
+
+
+class Network(Params):
+    """An architecture and its size."""
+
+    architecture: Literal["small_cnn", "vgg", "small_residual", "resnet18"]
+    width: Count | None
+    stem: Literal["imagenet", "pooled_3x3", "cifar"] | None
+
+    @field_validator("width", "stem")
+    @classmethod
+    def fits_the_architecture(cls, value: int | str | None, info: ValidationInfo) -> int | str | None:
+        """Check that ResNet-18 has a stem, and the other architectures a width."""
+        architecture = info.data.get("architecture")
+        null_for_resnet = info.field_name == "width"
+        if architecture and (value is None) != ((architecture == "resnet18") == null_for_resnet):
+            allowed = "a whole number of at least 1" if null_for_resnet else "'imagenet', 'pooled_3x3' or 'cifar'"
+            raise ValueError(f"Input should be {allowed if value is None else 'null'} with {architecture}")
+        return value
+
+
+class TrainClassifier(Training):
+    """Stage train_classifier: the classifier that is debugged."""
+
+    network: Network
+    initial_weights: Literal["imagenet"] | None
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    augmentation: Augmentation
+
+    @field_validator("initial_weights")
+    @classmethod
+    def belong_to_resnet18(cls, weights: str | None, info: ValidationInfo) -> str | None:
+        """Check that weights to start from are asked for ResNet-18 alone."""
+        network = info.data.get("network")
+        if weights and network and network.architecture != "resnet18":
+            raise ValueError(f"Input should be null with {network.architecture}")
+        return weights
+
+
+class TrainVAE(Training):
+    """Stage train_vae: the autoencoder, its loss and its training."""
+
+    latent_dim: Count
+    width: Count
+    batch_norm: bool
+    likelihood: Likelihood
+    beta: NonNegative
+    warmup_steps: Annotated[int, Field(ge=0)]
+
+
+class TrainOracle(Training):
+    """Stage train_oracle: the annotators' networks."""
+
+    networks: tuple[Network, ...] = Field(strict=False, min_length=2)
+    augmentation: Augmentation
+    blend_fraction: Annotated[float, Field(ge=0, lt=1)]
+
+
+class CalibrateOracle(Params):
+    """Stage calibrate_oracle: when an oracle says "not recognisable"."""
+
+    originals_recognised: Annotated[float, Field(gt=0, lt=1)]
