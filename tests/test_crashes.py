@@ -1,5 +1,6 @@
 """Stages of the digits killed at random moments: the next `dvc repro` ends as if nothing had happened."""
 
+import contextlib
 import json
 import os
 import random
@@ -28,7 +29,7 @@ KILLED = (
 SIDE_BY_SIDE = ("ablate_noise@digits-0", "correct@digits-0", "finetune_baseline@digits-0", "novelty@digits-0")
 KILLS_PER_STAGE = 3
 TRAININGS = ("train_vae@digits-0", "train_oracle@digits")  # those that last long enough to be met after a checkpoint
-START_SECONDS = 4.0  # in which the first stage is killed; each other in about what the one before it took undisturbed
+START_SECONDS = 4.0  # in which the first stage is killed; each later one in what a whole run took last
 
 
 def start(folder: Path, *command: str) -> subprocess.Popen[str]:
@@ -107,7 +108,10 @@ def disturbed(clone, tmp_path_factory):
         while kills[stage] < KILLS_PER_STAGE:  # one that came after the end does not count
             forget(folder, [stage])
             process = start(folder, "dvc", "repro", "--single-item", stage)
-            time.sleep(generator.uniform(0, within))
+            start_of_run = time.monotonic()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(generator.uniform(0, within))
+                within = time.monotonic() - start_of_run  # it ended first: so long it takes
             kills[stage] += kill(process)
             put_back_if_damaged(folder, lock, stage)
         checkpointed = stage in TRAININGS and killed_after_a_checkpoint(folder, stage)
