@@ -128,7 +128,7 @@ def write_params(tmp_path: Path) -> Callable[[dict[str, Any]], Path]:
 
     def write(content: dict[str, Any]) -> Path:
         path = tmp_path / "params.yaml"
-        path.write_text(json.dumps(content).replace("NaN", ".nan").replace("Infinity", ".inf"))
+        path.write_text(json.dumps(content).replace("NaN", ".nan").replace("Infinity", ".inf"), encoding="utf-8")
         return path
 
     return write
@@ -180,7 +180,7 @@ def run(folder: Path, *command: str) -> str:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1"}
     environment.pop("DEFUSE_DATA_DIR", None)
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, f"{command}:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
     return done.stdout
 
@@ -220,7 +220,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of a cut-down clone that one of pytest-xdist's workers makes for all."""
     own = tmp_path_factory.getbasetemp()
     shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
-    with open(shared / "clone.lock", "w") as lock:
+    with open(shared / "clone.lock", "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (shared / "clone").exists():
             cut_down_clone(own / "unfinished").rename(shared / "clone")

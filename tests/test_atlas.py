@@ -20,7 +20,7 @@ from defuse.evidence.results import provenance, result_path
 from defuse.showing.atlas import CARRIERS, FIGURES, STUDY_FIGURES, dataset_page, front_page, region_rows
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
-DIGITS = RESULTS / "digits" / "tables"
+TABLES = RESULTS / "mnist" / "tables"
 SHOWN = FIGURES + STUDY_FIGURES
 
 
@@ -57,8 +57,8 @@ def shares(values: pd.Series) -> list[str]:
 
 
 def test_the_table_of_regions_says_what_the_tables_say():
-    page, rows = Page(dataset_page(DIGITS, "digits", SHOWN)), region_rows(DIGITS, "digits")
-    table = read_table(result_path(DIGITS, "regions.csv"))
+    page, rows = Page(dataset_page(TABLES, "mnist", SHOWN)), region_rows(TABLES, "mnist")
+    table = read_table(result_path(TABLES, "regions.csv"))
     assert len(page.rows) - 1 == len(rows) == (table.seed == table.seed.min()).sum()
     columns = [[row[place].strip() for row in page.rows[1:]] for place in range(7)]
     assert columns[0] == rows.region.astype(str).tolist() and columns[1] == rows.headline.tolist()
@@ -67,7 +67,7 @@ def test_the_table_of_regions_says_what_the_tables_say():
         shares(rows[name]) for name in ("share_of_mistakes", "failure_rate", "failure_after", "agreement")
     ]
     accepted = rows[rows.accepted]
-    corrected = read_table(result_path(DIGITS, "corrected_regions.csv"))
+    corrected = read_table(result_path(TABLES, "corrected_regions.csv"))
     corrected = corrected[corrected.seed == corrected.seed.min()].set_index("region")
     assert len(accepted) and rows.accepted.tolist() == sorted(rows.accepted, reverse=True)
     assert accepted.failure_after.tolist() == pytest.approx((1 - corrected.accuracy_after[accepted.region]).tolist())
@@ -75,21 +75,21 @@ def test_the_table_of_regions_says_what_the_tables_say():
 
 
 def test_the_first_seed_is_the_first_of_the_params_and_not_the_smallest(tmp_path):
-    tables = Path(shutil.copytree(DIGITS, tmp_path / "tables"))
-    regions, corrected = (read_table(tables / f"digits_{name}.csv") for name in ("regions", "corrected_regions"))
+    tables = Path(shutil.copytree(TABLES, tmp_path / "tables"))
+    regions, corrected = (read_table(tables / f"mnist_{name}.csv") for name in ("regions", "corrected_regions"))
     other = regions[regions.seed == 0].assign(seed=-1, verdict="false alarm")
-    write_table(tables / "digits_regions.csv", pd.concat([regions, other]))
+    write_table(tables / "mnist_regions.csv", pd.concat([regions, other]))
     write_table(
-        tables / "digits_corrected_regions.csv",
+        tables / "mnist_corrected_regions.csv",
         corrected[corrected.seed != 0].assign(region=range(len(corrected[corrected.seed != 0]))),
     )
-    rows = region_rows(tables, "digits")
+    rows = region_rows(tables, "mnist")
     assert len(rows) == (regions.seed == 0).sum() and rows.accepted.any()
     assert rows.failure_after.isna().all()  # what another seed's correction did to its regions tells nothing here
 
 
 def test_each_region_worth_showing_has_a_card_with_its_images():
-    page, shown = Page(dataset_page(DIGITS, "digits", SHOWN)), load_arrays(result_path(DIGITS, "regions.npz"))
+    page, shown = Page(dataset_page(TABLES, "mnist", SHOWN)), load_arrays(result_path(TABLES, "regions.npz"))
     assert page.cards == [f"region-{region}" for region in shown["region"]]
     images = [image for image in page.images if image["alt"].startswith(f"draw of region {shown['region'][0]}:")]
     assert len(images) == shown["images"].shape[1]
@@ -101,17 +101,17 @@ def test_each_region_worth_showing_has_a_card_with_its_images():
 
 
 def test_two_renderings_have_the_same_bytes():
-    assert dataset_page(DIGITS, "digits", SHOWN) == dataset_page(DIGITS, "digits", SHOWN)
+    assert dataset_page(TABLES, "mnist", SHOWN) == dataset_page(TABLES, "mnist", SHOWN)
 
 
 def test_a_page_shows_the_figures_that_it_is_given_and_no_way_to_a_missing_front_page():
     alone, beside = (
-        Page(dataset_page(DIGITS, "digits", figures, front_page))
+        Page(dataset_page(TABLES, "mnist", figures, front_page))
         for figures, front_page in ((FIGURES, False), (SHOWN, True))
     )
     for page, figures in ((alone, FIGURES), (beside, SHOWN)):
         shown = [reference for reference in page.references if reference.endswith(".png")]
-        assert set(shown) == {f"digits/digits_{name}.png" for name in figures}
+        assert set(shown) == {f"mnist/mnist_{name}.png" for name in figures}
     assert "index.html" in beside.references and "index.html" not in alone.references
 
 
@@ -136,40 +136,40 @@ def claims_about(title: str) -> pd.DataFrame:
 
 
 def test_the_front_page_has_a_bug_and_each_claim_with_its_verdict_and_figure():
-    text = front_page(claims_about(provenance(DIGITS)["title"]), {"digits": DIGITS})
+    text = front_page(claims_about(provenance(TABLES)["title"]), {"mnist": TABLES})
     page = Page(text)
     for number, (claim, figure) in enumerate(CARRIERS.items()):
-        assert f"It &lt;holds&gt;: {claim}" in text and f"digits/digits_{figure}.png" in page.references
+        assert f"It &lt;holds&gt;: {claim}" in text and f"mnist/mnist_{figure}.png" in page.references
         assert [" ".join(cell.split()) for cell in page.rows[2 * number + 1]] == [
-            "Digits (scikit-learn)",
+            "MNIST",
             f"verdict {number}",
             f"outcome.{number}: {number / 10:.3g} (>= 0.9)",
         ]
     assert set(CARRIERS.values()) <= set(SHOWN)
-    assert any(headline in text for headline in region_rows(DIGITS, "digits").query("accepted").headline)
-    other = front_page(claims_about("MNIST"), {"digits": DIGITS})
+    assert any(headline in text for headline in region_rows(TABLES, "mnist").query("accepted").headline)
+    other = front_page(claims_about("SVHN"), {"mnist": TABLES})
     assert "verdict 1" not in other and other.count("take no part in the claims") == len(CARRIERS)
 
 
 def test_pages_say_where_there_is_nothing(tmp_path):
-    tables = Path(shutil.copytree(DIGITS, tmp_path / "tables"))
-    rejected = read_table(tables / "digits_regions.csv").assign(verdict="false alarm")
-    write_table(tables / "digits_regions.csv", rejected)
-    write_table(tables / "digits_corrected_regions.csv", read_table(tables / "digits_corrected_regions.csv").iloc[:0])
-    assert "taken for" not in "".join(region_rows(tables, "digits").headline)
-    assert "no region was accepted" in front_page(claims_about(""), {"digits": tables})
-    write_table(tables / "digits_regions.csv", rejected.iloc[:0])
+    tables = Path(shutil.copytree(TABLES, tmp_path / "tables"))
+    rejected = read_table(tables / "mnist_regions.csv").assign(verdict="false alarm")
+    write_table(tables / "mnist_regions.csv", rejected)
+    write_table(tables / "mnist_corrected_regions.csv", read_table(tables / "mnist_corrected_regions.csv").iloc[:0])
+    assert "taken for" not in "".join(region_rows(tables, "mnist").headline)
+    assert "no region was accepted" in front_page(claims_about(""), {"mnist": tables})
+    write_table(tables / "mnist_regions.csv", rejected.iloc[:0])
     for name in ("regions", "members", "novelty"):
-        path = tables / f"digits_{name}.npz"
+        path = tables / f"mnist_{name}.npz"
         save_arrays(path, **{key: array[:0] for key, array in load_arrays(path).items()})
-    page = dataset_page(tables, "digits", SHOWN)
+    page = dataset_page(tables, "mnist", SHOWN)
     assert "No component of the mixture is heavy enough" in page and not Page(page).cards
 
 
 def test_words_from_the_tables_are_escaped(tmp_path):
-    tables = Path(shutil.copytree(DIGITS, tmp_path / "tables"))
+    tables = Path(shutil.copytree(TABLES, tmp_path / "tables"))
     write_json(tables / "provenance.json", {**read_json(tables / "provenance.json"), "line": "<script>alert(1)"})
-    page = dataset_page(tables, "digits", SHOWN)
+    page = dataset_page(tables, "mnist", SHOWN)
     assert "&lt;script&gt;alert(1)" in page and "<script>alert" not in page
 
 
@@ -181,14 +181,14 @@ def test_a_traffic_sign_is_named():
 
 @pytest.mark.parametrize("name", [path.name for path in sorted((RESULTS / "report").glob("*.html"))])
 def test_a_committed_page_stands_alone(name):
-    text = (RESULTS / "report" / name).read_text()
+    text = (RESULTS / "report" / name).read_text(encoding="utf-8")
     assert "://" not in text.replace("file://", "")
     page = Page(text)
     for reference in page.references:
         path, _, part = reference.partition("#")
         made = path != "index.html" or (RESULTS / "report" / path).exists()  # it comes when all data sets have run
         if made and not reference.startswith("data:"):
-            other = Page((RESULTS / "report" / path).read_text()) if path.endswith(".html") else page
+            other = Page((RESULTS / "report" / path).read_text(encoding="utf-8")) if path.endswith(".html") else page
             assert (RESULTS / "report" / path).exists() and (not part or part in other.identities)
 
 
@@ -207,11 +207,11 @@ def browser():
 
 @pytest.mark.parametrize(("width", "scheme"), [(1200, "light"), (390, "dark")])
 def test_the_pages_work_in_a_browser(browser, tmp_path, width, scheme):
-    (tmp_path / "digits").mkdir()
+    (tmp_path / "mnist").mkdir()
     for name in SHOWN:
-        shutil.copy(RESULTS / "digits" / "figures" / f"digits_{name}.png", tmp_path / "digits")
-    (tmp_path / "digits.html").write_text(dataset_page(DIGITS, "digits", SHOWN))
-    (tmp_path / "index.html").write_text(front_page(claims_about("MNIST"), {"digits": DIGITS}))
+        shutil.copy(RESULTS / "mnist" / "figures" / f"mnist_{name}.png", tmp_path / "mnist")
+    (tmp_path / "mnist.html").write_text(dataset_page(TABLES, "mnist", SHOWN), encoding="utf-8")
+    (tmp_path / "index.html").write_text(front_page(claims_about("SVHN"), {"mnist": TABLES}), encoding="utf-8")
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     errors = []
     page.on("console", lambda message: errors.append(message.text))
@@ -222,8 +222,8 @@ def test_the_pages_work_in_a_browser(browser, tmp_path, width, scheme):
     assert (ground == "rgb(255, 255, 255)") == (scheme == "light")
     assert page.evaluate("document.documentElement.scrollWidth") == width
     page.get_by_role("link", name="All regions of").first.click()
-    assert page.url.endswith("/digits.html") and page.evaluate("document.documentElement.scrollWidth") == width
-    rows = region_rows(DIGITS, "digits")
+    assert page.url.endswith("/mnist.html") and page.evaluate("document.documentElement.scrollWidth") == width
+    rows = region_rows(TABLES, "mnist")
     first = page.locator("#region-table tbody tr").first
     for heading, column in (("fails", "failure_rate"), ("share of the mistakes", "share_of_mistakes")):
         button = page.locator("#region-table th button", has_text=heading)

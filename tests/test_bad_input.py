@@ -127,16 +127,16 @@ def without_header(path, _):
 
 def csv(text):
     def damage(path, _):
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
 
     return damage
 
 
 def without_column(name):
     def damage(path, _):
-        rows = [line.split(",") for line in path.read_text().splitlines()]
+        rows = [line.split(",") for line in path.read_text(encoding="utf-8").splitlines()]
         place = rows[0].index(name)
-        path.write_text("\n".join(",".join(row[:place] + row[place + 1 :]) for row in rows))
+        path.write_text("\n".join(",".join(row[:place] + row[place + 1 :]) for row in rows), encoding="utf-8")
 
     return damage
 

@@ -121,7 +121,7 @@ def rounds(cases):
 
 def message_of(tmp_path, tree):
     file = tmp_path / "params.yaml"
-    file.write_text(json.dumps(tree).replace("NaN", ".nan"))
+    file.write_text(json.dumps(tree).replace("NaN", ".nan"), encoding="utf-8")
     with pytest.raises(ParamsError) as caught:
         load_params(file)
     return str(caught.value).replace(str(file), "FILE")

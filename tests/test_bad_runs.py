@@ -84,7 +84,7 @@ def test_bad_mirrors_are_refused_by_file_and_array(shipped_tree, tmp_path, monke
         "group_train": np.arange(120) // 2,
     }
     np.savez(path, **{**arrays, name: change(arrays[name])})
-    (tmp_path / "params.yaml").write_text(json.dumps(shipped_tree))
+    (tmp_path / "params.yaml").write_text(json.dumps(shipped_tree), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DEFUSE_DATA_DIR", str(tmp_path))
     said = message_of(run, "prepare", prepare, "mnist")
@@ -99,7 +99,7 @@ def test_images_of_one_row_are_resized():
 
 def test_digits_that_cannot_be_split_are_said(shipped_tree, tmp_path, monkeypatch):
     tree = small_params(shipped_tree, prepare={"test_fraction": 0.001})
-    (tmp_path / "params.yaml").write_text(json.dumps(tree))
+    (tmp_path / "params.yaml").write_text(json.dumps(tree), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     said = message_of(run, "prepare", prepare, "digits")
     assert said.startswith("prepare digits: digits cannot be split with test_fraction 0.001: The test_size = 2 should")
@@ -124,7 +124,7 @@ HUGE = 10**15  # no machine has so much
 def test_what_fits_into_no_memory_names_its_parameter(project, shipped_tree, stage, key, other):
     changed = small_params(shipped_tree)
     changed[key[0]]["digits"][key[1]] = HUGE
-    Path("params.yaml").write_text(json.dumps(changed))
+    Path("params.yaml").write_text(json.dumps(changed), encoding="utf-8")
     said = message_of(run_stage, stage)
     assert said.startswith(f"{stage} digits seed 0: out of memory; lower ")
     assert f"{key[0]}.digits.{key[1]} (now {HUGE})" in said and other in said
@@ -190,11 +190,11 @@ def test_other_errors_keep_their_traceback(project, error):
 
 def bad_params(_):
     """Bad values of the stage's own part, of a stage after it, and misspelt keys."""
-    tree = json.loads(Path("params.yaml").read_text())
+    tree = json.loads(Path("params.yaml").read_text(encoding="utf-8"))
     tree["train_classifier"]["digits"]["epochs"], tree["correct"]["digits"]["steps"] = 0, -1
     tree["train_vae"]["digits"]["latent_dims"] = 8
     tree["compute"]["thread"] = tree["compute"].pop("threads")
-    Path("params.yaml").write_text(json.dumps(tree))
+    Path("params.yaml").write_text(json.dumps(tree), encoding="utf-8")
 
 
 def pickled(mark):
@@ -231,7 +231,7 @@ def test_commands_end_with_a_message_and_an_exit_code(project, tmp_path, command
     done = subprocess.run(
         [sys.executable, "-m", *f"experiments.{command}".split()],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
     )
     assert done.returncode in (1, 2) and "Traceback" not in done.stderr

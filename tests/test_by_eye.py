@@ -19,7 +19,7 @@ def sheet(tmp_path):
 
 def judged(folder, sheet, kind, rows, digest=None):
     table = pd.DataFrame(rows, columns=["position", "by_eye"]).assign(digest=digest or sheet_digest(sheet))
-    table.to_csv(folder / "judged.csv", index=False)
+    table.to_csv(folder / "judged.csv", index=False, encoding="utf-8")
     return compare(folder / "judged.csv", kind, sheet, CAUSES)
 
 

@@ -210,6 +210,6 @@ def test_fingerprint_tells_params_data_and_code_apart(tmp_path, still):
 
 
 def test_a_checkpoint_that_cannot_be_written_stops_the_training(tmp_path, machine, train):
-    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
     with pytest.raises(StorageError, match=r"toy\.safetensors: cannot be written: (File exists|Not a directory)"):
         train("vae", machine, Checkpoint(tmp_path / "file" / "toy.safetensors", {}))

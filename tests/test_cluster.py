@@ -96,7 +96,7 @@ output.mkdir(parents=True)
 
 def run(folder: Path, *command: str) -> str:
     """Output of a command; a failure shows it."""
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, f"{command}:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
     return done.stdout
 
@@ -134,9 +134,9 @@ def empty(tmp_path_factory) -> Path:
     """The pipeline, neither committed nor run."""
     repository = tmp_path_factory.mktemp("empty") / "repository"
     repository.mkdir()
-    (repository / "dvc.yaml").write_text(PIPELINE)
-    (repository / "step.py").write_text(STEP)
-    (repository / ".gitignore").write_text("/art/\n")
+    (repository / "dvc.yaml").write_text(PIPELINE, encoding="utf-8")
+    (repository / "step.py").write_text(STEP, encoding="utf-8")
+    (repository / ".gitignore").write_text("/art/\n", encoding="utf-8")
     run(repository, "git", "init", "--quiet")
     run(repository, "git", "config", "user.email", "toy@example.org")
     run(repository, "git", "config", "user.name", "toy")
@@ -150,8 +150,8 @@ def toy(empty):
 
     def make(folder: Path, datasets: str = "[a]", seeds: str = "[0, 1]") -> Path:
         repository = shutil.copytree(empty, folder / "repository")
-        (repository / "params.yaml").write_text(f"datasets: {datasets}\nseeds: {seeds}\n")
-        (repository / ".dvc/config").write_text(CONFIG.format(folder / "remote"))
+        (repository / "params.yaml").write_text(f"datasets: {datasets}\nseeds: {seeds}\n", encoding="utf-8")
+        (repository / ".dvc/config").write_text(CONFIG.format(folder / "remote"), encoding="utf-8")
         commit(repository)
         return repository
 
@@ -178,8 +178,8 @@ def journal(tmp_path_factory) -> Path:
 @pytest.fixture
 def ran(journal):
     """What has run so far in this test, as a count per stage."""
-    journal.write_text("")
-    yield lambda: Counter(line.split()[0] for line in journal.read_text().splitlines())
+    journal.write_text("", encoding="utf-8")
+    yield lambda: Counter(line.split()[0] for line in journal.read_text(encoding="utf-8").splitlines())
     for left in set(journal.parent.iterdir()) - {journal}:
         left.unlink()
 
@@ -285,11 +285,11 @@ def test_a_committed_lock_of_another_machine_costs_no_second_run(session, toy, t
     commit(repository)
     shutil.rmtree(repository / ".dvc" / "cache")
     shutil.rmtree(repository / "art")
-    journal.write_text("")
+    journal.write_text("", encoding="utf-8")
     assert replicate_on_cluster(repository, [], workers=2, threads=1) == {}
     assert set(ran().values()) == {1}
     assert locked(repository) == list(stage_graph(repository))
-    journal.write_text("")
+    journal.write_text("", encoding="utf-8")
     assert replicate_on_cluster(repository, [], workers=2, threads=1) == {}  # outputs need no commit
     assert not ran()
 
@@ -310,9 +310,11 @@ def test_outputs_that_were_pushed_without_the_run_cache_are_used(session, toy, t
 def test_the_slurm_script_of_the_docs_leaves_the_same(toy, tmp_path, plain, ran, monkeypatch):
     repository = toy(tmp_path)
     script = next(
-        block for block in (ROOT / "docs" / "cluster.md").read_text().split("```") if block.strip().startswith("#!")
+        block
+        for block in (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8").split("```")
+        if block.strip().startswith("#!")
     )
-    (tmp_path / "cells.sh").write_text(script.strip())
+    (tmp_path / "cells.sh").write_text(script.strip(), encoding="utf-8")
     monkeypatch.setenv("REPOSITORY", str(repository))
 
     def array(listed: str, stages: str, tasks: int) -> None:
@@ -339,7 +341,11 @@ def test_a_running_cluster_runs_the_cell_that_is_asked_for(session, toy, tmp_pat
     address = session.get_runtime_context().gcs_address
     environment = {**os.environ, "RAY_ADDRESS": address, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [sys.executable, "-c", script, str(repository)], env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", script, str(repository)],
+        env=environment,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=120,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     stages = ["prepare@a", "oracle@a", "train@a-0", "vote@a-0"]
@@ -350,7 +356,7 @@ def test_a_running_cluster_runs_the_cell_that_is_asked_for(session, toy, tmp_pat
 
 def test_changes_that_workers_would_not_see_are_refused(toy, tmp_path):
     repository = toy(tmp_path)
-    (repository / "step.py").write_text("print('edited')\n")
+    (repository / "step.py").write_text("print('edited')\n", encoding="utf-8")
     with pytest.raises(ClusterError, match=r"uncommitted changes in step\.py"):
         replicate_on_cluster(repository, [], workers=1, threads=1)
 
@@ -358,7 +364,7 @@ def test_changes_that_workers_would_not_see_are_refused(toy, tmp_path):
 def test_a_commit_that_the_clone_lacks_is_refused(toy, tmp_path):
     repository = toy(tmp_path)
     run(tmp_path, "git", "clone", "--quiet", "repository", "other")
-    (repository / "params.yaml").write_text("datasets: [a]\nseeds: [0]\n")
+    (repository / "params.yaml").write_text("datasets: [a]\nseeds: [0]\n", encoding="utf-8")
     commit(repository)
     with pytest.raises(ClusterError, match=r"other' lacks commit .*push it"):
         replicate_on_cluster(repository, [], workers=1, threads=1, repository=str(tmp_path / "other"))

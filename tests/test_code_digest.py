@@ -111,7 +111,7 @@ def small(tmp_path: Path) -> Path:
     for name, text in SMALL.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     return tmp_path
 
 
@@ -125,9 +125,9 @@ def changed(before: dict[str, str], root: Path) -> set[str]:
 def replace(root: Path, name: str, old: str, new: str) -> None:
     """Change one place of a file."""
     path = root / name
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     assert text.count(old) == 1, f"{old!r} is {text.count(old)} times in {name}"
-    path.write_text(text.replace(old, new))
+    path.write_text(text.replace(old, new), encoding="utf-8")
 
 
 def names(text: str) -> list[str]:
@@ -219,7 +219,7 @@ def test_an_edit_reruns_the_stages_that_can_see_it(small, edit):
     before = stage_digests(small)
     name, old, new, stages = EDITS[edit]
     if not old:
-        (small / name).write_text(new)
+        (small / name).write_text(new, encoding="utf-8")
     else:
         replace(small, name, old, new)
     assert changed(before, small) == stages
@@ -231,7 +231,7 @@ def test_a_definition_or_a_module_may_move(small):
         small, "defuse/core/tools.py", "def area(side):\n    return side * SIZE\n", "from defuse.areas import area\n"
     )
     (small / "defuse/areas.py").write_text(
-        "from defuse import core\n\ndef area(side):\n    return side * core.tools.SIZE\n"
+        "from defuse import core\n\ndef area(side):\n    return side * core.tools.SIZE\n", encoding="utf-8"
     )
     assert changed(before, small) == set()
     (small / "defuse/core/tools.py").rename(small / "defuse/core/things.py")
@@ -248,14 +248,14 @@ def test_a_name_may_not_point_elsewhere(small):
     """Two functions of one form, whose own names lead to different code: whoever swaps them is another."""
     for place, size in (("a", 1), ("b", 2)):
         text = f"def size():\n    return {size}\ndef inner():\n    return size()\ndef outer():\n    return inner()\n"
-        (small / f"defuse/{place}.py").write_text(text)
+        (small / f"defuse/{place}.py").write_text(text, encoding="utf-8")
     script = (
         "from defuse.{} import outer as first\nfrom defuse.{} import outer as second\n" + SMALL["experiments/one.py"]
     )
     script = script.replace("area(2) + cell.folder", "first() - second()")
-    (small / "experiments/one.py").write_text(script.format("a", "b"))
+    (small / "experiments/one.py").write_text(script.format("a", "b"), encoding="utf-8")
     before = stage_digests(small)
-    (small / "experiments/one.py").write_text(script.format("b", "a"))
+    (small / "experiments/one.py").write_text(script.format("b", "a"), encoding="utf-8")
     assert changed(before, small) == {"one"}
 
 
@@ -402,7 +402,7 @@ def edited(shipped: tuple[Path, dict[str, str]], tmp_path: Path) -> Callable[[],
 
 def every_file(root: Path, change: Callable[[str], str]) -> None:
     for path in [*root.glob("defuse/**/*.py"), *root.glob("experiments/**/*.py")]:
-        path.write_text(change(path.read_text()))
+        path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def move(root: Path, old: str, new: str) -> None:
@@ -437,7 +437,9 @@ def test_moved_modules_and_functions_rerun_nothing(edited, tmp_path):
     move(tmp_path, "defuse.core.storage", "defuse.core.files")
     move(tmp_path, "defuse.method.novelty", "defuse.studies.neighbours")
     move(tmp_path, "experiments.shared.trained", "experiments.shared.networks")
-    (tmp_path / "defuse/method/novelty.py").write_text("from defuse.studies.neighbours import error_types\n")
+    (tmp_path / "defuse/method/novelty.py").write_text(
+        "from defuse.studies.neighbours import error_types\n", encoding="utf-8"
+    )
     replace(tmp_path, "experiments/novelty.py", "import error_types, ", "import ")
     replace(tmp_path, "experiments/novelty.py", "\n\n\ndef", "\nfrom defuse.method.novelty import error_types\n\n\ndef")
     assert edited() == set()

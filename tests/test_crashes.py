@@ -36,7 +36,7 @@ def start(folder: Path, *command: str) -> subprocess.Popen[str]:
     """A command in a process group of its own, output to a file in the folder's parent."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {name: value for name, value in os.environ.items() if name != "DEFUSE_DATA_DIR"}
-    with open(folder.parent / "killed.log", "a") as log:
+    with open(folder.parent / "killed.log", "a", encoding="utf-8") as log:
         return subprocess.Popen(
             command,
             cwd=folder,
@@ -143,7 +143,7 @@ def test_a_kill_leaves_nothing_behind(disturbed):
     folder = disturbed[0]
     assert not list(folder.glob("artifacts/checkpoints/**/*.safetensors"))
     assert not [path for top in ("artifacts", "results") for path in (folder / top).glob("**/.*")]
-    assert json.loads((folder / "results/digits/metrics.json").read_text())["data"].startswith("Digits")
+    assert json.loads((folder / "results/digits/metrics.json").read_text(encoding="utf-8"))["data"].startswith("Digits")
 
 
 def test_a_killed_replication_goes_on(clone, disturbed):
@@ -158,7 +158,7 @@ def test_a_killed_replication_goes_on(clone, disturbed):
             time.sleep(0.05)
         time.sleep(generator.uniform(0, 4))
         landed = kill(process)  # the runner alone: its stages go on until the next runner ends them
-        assert landed, (folder.parent / "killed.log").read_text()[-4000:]
+        assert landed, (folder.parent / "killed.log").read_text(encoding="utf-8")[-4000:]
     assert not set(SIDE_BY_SIDE) <= set(YAML(typ="safe").load(folder / "dvc.lock")["stages"])
     run(folder, *command)
     assert recorded(folder) == recorded(clone)

@@ -149,7 +149,7 @@ def test_damaged_mirror_is_refused_by_name(tmp_path, damage):
     elif damage == "objects":
         np.savez(path, **{**arrays, "y_train": np.array([Trap(mark)] * 120, object)})
     elif damage == "text":
-        path.write_text("no archive")
+        path.write_text("no archive", encoding="utf-8")
     else:
         path.unlink()
     with pytest.raises(DataError) as caught:
@@ -401,7 +401,7 @@ def write_gtsrb(folder, classes=43, tracks=2, frames=3):
     for label in range(classes):
         place = base / "GTSRB" / "Training" / f"{label:05d}"
         place.mkdir(parents=True)
-        (place / f"GT-{label:05d}.csv").write_text("Filename;Width;Height\n")
+        (place / f"GT-{label:05d}.csv").write_text("Filename;Width;Height\n", encoding="utf-8")
         for track, frame in itertools.product(range(tracks), range(frames)):
             size = (25 + frame, 30 + track)
             Image.new("RGB", size, (label, track, frame)).save(place / f"{track:05d}_{frame:05d}.ppm")
@@ -411,7 +411,7 @@ def write_gtsrb(folder, classes=43, tracks=2, frames=3):
     for number, label in enumerate(reversed(range(classes))):
         Image.new("RGB", (32, 32), (label, 200, number)).save(place / f"{number:05d}.ppm")
         rows.append(f"{number:05d}.ppm;32;32;1;1;30;30;{label}")
-    (base / "GT-final_test.csv").write_text("\n".join(rows) + "\n")
+    (base / "GT-final_test.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 
 def test_gtsrb_files_whose_tracks_become_groups(tmp_path):
@@ -453,7 +453,7 @@ def project(tmp_path, monkeypatch, shipped_tree):
     folder.mkdir()
     mirrors.mkdir()
     tree = {**shipped_tree, "datasets": list(CLASSES), "seeds": [0], "study_seeds": [0]}
-    (folder / "params.yaml").write_text(json.dumps(tree))
+    (folder / "params.yaml").write_text(json.dumps(tree), encoding="utf-8")
     monkeypatch.chdir(folder)
     monkeypatch.setenv("DEFUSE_DATA_DIR", str(mirrors))
     return mirrors
@@ -471,7 +471,7 @@ def test_prepare_writes_arrays_and_provenance(project):
     arrays = load_arrays(folder / "data.npz")
     assert arrays["x_train"].shape[1:] == (32, 32, 1)
     assert len(arrays["y_train"]) + len(arrays["y_validation"]) == 200
-    provenance = json.loads((folder / "provenance.json").read_text())
+    provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
     assert provenance["slug"] == "mnist_subset"
     assert provenance["sha256"] == hashlib.sha256((project / "mnist.npz").read_bytes()).hexdigest()
 

@@ -26,7 +26,7 @@ def outside(metrics, bounds):
 
 
 def test_the_recorded_demonstration_is_inside_its_bounds():
-    metrics = json.loads((ROOT / "results/digits/metrics.json").read_text())
+    metrics = json.loads((ROOT / "results/demo/digits/metrics.json").read_text(encoding="utf-8"))
     assert outside(metrics, BOUNDS) == {}
     assert metrics["outcome.test_after_correction"] > metrics["outcome.test_before"] - 0.02
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 PACKAGES = {module: names[0].lower() for module, names in packages_distributions().items()}
 OURS = {"defuse", "experiments", "benchmarks", "tests"}
 
@@ -24,7 +24,7 @@ def rows(text: str) -> dict[str, list[str]]:
 def imported(file: Path) -> set[str]:
     """Packages, as installed, that a file imports."""
     modules = set()
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and not node.level:
@@ -34,7 +34,7 @@ def imported(file: Path) -> set[str]:
     return {PACKAGES.get(top, top) for top in tops - {"ruamel"}} | ({"ruamel.yaml"} if "ruamel" in tops else set())
 
 
-ROWS = rows((ROOT / "docs" / "dependencies.md").read_text())
+ROWS = rows((ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8"))
 DECLARED = {
     re.match(r"[\w.-]+", entry)[0]
     for entries in (PROJECT["dependencies"], *PROJECT["optional-dependencies"].values())

@@ -66,7 +66,7 @@ def words(figure) -> str:
 def test_every_figure_names_its_data(dataset, name):
     folder = RESULTS / dataset / "tables"
     figure = drawing.drawn(DRAWN[name], folder)
-    text, about = words(figure), json.loads((folder / "provenance.json").read_text())
+    text, about = words(figure), json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
     assert f"{about['title']}: " in text
     assert about["line"].replace(" ", "") in text.replace("\n", "").replace(" ", "")
     for line in figure.texts:  # the title and the provenance line lie inside of the picture

@@ -86,7 +86,7 @@ def without_encoding(call):
 def test_every_text_file_has_an_encoding():
     found = [
         f"{path.relative_to(ROOT)}:{node.lineno}: {ast.unparse(node)}"
-        for folder in ("defuse", "experiments", "benchmarks")
+        for folder in ("defuse", "experiments", "benchmarks", "tests")
         for path in (ROOT / folder).rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call) and without_encoding(node)

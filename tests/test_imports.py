@@ -53,7 +53,7 @@ for module in modules:
 def complaints(forbidden, modules):
     """Which of `modules`, imported one after the other in a new process, is the first to load what is forbidden."""
     command = [sys.executable, "-c", IMPORT_IN_TURN, json.dumps([forbidden, modules])]
-    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, encoding="utf-8").stdout
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -27,7 +27,7 @@ def test_an_unknown_name_is_refused():
 
 def test_the_import_loads_nothing_else():
     code = "import sys, defuse; print(sorted(m for m in ('torch', 'pandas', 'pydantic', 'numpy') if m in sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, encoding="utf-8", check=True)
     assert done.stdout.strip() == "[]"
 
 

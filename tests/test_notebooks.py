@@ -108,20 +108,21 @@ def hostile(folder: Path, monkeypatch) -> None:
     settings = "image.origin: lower\nfont.family: cursive\ntext.usetex: True\nsavefig.bbox: tight\n"
     for place in ("notebooks/matplotlibrc", "rc", "config/matplotlibrc", "config/matplotlib/matplotlibrc"):
         (folder / place).parent.mkdir(parents=True, exist_ok=True)
-        (folder / place).write_text(settings)
+        (folder / place).write_text(settings, encoding="utf-8")
     kernel = folder / "jupyter/kernels/python3/kernel.json"
     kernel.parent.mkdir(parents=True)
     argv = ["/usr/bin/env", "false", "{connection_file}"]
-    kernel.write_text(json.dumps({"argv": argv, "display_name": "Python 3", "language": "python"}))
+    kernel.write_text(json.dumps({"argv": argv, "display_name": "Python 3", "language": "python"}), encoding="utf-8")
     startup = folder / "ipython/profile_default/startup/start.py"
     startup.parent.mkdir(parents=True)
-    startup.write_text("raise SystemExit('a startup file of the user')")
+    startup.write_text("raise SystemExit('a startup file of the user')", encoding="utf-8")
     (folder / "ipython/profile_default/ipython_kernel_config.py").write_text(
-        "c.InteractiveShellApp.exec_lines = ['print(1)']\nc.InteractiveShell.ast_node_interactivity = 'all'\n"
+        "c.InteractiveShellApp.exec_lines = ['print(1)']\nc.InteractiveShell.ast_node_interactivity = 'all'\n",
+        encoding="utf-8",
     )
     (folder / "modules").mkdir()
-    (folder / "modules/seaborn.py").write_text("raise ImportError('a module of the user')")
-    (folder / "home").write_text("no folder, so nothing can be written")
+    (folder / "modules/seaborn.py").write_text("raise ImportError('a module of the user')", encoding="utf-8")
+    (folder / "home").write_text("no folder, so nothing can be written", encoding="utf-8")
     for name, value in {
         "HOME": "home",
         "XDG_CONFIG_HOME": "config",
@@ -161,7 +162,7 @@ def test_the_committed_copy_comes_out_again_on_a_machine_with_habits(tmp_path, m
 @pytest.mark.parametrize("dataset", ["mnist", "svhn", "gtsrb"])
 def test_the_committed_copies_are_small_name_no_machine_and_show_the_committed_figures(dataset):
     folder = ROOT / "results" / dataset
-    slug = json.loads((folder / "tables/provenance.json").read_text())["slug"]
+    slug = json.loads((folder / "tables/provenance.json").read_text(encoding="utf-8"))["slug"]
     assert {path.name for path in (folder / "notebooks").iterdir()} == {f"{slug}_{name}.ipynb" for name in NAMES}
     shown = set()
     for path in (folder / "notebooks").iterdir():

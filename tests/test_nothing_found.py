@@ -66,7 +66,7 @@ def project(trained, shipped_tree, tmp_path, monkeypatch):
 
     def make(**changes):
         shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
-        (tmp_path / "params.yaml").write_text(json.dumps(small_params(shipped_tree, **changes)))
+        (tmp_path / "params.yaml").write_text(json.dumps(small_params(shipped_tree, **changes)), encoding="utf-8")
         monkeypatch.chdir(tmp_path)
 
     return make
@@ -194,11 +194,11 @@ def test_annotators_who_never_agree_or_never_answer_accept_nothing(project, clos
     # All votes are slips, so that they never agree; above a confidence of 2 nobody answers.
     project(annotate={"minimum_agreement": 1.0, "maximum_abstention": 0.9, "slip_rate": 1.0})
     table = Path("artifacts/calibrate_oracle/digits/oracles.csv")
-    pd.read_csv(table).assign(threshold=threshold).to_csv(table, index=False)
+    pd.read_csv(table, encoding="utf-8").assign(threshold=threshold).to_csv(table, index=False, encoding="utf-8")
     run_stage("identify")
     run_stage("distill")
     assert closing("annotate").startswith("0 of ")
-    assert set(pd.read_csv("artifacts/annotate/digits/0/regions.csv").verdict) == {verdict}
+    assert set(pd.read_csv("artifacts/annotate/digits/0/regions.csv", encoding="utf-8").verdict) == {verdict}
     assert closing("correct") == "0 accepted regions: no lambda could be chosen"
 
 

@@ -380,7 +380,7 @@ def test_unreadable_yaml_is_refused(tmp_path, text):
 @pytest.mark.parametrize("text", ["", "- 1\n", "seeds\n"])
 def test_file_that_is_no_mapping_is_refused(tmp_path, text):
     path = tmp_path / "params.yaml"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     assert message_of(path).startswith(f"{path}: the whole file: ")
 
 

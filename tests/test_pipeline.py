@@ -31,14 +31,14 @@ def changed_params(folder: Path) -> set[str]:
 
 def test_every_stage_ran_and_its_results_are_there(clone):
     tables = clone / "results" / "digits" / "tables"
-    causes = pd.read_csv(tables / "digits_causes.csv")
+    causes = pd.read_csv(tables / "digits_causes.csv", encoding="utf-8")
     assert causes.share.sum() == pytest.approx(1)
-    sweep = pd.read_csv(tables / "digits_lambda_sweep.csv")
+    sweep = pd.read_csv(tables / "digits_lambda_sweep.csv", encoding="utf-8")
     assert sweep["lambda"].dropna().tolist() == [0.0, 0.1] and sweep.chosen.sum() == 1
-    regions = pd.read_csv(tables / "digits_regions.csv")
+    regions = pd.read_csv(tables / "digits_regions.csv", encoding="utf-8")
     assert len(regions) > 0 and (regions.verdict == "accepted").any()
     assert regions.failure_rate.between(regions.failure_low, regions.failure_high).all()
-    planted = pd.read_csv(tables / "digits_planted.csv")
+    planted = pd.read_csv(tables / "digits_planted.csv", encoding="utf-8")
     assert set(planted.strength) == {0, 1} and planted.groupby(["bug", "strength"]).arm.nunique().eq(5).all()
     assert (planted.touched == planted.training_images * planted.strength).all() and planted.found.isin([0, 1]).all()
     sources = {path.stem for path in (clone / "notebooks").glob("*.ipynb")}
@@ -49,7 +49,7 @@ def test_every_stage_ran_and_its_results_are_there(clone):
     for kind in ("png", "pdf"):
         figures = (clone / "results/digits/figures").glob(f"*.{kind}")
         assert {path.stem.removeprefix("digits_") for path in figures} == drawn
-    page = (clone / "results/report/digits.html").read_text()
+    page = (clone / "results/report/digits.html").read_text(encoding="utf-8")
     assert all(f'id="region-{region}"' in page for region in regions.region)
 
 
@@ -62,7 +62,7 @@ def test_draws_for_showing_correction_validation_and_test_are_disjoint(clone):
 
 
 def test_the_main_numbers_are_inside_bounds(clone):
-    metrics = json.loads((clone / "results/digits/metrics.json").read_text())
+    metrics = json.loads((clone / "results/digits/metrics.json").read_text(encoding="utf-8"))
     # Wide enough for another processor; a small and weak classifier, a hurried VAE, three oracles.
     bounds = {
         "identify.reconstruction_accuracy_of_correct": (0.6, 1.0),
@@ -74,7 +74,7 @@ def test_the_main_numbers_are_inside_bounds(clone):
     }
     assert not {name: metrics[name] for name, (low, high) in bounds.items() if not low <= metrics[name] <= high}
     assert metrics["outcome.region_test_after_correction"] >= metrics["outcome.region_test_before"]
-    assert pd.read_csv(clone / "results/digits/tables/digits_oracles.csv").test_accuracy.min() > 0.85
+    assert pd.read_csv(clone / "results/digits/tables/digits_oracles.csv", encoding="utf-8").test_accuracy.min() > 0.85
 
 
 def test_nothing_runs_twice(clone):
@@ -146,7 +146,10 @@ def test_the_digits_alone_leave_the_claims_table_empty(clone, monkeypatch, caplo
         run_stage("claims", claims.check_claims)
         run_stage("front_page", front_page.make_page)
     assert "claims: 0 rows" in caplog.text and "front_page: 1 data sets" in caplog.text
-    assert pd.read_csv(clone / "results" / "claims.csv").columns.tolist()[:2] == ["claim", "statement"]
+    assert pd.read_csv(clone / "results" / "claims.csv", encoding="utf-8").columns.tolist()[:2] == [
+        "claim",
+        "statement",
+    ]
 
 
 def test_metrics_dag_and_params_diff_serve_dvc_users(clone):

@@ -104,7 +104,7 @@ def environment() -> None:
 
 
 def run(folder: Path, *command: str) -> None:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, f"{command}:\n{done.stdout}\n{done.stderr}"
 
 
@@ -113,16 +113,16 @@ def fresh(tmp_path_factory, environment, shipped_tree) -> Path:
     """The repository before any stage ran."""
     folder = tmp_path_factory.mktemp("fresh") / "toy"
     folder.mkdir()
-    (folder / "dvc.yaml").write_text(PIPELINE)
-    (folder / "work.py").write_text(WORK)
+    (folder / "dvc.yaml").write_text(PIPELINE, encoding="utf-8")
+    (folder / "work.py").write_text(WORK, encoding="utf-8")
     for dataset in ("digits", "mnist"):
-        (folder / f"source_{dataset}").write_text(dataset)
+        (folder / f"source_{dataset}").write_text(dataset, encoding="utf-8")
     params = {**copy.deepcopy(shipped_tree), "datasets": ["digits", "mnist"], "seeds": [0, 1]}
     YAML().dump(params, folder / "params.yaml")
-    (folder / ".gitignore").write_text("/artifacts/\n")
+    (folder / ".gitignore").write_text("/artifacts/\n", encoding="utf-8")
     run(folder, "git", "init", "--quiet")
     run(folder, "dvc", "init", "--quiet")
-    (folder / ".dvc/config").write_text("[core]\n    check_update = false\n")
+    (folder / ".dvc/config").write_text("[core]\n    check_update = false\n", encoding="utf-8")
     return folder
 
 
@@ -139,7 +139,7 @@ def replicated(folder: Path, jobs: str, *targets: str, terminal: bool = False) -
 def events(folder: Path) -> list[list[str]]:
     """Word, stage and process id, in the order of time; none if nothing ran."""
     file = folder / "events"
-    return [line.split() for line in file.read_text().splitlines()] if file.exists() else []
+    return [line.split() for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
 
 
 def started(folder: Path) -> list[str]:
@@ -158,7 +158,11 @@ def outputs(folder: Path) -> dict[str, str]:
     files = [path for top in ("artifacts", "results") for path in (folder / top).rglob("*") if path.is_file()]
     names = {path.relative_to(folder).as_posix(): path for path in files if path.name != ".gitignore"}
     made_by_the_runner = ("artifacts/logs/", "artifacts/stage-seconds.csv", "artifacts/replicate.lock")
-    return {name: path.read_text() for name, path in names.items() if not name.startswith(made_by_the_runner)}
+    return {
+        name: path.read_text(encoding="utf-8")
+        for name, path in names.items()
+        if not name.startswith(made_by_the_runner)
+    }
 
 
 def lock(folder: Path) -> dict:
@@ -172,7 +176,7 @@ def finished(tmp_path_factory, fresh) -> dict[str, Path]:
     for jobs in ("1", "2", "4", "repro"):
         folders[jobs] = shutil.copytree(fresh, tmp_path_factory.mktemp("finished") / "toy")
         if jobs in ("2", "4"):
-            (folders[jobs] / "meet").write_text("train@digits-0 train@digits-1")
+            (folders[jobs] / "meet").write_text("train@digits-0 train@digits-1", encoding="utf-8")
         if jobs == "repro":
             run(folders[jobs], "dvc", "repro")
             order_lock(folders[jobs], STAGES)  # DVC leaves the lock in the order in which stages ended
@@ -197,13 +201,13 @@ def test_each_stage_runs_once_and_never_more_than_jobs_at_once(finished):
 
 
 def test_seconds_and_logs_are_kept(finished):
-    table = pd.read_csv(finished["2"] / "artifacts/stage-seconds.csv", keep_default_na=False)
+    table = pd.read_csv(finished["2"] / "artifacts/stage-seconds.csv", keep_default_na=False, encoding="utf-8")
     names = [
         f"{stage}@{dataset}{'-' if seed else ''}{seed}".rstrip("@")
         for stage, dataset, seed in zip(table.stage, table.dataset, table.seed)
     ]
     assert sorted(names) == sorted(STAGES) and (table.seconds.astype(float) > 0).all()
-    log = (finished["2"] / "artifacts/logs/train@mnist-1.log").read_text()
+    log = (finished["2"] / "artifacts/logs/train@mnist-1.log").read_text(encoding="utf-8")
     assert "working on train@mnist-1 1" in log  # the 1 is OMP_NUM_THREADS
 
 
@@ -215,22 +219,24 @@ def test_nothing_runs_twice_and_an_edit_runs_only_what_it_must(finished, tmp_pat
     assert status == 0 and "9 stages, 9 of them up to date" in text
     assert started(folder) == [] and (folder / "artifacts/stage-seconds.csv").read_bytes() == seconds
 
-    params = (folder / "params.yaml").read_text()
-    (folder / "params.yaml").write_text(params.replace("validation_fraction: 0.15", "validation_fraction: 0.2"))
+    params = (folder / "params.yaml").read_text(encoding="utf-8")
+    (folder / "params.yaml").write_text(
+        params.replace("validation_fraction: 0.15", "validation_fraction: 0.2"), encoding="utf-8"
+    )
     status, text = replicated(folder, "2", "digits")
     assert status == 0 and started(folder) == ["prepare@digits"]  # its bytes are the same, so nothing follows
     assert "1 stages ran, 3 had nothing to do, 0 failed" in text
 
-    (folder / "source_mnist").write_text("other")
+    (folder / "source_mnist").write_text("other", encoding="utf-8")
     status, text = replicated(folder, "2", "train@mnist-1")
     assert status == 0 and started(folder) == ["prepare@digits", "prepare@mnist", "train@mnist-1"]
-    table = pd.read_csv(folder / "artifacts/stage-seconds.csv")
+    table = pd.read_csv(folder / "artifacts/stage-seconds.csv", encoding="utf-8")
     assert len(table) == len(STAGES)
 
 
 def test_a_failure_stops_only_what_depends_on_it(finished, fresh, tmp_path):
     folder = shutil.copytree(fresh, tmp_path / "toy")
-    (folder / "fail").write_text("train@mnist-0")
+    (folder / "fail").write_text("train@mnist-0", encoding="utf-8")
     status, text = replicated(folder, "2")
     assert status == 1
     assert set(started(folder)) == set(STAGES) - {"gather@mnist", "claims"}
@@ -268,9 +274,9 @@ def held(finished: Path, folder: Path) -> tuple[Path, subprocess.Popen[str], lis
         del content["stages"][stage]
     YAML().dump(content, folder / "dvc.lock")
     shutil.rmtree(folder / ".dvc/cache/runs")
-    (folder / "hold").write_text(" ".join(UNFINISHED))
+    (folder / "hold").write_text(" ".join(UNFINISHED), encoding="utf-8")
     command = [sys.executable, "-m", "experiments.replicate", "--jobs", "2"]
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, encoding="utf-8", start_new_session=True)
     wait_for(lambda: len(started(folder)) == 2, "the two stages")
     children = psutil.Process(process.pid).children(recursive=True)
     assert len(children) >= 4  # two of DVC's processes, and their commands
@@ -290,7 +296,7 @@ def goes_on(folder: Path, finished: Path) -> str:
 
 def test_a_half_written_rwlock_of_dvc_is_deleted(finished, tmp_path):
     folder = shutil.copytree(finished["1"], tmp_path / "toy")
-    (folder / ".dvc/tmp/rwlock").write_text('{"read": {"artifacts/prepare')
+    (folder / ".dvc/tmp/rwlock").write_text('{"read": {"artifacts/prepare', encoding="utf-8")
     status, text = replicated(folder, "1")
     assert status == 0 and "Deleted .dvc/tmp/rwlock" in text
     assert "Deleted" not in replicated(folder, "1")[1]

@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def test_readme_shows_the_committed_tables(monkeypatch):
     monkeypatch.chdir(ROOT)
-    text = Path("README.md").read_text()
+    text = Path("README.md").read_text(encoding="utf-8")
     block = results_block(Path("results"), list(load_params(Path("params.yaml")).datasets))
     assert with_results(text, block) == text, "README is behind results/: run `make readme`"
     assert len(re.findall(r"\d+\.\d+ ?%", block)) > 20
@@ -36,7 +36,7 @@ def test_readme_shows_the_committed_tables(monkeypatch):
 
 def test_the_page_on_the_replication_shows_the_committed_tables(monkeypatch):
     monkeypatch.chdir(ROOT)
-    text = Path("docs/replication.md").read_text()
+    text = Path("docs/replication.md").read_text(encoding="utf-8")
     block = replication_block(Path("results"), list(load_params(Path("params.yaml")).datasets))
     assert with_results(text, block) == text, "docs/replication.md is behind results/: run `make readme`"
 
@@ -52,16 +52,16 @@ def test_a_mean_has_half_of_its_interval_beside_it():
 
 
 def test_accepted_regions_are_listed_by_seed():
-    tables = ROOT / "results" / "digits" / "tables"
-    measures = pd.read_csv(tables / "digits_measures.csv")
+    tables = ROOT / "results" / "mnist" / "tables"
+    measures = pd.read_csv(tables / "mnist_measures.csv", encoding="utf-8")
     counts = measures[measures.measure == "accepted_regions"].sort_values("seed").value
     line = next(row for row in cells(main_numbers([tables])) if row[0].startswith("regions that the annotators"))
     assert line[1] == ", ".join(f"{count:g}" for count in counts) and len(counts) == measures.seed.nunique() > 1
 
 
 @pytest.mark.parametrize("kind", ARMS)
-def test_each_arm_of_the_digits_has_a_row_with_its_means(kind):
-    tables = ROOT / "results" / "digits" / "tables"
+def test_each_arm_of_the_mnist_has_a_row_with_its_means(kind):
+    tables = ROOT / "results" / "mnist" / "tables"
     name, keys = {
         "rival": ("rivals", ["arm"]),
         "VAE": ("vaes", ["vae"]),
@@ -71,7 +71,7 @@ def test_each_arm_of_the_digits_has_a_row_with_its_means(kind):
         "mixture": ("mixtures", ["components", "concentration_prior"]),
     }[kind]
     column, (_, template) = next(iter(ARMS[kind].items()))
-    means = pd.read_csv(tables / f"digits_{name}.csv").groupby(keys, sort=False)[column].mean()
+    means = pd.read_csv(tables / f"mnist_{name}.csv", encoding="utf-8").groupby(keys, sort=False)[column].mean()
     rows = cells(arms_table(tables, kind))
     assert [row[1].partition(" ±")[0] for row in rows] == [shown(template, value) for value in means]
 
@@ -89,7 +89,7 @@ def test_conditions_have_their_rule_value_and_decision(tmp_path):
             "holds": ["yes", "", ""],
             "verdict": "partly",
         }
-    ).to_csv(tmp_path / "claims.csv", index=False)
+    ).to_csv(tmp_path / "claims.csv", index=False, encoding="utf-8")
     assert cells(conditions_table(tmp_path / "claims.csv")) == [
         ["a", "MNIST", "x", ">= 1", "1.5 (1.25 to 1.75)", "yes", "partly"],
         ["a", "MNIST", "y", "<= 2", "–", "open", "partly"],
@@ -99,8 +99,12 @@ def test_conditions_have_their_rule_value_and_decision(tmp_path):
 def test_judgements_by_eye_are_a_table_only_where_there_are_some(tmp_path):
     assert by_eye_table(tmp_path, ["digits"]) == ""
     (tmp_path / "digits" / "tables").mkdir(parents=True)
-    (tmp_path / "digits" / "tables" / "provenance.json").write_text('{"title": "Digits", "slug": "digits"}')
-    (tmp_path / "digits" / "by_eye.csv").write_text("sheet,oracles,by_eye,count\nregions,accepted,right,5\n")
+    (tmp_path / "digits" / "tables" / "provenance.json").write_text(
+        '{"title": "Digits", "slug": "digits"}', encoding="utf-8"
+    )
+    (tmp_path / "digits" / "by_eye.csv").write_text(
+        "sheet,oracles,by_eye,count\nregions,accepted,right,5\n", encoding="utf-8"
+    )
     assert cells(by_eye_table(tmp_path, ["digits"])) == [["Digits", "regions", "accepted", "right", "5"]]
 
 

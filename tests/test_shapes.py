@@ -44,5 +44,5 @@ def test_in_use_nothing_is_checked():
         "import sys, numpy; from defuse.method.annotation import majority; "
         "print(majority(numpy.zeros((2, 3))).tolist(), 'beartype' in sys.modules, 'torch' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, encoding="utf-8", check=True)
     assert done.stdout.strip() == "[0, 0] False False"

@@ -44,24 +44,24 @@ def test_atomic_path_writes_into_a_new_folder(tmp_path):
     path = tmp_path / "new" / "deeper" / "data.txt"
     with atomic_path(path) as temporary:
         assert temporary.parent == path.parent and temporary.suffix == path.suffix
-        temporary.write_text("whole")
+        temporary.write_text("whole", encoding="utf-8")
         assert not path.exists()
-    assert path.read_text() == "whole"
+    assert path.read_text(encoding="utf-8") == "whole"
     assert list(path.parent.iterdir()) == [path]
 
 
 def test_failure_leaves_the_old_file_whole_and_no_temporary_file(tmp_path):
     path = tmp_path / "data.txt"
-    path.write_text("old")
+    path.write_text("old", encoding="utf-8")
 
     def write_half():
         with atomic_path(path) as temporary:
-            temporary.write_text("ne")
+            temporary.write_text("ne", encoding="utf-8")
             raise RuntimeError("power cut")
 
     with pytest.raises(RuntimeError, match="power cut"):
         write_half()
-    assert path.read_text() == "old"
+    assert path.read_text(encoding="utf-8") == "old"
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -124,7 +124,7 @@ def test_bad_arrays_are_a_storage_error_that_names_the_file(tmp_path, damage):
     if damage == "truncated":
         path.write_bytes(path.read_bytes()[:-40])
     elif damage == "text":
-        path.write_text("no archive")
+        path.write_text("no archive", encoding="utf-8")
     elif damage == "folder":
         path.mkdir()
     elif damage == "lacks a name":
@@ -174,13 +174,13 @@ def test_bad_weights_are_a_storage_error_that_names_the_file(tmp_path, damage):
 def test_json_writes_what_is_no_number_as_null(tmp_path):
     path = tmp_path / "x.json"
     write_json(path, {"a": float("nan"), "b": [np.float32("inf"), 1], "c": {"d": (-np.inf, np.float64("nan"))}})
-    assert json.loads(path.read_text()) == {"a": None, "b": [None, 1], "c": {"d": [None, None]}}
+    assert json.loads(path.read_text(encoding="utf-8")) == {"a": None, "b": [None, 1], "c": {"d": [None, None]}}
 
 
 def test_json_takes_numpy_scalars_and_keeps_types(tmp_path):
     path = tmp_path / "x.json"
     write_json(path, {"i": np.int64(3), "b": np.bool_(True), "f": np.float32(0.5), 7: "key"})
-    assert path.read_text() == '{\n  "7": "key",\n  "b": true,\n  "f": 0.5,\n  "i": 3\n}\n'
+    assert path.read_text(encoding="utf-8") == '{\n  "7": "key",\n  "b": true,\n  "f": 0.5,\n  "i": 3\n}\n'
     assert read_json(path) == {"7": "key", "b": True, "f": 0.5, "i": 3}
 
 
@@ -204,7 +204,7 @@ def test_table_comes_back_with_eight_digits_and_gaps(tmp_path):
     path = tmp_path / "x.csv"
     table = pd.DataFrame({"name": ["a", "b"], "count": [1, 2], "share": [1 / 3, np.nan]})
     write_table(path, table)
-    assert path.read_text() == "name,count,share\na,1,0.33333333\nb,2,\n"
+    assert path.read_text(encoding="utf-8") == "name,count,share\na,1,0.33333333\nb,2,\n"
     pd.testing.assert_frame_equal(read_table(path), table, rtol=1e-7)
 
 
@@ -226,7 +226,7 @@ def test_rows_of_other_columns_leave_the_old_file(tmp_path):
     write_rows(path, [{"a": 1, "b": 2}])
     with pytest.raises(ValueError, match="columns b, a; allowed: a, b"):
         write_rows(path, [{"a": 3, "b": 4}, {"b": 5, "a": 6}])
-    assert path.read_text() == "a,b\n1,2\n"
+    assert path.read_text(encoding="utf-8") == "a,b\n1,2\n"
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -244,7 +244,7 @@ def test_rows_of_other_columns_leave_the_old_file(tmp_path):
 def test_bad_text_files_are_a_storage_error_that_names_the_file(tmp_path, reader, name, text):
     path = tmp_path / name
     if text is not None:
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     with pytest.raises(StorageError) as caught:
         reader(path)
     assert str(path) in str(caught.value)
@@ -294,7 +294,7 @@ def test_a_full_disk_and_a_read_only_folder_are_named_and_leave_the_earlier_file
     if subprocess.run(["unshare", "-rm", "sh", "-c", f"{mounted} true"], capture_output=True).returncode:
         pytest.skip("this system lets no test mount a disk of its own")
     command = mounted + shlex.join([sys.executable, "-c", FILL, str(disk)])
-    done = subprocess.run(["unshare", "-rm", "sh", "-c", command], capture_output=True, text=True)
+    done = subprocess.run(["unshare", "-rm", "sh", "-c", command], capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     for message in ("No space left on device", "Read-only file system"):
         for name in WRITERS:
@@ -318,11 +318,13 @@ def test_an_error_of_the_system_is_told_with_the_file(tmp_path, monkeypatch, nam
 
 
 def test_temporary_files_of_a_killed_process_are_removed_and_others_left(tmp_path):
-    killed = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    killed = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, encoding="utf-8"
+    )
     alive = os.getppid()
     for process in (killed.stdout.strip(), alive):
-        (tmp_path / f".data.{process}.csv").write_text("half")
-    (tmp_path / f".data.{killed.stdout.strip()}.npz").write_text("of another file")
+        (tmp_path / f".data.{process}.csv").write_text("half", encoding="utf-8")
+    (tmp_path / f".data.{killed.stdout.strip()}.npz").write_text("of another file", encoding="utf-8")
     write_table(tmp_path / "data.csv", pd.DataFrame({"x": [1]}))
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"data.csv", f".data.{alive}.csv", f".data.{killed.stdout.strip()}.npz"}

@@ -40,7 +40,7 @@ def made(tmp_path_factory):
         patch.setenv("DVC_NO_ANALYTICS", "1")
         (folder / "repo").mkdir()
         patch.chdir(folder / "repo")
-        Path("dvc.yaml").write_text(PIPELINE)
+        Path("dvc.yaml").write_text(PIPELINE, encoding="utf-8")
         with Repo.init(no_scm=True) as repo:
             repo.reproduce()
     return folder
@@ -126,7 +126,7 @@ def test_line_ends_are_bytes_too(toy):
 
 def test_a_lost_and_an_added_file_of_a_directory_are_named(toy, capsys):
     Path("artifacts/net/weights").unlink()
-    Path("artifacts/net/new").write_text("new")
+    Path("artifacts/net/new").write_text("new", encoding="utf-8")
     assert findings() == [(CHANGED, "train", "artifacts/net/new"), (CHANGED, "train", "artifacts/net/weights")]
     assert exit_status() == 1
     output = capsys.readouterr().out
@@ -152,12 +152,12 @@ def test_dvc_restores_a_changed_object_silently_and_removing_it_is_the_cure(toy)
     Path("artifacts/data").unlink()
     with Repo() as repo:
         repo.checkout()
-        assert Path("artifacts/data").read_text() == "eigits" and repo.status() == {}
+        assert Path("artifacts/data").read_text(encoding="utf-8") == "eigits" and repo.status() == {}
     assert findings() == [(CHANGED, "prepare", "artifacts/data"), (IN_CACHE, "prepare", "artifacts/data")]
     data.unlink()
     with Repo() as repo:
         repo.reproduce()
-    assert findings() == [] and Path("artifacts/data").read_text() == "digits"
+    assert findings() == [] and Path("artifacts/data").read_text(encoding="utf-8") == "digits"
 
 
 def test_a_clone_without_artifacts_and_cache_passes_unless_all_is_asked_for(toy, capsys):
@@ -180,13 +180,13 @@ def test_results_must_be_there(toy, path):
 
 def test_what_the_pipeline_no_longer_has_is_not_asked_for(toy):
     shutil.rmtree("results")
-    Path("dvc.yaml").write_text(PIPELINE[: PIPELINE.index("  summarize:")])
+    Path("dvc.yaml").write_text(PIPELINE[: PIPELINE.index("  summarize:")], encoding="utf-8")
     assert findings() == [] and [output.stage for output in verify(Path()).outputs] == ["prepare", "train"]
 
 
 def test_a_file_in_place_of_a_directory_is_a_change(toy):
     shutil.rmtree("artifacts/net")
-    Path("artifacts/net").write_text("weights")
+    Path("artifacts/net").write_text("weights", encoding="utf-8")
     assert findings() == [(CHANGED, "train", "artifacts/net")]
 
 
@@ -213,7 +213,7 @@ def test_a_damaged_lock_is_an_error_and_no_traceback(toy, content, message):
 
 
 def test_what_cannot_be_read_is_an_error_and_no_traceback(toy, tmp_path):
-    Path("artifacts/net/.dvcignore").write_text("weights")  # DVC refuses it inside an output
+    Path("artifacts/net/.dvcignore").write_text("weights", encoding="utf-8")  # DVC refuses it inside an output
     with pytest.raises(VerificationError, match="dvcignore"):
         verify(Path())
     with pytest.raises(VerificationError, match=r"no folder \.dvc in"):

@@ -119,7 +119,7 @@ def run_stage(stage: str) -> None:
 def write_project(folder: Path, tree: dict[str, Any]) -> None:
     """Parameters and prepared data in `folder`, which becomes the current one."""
     os.chdir(folder)
-    Path("params.yaml").write_text(json.dumps(tree))
+    Path("params.yaml").write_text(json.dumps(tree), encoding="utf-8")
     generator = np.random.default_rng(0)
     arrays = {}
     for split, count in (("train", 24), ("validation", 12), ("test", 12)):
