@@ -15,7 +15,8 @@ from ruamel.yaml import YAML
 from defuse.core.errors import ClusterError, PipelineError, ReplicationError
 from experiments.replicate_on_cluster import command
 from experiments.running.cluster import pruned_lock, replicate_on_cluster
-from experiments.running.pipeline import order_lock, stage_graph, with_needs
+from experiments.running.lock_file import order_lock
+from experiments.running.pipeline import stage_graph, with_needs
 from experiments.running.replication import only_replication
 from experiments.running.units import plan
 

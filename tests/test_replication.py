@@ -19,7 +19,15 @@ from ruamel.yaml import YAML
 
 from defuse.core.params_file import load_params
 from experiments.replicate import command
-from experiments.running.pipeline import order_lock, selectors, stage_and_cell, stage_graph, starting_order, with_needs
+from experiments.running.lock_file import order_lock, shorten_lock
+from experiments.running.pipeline import (
+    not_up_to_date,
+    selectors,
+    stage_and_cell,
+    stage_graph,
+    starting_order,
+    with_needs,
+)
 from experiments.running.progress import Attempt, running_table
 from experiments.running.replication import auto_jobs, jobs_at_once, only_replication, replicate
 
@@ -57,7 +65,7 @@ stage = os.environ["DVC_STAGE"]
 
 
 def named(file):
-    return Path(file).read_text().split() if Path(file).exists() else []
+    return Path(file).read_text(encoding="utf-8").split() if Path(file).exists() else []
 
 
 def note(word):
@@ -78,7 +86,7 @@ if stage in named("meet"):
         assert time.monotonic() < deadline, "the others never came"
         time.sleep(0.05)
 output.parent.mkdir(parents=True, exist_ok=True)
-output.write_text(stage + "".join(file.read_text() for file in inputs))
+output.write_text(stage + "".join(file.read_text(encoding="utf-8") for file in inputs))
 note("end")
 """
 STAGES = [
@@ -117,7 +125,7 @@ def fresh(tmp_path_factory, environment, shipped_tree) -> Path:
     (folder / "work.py").write_text(WORK, encoding="utf-8")
     for dataset in ("digits", "mnist"):
         (folder / f"source_{dataset}").write_text(dataset, encoding="utf-8")
-    params = {**copy.deepcopy(shipped_tree), "datasets": ["digits", "mnist"], "seeds": [0, 1]}
+    params = {**copy.deepcopy(shipped_tree), "datasets": ["digits", "mnist"], "seeds": [0, 1], "study_seeds": [0]}
     YAML().dump(params, folder / "params.yaml")
     (folder / ".gitignore").write_text("/artifacts/\n", encoding="utf-8")
     run(folder, "git", "init", "--quiet")
@@ -349,7 +357,7 @@ def test_an_unknown_target_is_named_with_those_allowed(fresh, monkeypatch):
 def test_a_folder_that_dvc_cannot_read_is_named(tmp_path, monkeypatch):
     shutil.copy(ROOT / "params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit, match="DVC: you are not inside of a DVC repository"):
+    with pytest.raises(SystemExit, match="no folder .dvc in .*: clone or unpack the repository whole"):
         command()
 
 
@@ -399,7 +407,7 @@ def test_our_own_pipeline_is_read_whole():
     graph = stage_graph(ROOT)
     stages = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
     assert list(dict.fromkeys(stage_and_cell(stage)[0] for stage in graph)) == list(stages)
-    assert graph["claims"] == {"summarize@mnist", "summarize@svhn", "summarize@gtsrb"}
+    assert graph["claims"] == {"code", "summarize@mnist", "summarize@svhn", "summarize@gtsrb"}
 
 
 def test_the_longest_chain_starts_first():
@@ -414,6 +422,25 @@ def test_the_lock_keeps_stages_that_the_pipeline_lost(finished, tmp_path):
     assert list(lock(folder)["stages"])[:3] == ["claims", "train@mnist-1", "prepare@digits"] and lock(folder) == before
     order_lock(folder, STAGES)
     assert (folder / "dvc.lock").read_bytes() == (finished["1"] / "dvc.lock").read_bytes()
+
+
+def test_a_short_lock_says_the_same_to_dvc_and_is_written_out_again(finished, tmp_path):
+    folder = shutil.copytree(finished["1"], tmp_path / "toy")
+    before, written_out = lock(folder), (folder / "dvc.lock").read_text(encoding="utf-8")
+    shorten_lock(folder)
+    short = (folder / "dvc.lock").read_text(encoding="utf-8")
+    assert len(short.splitlines()) < 0.8 * len(written_out.splitlines()) and lock(folder) == before
+    assert not_up_to_date(folder, stage_graph(folder)) == {}
+    # A stage whose entry holds what others refer to.
+    assert "- &id001" in short[: short.index("prepare@mnist")]
+    run(folder, sys.executable, "-m", "dvc", "repro", "--single-item", "--force", "prepare@digits")
+    again = (folder / "dvc.lock").read_text(encoding="utf-8")
+    assert again not in (short, written_out) and lock(folder) == before
+    assert not_up_to_date(folder, stage_graph(folder)) == {}
+    shorten_lock(folder)
+    assert (folder / "dvc.lock").read_text(encoding="utf-8") == short
+    order_lock(folder, STAGES)
+    assert (folder / "dvc.lock").read_text(encoding="utf-8") == written_out
 
 
 def test_a_terminal_shows_a_line_per_running_stage(tmp_path):

@@ -15,7 +15,8 @@ from dvc.utils.serialize import modify_yaml
 
 from defuse.core.errors import ClusterError
 from experiments.running import worker
-from experiments.running.pipeline import opened, order_lock, stage_graph, with_dependents, with_needs
+from experiments.running.lock_file import order_lock
+from experiments.running.pipeline import opened, stage_graph, with_dependents, with_needs
 from experiments.running.replication import only_replication
 from experiments.running.units import Unit, plan
 from experiments.running.worker import LOCK, Outcome, Source, put_lock, run_unit

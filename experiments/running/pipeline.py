@@ -1,4 +1,4 @@
-"""The pipeline as DVC reads it: which stage needs which, which are up to date, and the order of `dvc.lock`."""
+"""The pipeline as DVC reads it: which stage needs which, and which are up to date."""
 
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager
@@ -7,10 +7,8 @@ from pathlib import Path
 
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
-from dvc.utils.serialize import dumps_yaml, parse_yaml_for_update
 
 from defuse.core.errors import PipelineError
-from defuse.core.storage import atomic_path
 from experiments.running.surroundings import prepare_for_dvc
 
 Graph = dict[str, set[str]]  # stage -> stages that it needs, in dvc.yaml's order
@@ -58,8 +56,13 @@ def stage_graph(root: Path) -> Graph:
         PipelineError: DVC cannot read the repository.
     """
     with opened(root) as repo:
-        graph = repo.index.graph
-        return {stage.name: {need.name for need in graph.successors(stage)} for stage in repo.index.stages}
+        return graph_of(repo)
+
+
+def graph_of(repo: Repo) -> Graph:
+    """All stages of an opened repository."""
+    graph = repo.index.graph
+    return {stage.name: {need.name for need in graph.successors(stage)} for stage in repo.index.stages}
 
 
 def upstream(graph: Graph, stages: set[str]) -> set[str]:
@@ -104,7 +107,13 @@ def not_up_to_date(root: Path, graph: Graph) -> Graph:
     Raises:
         PipelineError: another DVC process works on a stage, or `dvc.lock` is not readable.
     """
-    with opened(root) as repo, repo.lock:
+    with opened(root) as repo:
+        return outdated(repo, graph)
+
+
+def outdated(repo: Repo, graph: Graph) -> Graph:
+    """The part of `graph` that DVC has to look at, as `not_up_to_date`, in an opened repository."""
+    with repo.lock:
         changed = {stage.name for stage in repo.index.stages if stage.name in graph and stage.status()}
     stages = with_dependents(graph, changed)
     return {stage: graph[stage] & stages for stage in graph if stage in stages}
@@ -117,20 +126,3 @@ def starting_order(graph: Graph) -> list[str]:
         for need in graph[stage]:
             chain[need] = max(chain[need], chain[stage] + 1)
     return sorted(graph, key=lambda stage: -chain[stage])
-
-
-def order_lock(root: Path, stages: list[str]) -> None:
-    """Put the stages of `dvc.lock` into the given order, others after them; DVC writes a stage when it ends."""
-    path = root.resolve() / "dvc.lock"
-    with opened(root) as repo, repo.lock:
-        if not path.exists():
-            return
-        text = path.read_text(encoding="utf-8")
-        content = parse_yaml_for_update(text, path)
-        places = {stage: place for place, stage in enumerate(stages)}
-        for stage in sorted(content["stages"], key=lambda stage: places.get(stage, len(places))):
-            content["stages"].move_to_end(stage)
-        ordered = dumps_yaml(content)
-        if ordered != text:
-            with atomic_path(path) as temporary:
-                temporary.write_text(ordered, encoding="utf-8")

@@ -7,14 +7,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
 from defuse.core.storage import read_table, write_table
 from experiments.running.pipeline import Graph, stage_and_cell, with_dependents
+
+if TYPE_CHECKING:
+    import pandas
 
 LOG_LINES = 12
 
@@ -47,6 +50,8 @@ def of_result(attempts: Attempts, *results: str) -> list[str]:
 
 def cell_title(dataset: str | None, seed: int | None) -> str:
     """What a stage works on, for example "mnist seed 0", "mnist", or "all data sets"."""
+    import pandas as pd
+
     if dataset is None or pd.isna(dataset):
         return "all data sets"
     return dataset if seed is None or pd.isna(seed) else f"{dataset} seed {seed}"
@@ -89,14 +94,18 @@ def say_line(console: Console, line: str) -> None:
     console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def stage_seconds(attempts: Attempts) -> pd.DataFrame:
+def stage_seconds(attempts: Attempts) -> "pandas.DataFrame":
     """Stage, data set, seed and seconds of each stage that ran; data set and seed are empty where a name has none."""
+    import pandas as pd
+
     rows = [(*stage_and_cell(stage), attempts[stage].seconds) for stage in of_result(attempts, "ran")]
     return pd.DataFrame(rows, columns=["stage", *CELL, "seconds"]).astype({"seed": "Int64"})
 
 
 def record_seconds(path: Path, attempts: Attempts) -> None:
     """Add the stages that ran to the table of seconds; the earlier row of a stage makes way."""
+    import pandas as pd
+
     seconds = stage_seconds(attempts)
     if not seconds.empty:
         earlier = [read_table(path).astype({"seed": "Int64"})] if path.exists() else []

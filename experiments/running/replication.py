@@ -18,7 +18,8 @@ from rich.console import Console
 
 from defuse.core.errors import ReplicationError
 from defuse.core.params import Compute
-from experiments.running.pipeline import Graph, not_up_to_date, order_lock, stage_graph, starting_order, with_needs
+from experiments.running.lock_file import order_lock, shorten_lock
+from experiments.running.pipeline import Graph, graph_of, opened, outdated, starting_order, with_needs
 from experiments.running.progress import Attempt, Attempts, record_seconds, say_closing, say_line, shown_attempts
 from experiments.running.worker import pinned_threads
 
@@ -31,6 +32,9 @@ POLL_SECONDS = 0.1
 RUNNER_MARK = "DEFUSE_REPLICATION_OF"  # environment variable of what a runner starts: its folder
 
 
+SHORTEN_AFTER = 20  # stages that ran, by whose entries `dvc.lock` has grown
+
+
 GRACE_SECONDS = 20  # between the interrupt of a stage and its end by force
 
 
@@ -39,15 +43,24 @@ def auto_jobs(cores: int, threads: int, free_bytes: int, on_gpu: bool) -> int:
     return 1 if on_gpu else max(1, min(cores // threads, free_bytes // STAGE_BYTES))
 
 
-def jobs_at_once(asked: str, compute: Compute) -> tuple[int, str]:
-    """How many stages run at once, and a sentence that gives the reason, with a warning if these are too many.
+def check_jobs(asked: str) -> None:
+    """Check a number of stages at once as it was asked for.
 
     Raises:
         ReplicationError: `asked` is neither "auto" nor a whole number from 1.
     """
     if asked != "auto" and not (asked.isascii() and asked.isdigit() and int(asked) >= 1):
         raise ReplicationError(f"jobs {asked!r} is not allowed; allowed: auto, or a whole number from 1")
-    import torch
+
+
+def jobs_at_once(asked: str, compute: Compute) -> tuple[int, str]:
+    """How many stages run at once, and a sentence that gives the reason, with a warning if these are too many.
+
+    Raises:
+        ReplicationError: `asked` is neither "auto" nor a whole number from 1.
+    """
+    check_jobs(asked)
+    import torch  # to ask for a GPU; whoever has nothing to run does not wait for it
 
     cores, free_bytes = joblib.cpu_count(), psutil.virtual_memory().available
     on_gpu = compute.device != "cpu" and torch.cuda.is_available()
@@ -229,6 +242,7 @@ def run_stages(
     sorter.prepare()
     ready: list[str] = []
     running: list[str] = []
+    written = SHORTEN_AFTER if len(graph) > 2 else 0  # a lock of an earlier run is long; two stages are soon done
     try:
         while not received:
             ready = sorted([*ready, *sorter.get_ready()], key=places.__getitem__)
@@ -241,6 +255,10 @@ def run_stages(
                 break
             time.sleep(POLL_SECONDS)
             ended = [stage for stage in running if has_ended(stage, attempts[stage])]
+            written += len(ended)
+            if written >= SHORTEN_AFTER:
+                shorten_lock(root)
+                written = 0
             running = [stage for stage in running if stage not in ended]
             sorter.done(*(stage for stage in ended if attempts[stage].result != "failed"))
     finally:
@@ -256,23 +274,29 @@ def replicate(console: Console, root: Path, compute: Compute, targets: list[str]
         ReplicationError: a number of jobs that is not allowed, or a folder where another replication runs.
         PipelineError: a target that selects nothing, or a repository that DVC cannot read.
     """
-    jobs, sentence = jobs_at_once(asked_jobs, compute)
+    check_jobs(asked_jobs)
     with only_replication(root):
         ended = end_orphans(root)
         if ended:
             say_line(console, f"Ended {ended} processes that a killed replication left.")
         if delete_damaged_rwlock(root):
             say_line(console, "Deleted .dvc/tmp/rwlock, which a killed run left half written.")
-        everything = stage_graph(root)
-        asked = with_needs(everything, targets)
-        waiting = not_up_to_date(root, asked)
-        say_line(console, f"{len(asked)} stages, {len(asked) - len(waiting)} of them up to date. {sentence}")
+        with opened(root) as repo:
+            everything = graph_of(repo)
+            asked = with_needs(everything, targets)
+            waiting = outdated(repo, asked)
+        counted = f"{len(asked)} stages, {len(asked) - len(waiting)} of them up to date."
+        if not waiting:
+            say_line(console, counted)
+            order_lock(root, list(everything))
+            return 0
+        jobs, sentence = jobs_at_once(asked_jobs, compute)
+        say_line(console, f"{counted} {sentence}")
         start = time.monotonic()
         with collected_signals() as received:
             with shown_attempts(console, len(waiting)) as show:
                 attempts = run_stages(root, waiting, jobs, compute.threads, received, show)
             order_lock(root, list(everything))
             record_seconds(root / "artifacts" / "stage-seconds.csv", attempts)
-        if waiting:
-            say_closing(console, root, waiting, attempts, time.monotonic() - start)
+        say_closing(console, root, waiting, attempts, time.monotonic() - start)
     return 128 + received[0] if received else int(any(attempt.result == "failed" for attempt in attempts.values()))
