@@ -357,7 +357,7 @@ def test_an_unknown_target_is_named_with_those_allowed(fresh, monkeypatch):
 def test_a_folder_that_dvc_cannot_read_is_named(tmp_path, monkeypatch):
     shutil.copy(ROOT / "params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit, match="no folder .dvc in .*: clone or unpack the repository whole"):
+    with pytest.raises(SystemExit, match=r"no folder \.dvc in .*: clone or unpack the repository whole"):
         command()
 
 

@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
 
 from dvc.utils.serialize import dumps_yaml, parse_yaml_for_update
 from ruamel.yaml.comments import CommentedMap
@@ -55,9 +54,9 @@ def shorten_lock(root: Path) -> None:
 
 def share(entries: CommentedMap) -> None:
     """Make equal dependencies, outputs and params of the entries of all stages one object each."""
-    known: dict[tuple[str, str], Any] = {}
+    known: dict[tuple[str, str], CommentedMap] = {}
 
-    def shared(name: str, entry: Any) -> Any:
+    def shared(name: str, entry: CommentedMap) -> CommentedMap:
         return known.setdefault((name, json.dumps(entry, default=str)), entry)
 
     for entry in entries.values():
