@@ -10,7 +10,7 @@ import psutil
 import torch
 import typer
 
-from benchmarks import growth, search, stages, training
+from benchmarks import growth, overhead, search, stages, training
 from defuse.core.params_file import load_params
 from defuse.core.storage import atomic_path
 from defuse.models.machine import Machine, set_up_machine
@@ -68,6 +68,7 @@ def command(
         "quality": ("Does the number format cost quality?", lambda: training.quality(settings, machine)),
         "sweep": ("The sweep over lambda", lambda: training.sweep(settings, machine)),
         "side-by-side": ("Trainings side by side", lambda: training.side_by_side(settings)),
+        "overhead": ("What a stage costs beside its work", overhead.overhead),
         "stages": ("Seconds of each stage", lambda: stages.stage_seconds(seconds)),
     }
     if unknown := [name for name in sections or [] if name not in known]:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from contextlib import chdir
 from pathlib import Path
+from typing import Any
 
 from dvc.repo import Repo
 from dvc.stage.serialize import to_single_stage_lockfile
@@ -14,24 +15,27 @@ from ruamel.yaml import YAML
 PROBE = "probe"  # a stage whose command costs nothing
 
 
-def seeds_for(stages: int, pipeline: dict, settings: dict) -> int:
-    """The smallest number of seeds that gives at least `stages` stages."""
+def seeds_for(stages: int, pipeline: dict[str, Any], settings: dict[str, Any]) -> int:
+    """The smallest number of seeds, 1 or more, that gives at least `stages` stages."""
     matrices = [stage.get("matrix", {}) for stage in pipeline["stages"].values()]
     per_seed = sum(len(settings["datasets"]) for matrix in matrices if "seed" in matrix)
     others = sum(len(settings["datasets"]) if matrix else 1 for matrix in matrices if "seed" not in matrix)
-    return -(-(stages - others) // per_seed)
+    return max(1, -(-(stages - others) // per_seed))
 
 
-def write_pipeline(folder: Path, stages: int) -> int:
+def write_pipeline(folder: Path, shipped: Path, stages: int) -> int:
     """Write a repository of DVC with at least `stages` stages and `PROBE`, all up to date; how many stages it has.
 
-    `dvc.yaml` and `params.yaml` are those of the working folder, with more seeds; outputs are small files.
+    Args:
+        folder: an empty one.
+        shipped: holds `dvc.yaml` and `params.yaml`, which get more seeds; outputs become small files.
+        stages: at least so many.
     """
-    pipeline, settings = (YAML(typ="safe").load(Path(name)) for name in ("dvc.yaml", "params.yaml"))
+    pipeline, settings = (YAML(typ="safe").load(shipped / name) for name in ("dvc.yaml", "params.yaml"))
     settings["seeds"] = settings["study_seeds"] = list(range(seeds_for(stages, pipeline, settings)))
     for stage in pipeline["stages"].values():
         stage["cmd"] = "true"
-    # The sources that the stage `code` reads are the smallest part of what DVC hashes, and change in a checkout.
+    # The stage `code` reads the sources, which are not copied.
     pipeline["stages"]["code"]["deps"] = ["params.yaml"]
     pipeline["stages"][PROBE] = {
         "cmd": f"echo probed > {PROBE}.txt",
@@ -43,7 +47,7 @@ def write_pipeline(folder: Path, stages: int) -> int:
         YAML(typ="safe").dump(content, folder / name)
     for command in (["git", "init", "--quiet"], [sys.executable, "-m", "dvc", "init", "--quiet"]):
         subprocess.run(command, cwd=folder, check=True)
-    shutil.copyfile(".dvc/config", folder / ".dvc" / "config")
+    shutil.copyfile(shipped / ".dvc" / "config", folder / ".dvc" / "config")
     with chdir(folder), Repo() as repo:
         files = {Path(file.fs_path) for stage in repo.index.stages for file in [*stage.outs, *stage.deps]}
         for path in sorted(files - {folder / "params.yaml"}, reverse=True):  # folders after what lies in them

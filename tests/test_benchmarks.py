@@ -5,6 +5,7 @@ import pandas as pd
 import torch
 
 from benchmarks.__main__ import with_sections
+from benchmarks.pipelines import PROBE, write_pipeline
 from benchmarks.search import bare_passes, one_at_a_time, same_mistakes, search
 from benchmarks.stages import estimate, longest_chain, shares
 from benchmarks.timing import exponent, in_turns, ratio
@@ -12,6 +13,7 @@ from defuse.method.identification import prepare_seeds
 from defuse.models.evaluation import predict
 from defuse.models.subject import Subject
 from defuse.showing.report import BEGIN, END
+from experiments.running.pipeline import not_up_to_date, stage_graph
 
 
 def test_one_at_a_time_finds_the_same_mistakes(make_vae, make_classifier, images, machine):
@@ -77,3 +79,30 @@ def test_costs_of_more_seeds_and_jobs_by_hand():
     assert lines[2].startswith("| 1 | 3.0 h | 3.0 h | 2.5 h |")  # two jobs wait for the oracle and the vote
     assert lines[4].startswith("| 5 | 7.0 h | 7.0 h | 3.5 h | 2.5 h |")
     assert "| oracle | 7200 s (67%) |" in shares(table) and shares(table).endswith("| sum | 180.0 min |")
+
+
+SHIPPED = """
+stages:
+  code: {cmd: python -m code, deps: [defuse], outs: [{results/code: {cache: false}}]}
+  identify:
+    matrix: {dataset: "${datasets}", seed: "${seeds}"}
+    cmd: python -m identify
+    deps: [results/code/identify.txt]
+    params: [compute]
+    outs: ["artifacts/identify/${item.dataset}/${item.seed}"]
+"""
+
+
+def test_a_generated_pipeline_has_so_many_stages_all_of_them_up_to_date(tmp_path):
+    shipped, folder = tmp_path / "shipped", tmp_path / "generated"
+    (shipped / ".dvc").mkdir(parents=True)
+    folder.mkdir()
+    (shipped / ".dvc" / "config").touch()
+    (shipped / "dvc.yaml").write_text(SHIPPED)
+    (shipped / "params.yaml").write_text("{datasets: [a, b], seeds: [0], study_seeds: [0], compute: {threads: 1}}")
+    assert write_pipeline(folder, shipped, 6) == 8
+    graph = stage_graph(folder)
+    assert set(graph) == {"code", PROBE, *(f"identify@{cell}" for cell in ("a-0", "a-1", "a-2", "b-0", "b-1", "b-2"))}
+    assert not_up_to_date(folder, graph) == {}
+    (folder / "artifacts/identify/b/1/part.txt").write_text("changed")
+    assert set(not_up_to_date(folder, graph)) == {"identify@b-1"}
