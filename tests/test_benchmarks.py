@@ -98,11 +98,13 @@ def test_a_generated_pipeline_has_so_many_stages_all_of_them_up_to_date(tmp_path
     (shipped / ".dvc").mkdir(parents=True)
     folder.mkdir()
     (shipped / ".dvc" / "config").touch()
-    (shipped / "dvc.yaml").write_text(SHIPPED)
-    (shipped / "params.yaml").write_text("{datasets: [a, b], seeds: [0], study_seeds: [0], compute: {threads: 1}}")
+    (shipped / "dvc.yaml").write_text(SHIPPED, encoding="utf-8")
+    (shipped / "params.yaml").write_text(
+        "{datasets: [a, b], seeds: [0], study_seeds: [0], compute: {threads: 1}}", encoding="utf-8"
+    )
     assert write_pipeline(folder, shipped, 6) == 8
     graph = stage_graph(folder)
     assert set(graph) == {"code", PROBE, *(f"identify@{cell}" for cell in ("a-0", "a-1", "a-2", "b-0", "b-1", "b-2"))}
     assert not_up_to_date(folder, graph) == {}
-    (folder / "artifacts/identify/b/1/part.txt").write_text("changed")
+    (folder / "artifacts/identify/b/1/part.txt").write_text("changed", encoding="utf-8")
     assert set(not_up_to_date(folder, graph)) == {"identify@b-1"}
