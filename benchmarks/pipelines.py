@@ -54,7 +54,7 @@ def write_pipeline(folder: Path, shipped: Path, stages: int) -> int:
             if not path.is_dir():
                 content = path / "part.txt" if not path.suffix else path
                 content.parent.mkdir(parents=True, exist_ok=True)
-                content.write_text(f"{path.relative_to(folder)}\n")
+                content.write_text(f"{path.relative_to(folder)}\n", encoding="utf-8")
         locked = {}
         for stage in repo.index.stages:
             with repo.lock:

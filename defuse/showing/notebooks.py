@@ -41,7 +41,14 @@ class StageKernel(AsyncKernelManager):
     @property
     def kernel_spec(self) -> KernelSpec:
         """The kernel's command, in place of what is installed under the notebook's kernel name."""
-        command = [sys.executable, "-I", inspect.getfile(kernel.start), json.dumps(sys.path), "-f", "{connection_file}"]
+        command = [
+            sys.executable,
+            "-I",
+            inspect.getfile(inspect.unwrap(kernel.start)),
+            json.dumps(sys.path),
+            "-f",
+            "{connection_file}",
+        ]
         return KernelSpec(argv=command, display_name="Python 3", language="python")
 
     def start_kernel(self, **options: Any) -> Any:  # noqa: ANN401 (a coroutine, awaited by nbclient)
