@@ -38,7 +38,7 @@ def write_pipeline(folder: Path, shipped: Path, stages: int) -> int:
     # The stage `code` reads the sources, which are not copied.
     pipeline["stages"]["code"]["deps"] = ["params.yaml"]
     pipeline["stages"][PROBE] = {
-        "cmd": f"echo probed > {PROBE}.txt",
+        "cmd": f"echo {PROBE}.txt > {PROBE}.txt",  # as it is already
         "deps": ["results/code/identify.txt"],
         "params": ["compute"],
         "outs": [f"{PROBE}.txt"],

@@ -19,6 +19,7 @@ from ruamel.yaml import YAML
 
 from defuse.core.params_file import load_params
 from experiments.replicate import command
+from experiments.running import replication
 from experiments.running.lock_file import order_lock, shorten_lock
 from experiments.running.pipeline import (
     not_up_to_date,
@@ -74,6 +75,9 @@ def note(word):
 
 
 note("start")
+if Path("dvc.lock").exists():
+    with open("references", "a") as references:
+        references.write(f"{Path('dvc.lock').read_text().count('*id')}\\n")
 print("working on", stage, os.environ["OMP_NUM_THREADS"] if "OMP_NUM_THREADS" in os.environ else "")
 if stage in named("fail"):
     sys.exit(f"{stage} was made to fail")
@@ -139,6 +143,7 @@ def replicated(folder: Path, jobs: str, *targets: str, terminal: bool = False) -
     printed = io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        patch.setattr(replication, "SHORTEN_AFTER", 3)
         console = Console(file=printed, force_terminal=terminal, width=100)
         compute = load_params(Path("params.yaml")).compute
         return replicate(console, Path(), compute, list(targets), jobs), printed.getvalue()
@@ -199,6 +204,13 @@ def test_any_number_of_jobs_gives_the_same_bytes(finished):
     assert len({(folder / "dvc.lock").read_bytes() for folder in finished.values()}) == 1
     assert list(lock(one)["stages"]) == STAGES
     assert outputs(one) == outputs(two) == outputs(four) == outputs(repro)
+
+
+def test_the_lock_is_short_while_stages_run_and_written_out_when_they_ended(finished):
+    for jobs, folder in finished.items():
+        most = max(map(int, (folder / "references").read_text(encoding="utf-8").split()))
+        assert most == 0 if jobs == "repro" else most >= 4
+        assert "*id" not in (folder / "dvc.lock").read_text(encoding="utf-8")
 
 
 def test_each_stage_runs_once_and_never_more_than_jobs_at_once(finished):
