@@ -2,6 +2,9 @@
 
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
 
 from rich.console import Console
 
@@ -48,15 +51,23 @@ CHAIN: tuple[tuple[str, Callable[[Cell], str], bool], ...] = (
 )
 
 
+BESIDE = "train_oracle"  # it needs the prepared data alone, and trains while the classifier and the VAE do
+
+
 def demonstrate(cell: Cell) -> str:
-    """Run the stages of the chain one after another."""
+    """Run the chain, step by step; the annotators' networks are trained in a second process."""
     seed = cell.settings.seeds[0]
     settings = cell.settings.model_copy(update={"datasets": (DATASET,), "seeds": (seed,), "study_seeds": ()})
     artifacts, results = cell.artifacts / cell.stage, cell.results / cell.stage
     console = Console(highlight=False, soft_wrap=True)
-    for number, (stage, work, with_seed) in enumerate(CHAIN, start=1):
-        step = Cell(settings, stage, DATASET, seed if with_seed else None, artifacts, results)
-        console.print(f"{number} of {len(CHAIN)}  {stage}: {work(step)}", markup=False)
+    oracles = None
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as second_process:
+        for number, (stage, work, with_seed) in enumerate(CHAIN, start=1):
+            step = Cell(settings, stage, DATASET, seed if with_seed else None, artifacts, results)
+            closing = oracles.result() if oracles and stage == BESIDE else work(step)
+            console.print(f"{number} of {len(CHAIN)}  {stage}: {closing}", markup=False)
+            if oracles is None:
+                oracles = second_process.submit(train_oracle.train, replace(step, stage=BESIDE, seed=None))
     shutil.rmtree(artifacts / "checkpoints", ignore_errors=True)
     return f"open {results / 'report' / f'{DATASET}.html'} in a browser"
 
