@@ -30,6 +30,7 @@ from defuse.core.random_streams import Streams  # noqa: E402
 from defuse.models.autoencoder import VAE  # noqa: E402
 from defuse.models.classifiers import build_classifier  # noqa: E402
 from defuse.models.machine import Machine  # noqa: E402
+from experiments.running.pipeline import Graph, not_up_to_date, opened  # noqa: E402
 
 # The clone is made for the first and wanted by the third, while another worker has the second.
 LONGEST = ("pipeline", "replication", "crashes", "cluster", "vae", "nothing_found")
@@ -195,6 +196,12 @@ def edit(folder: Path, changes: dict[tuple[str, ...], object]) -> None:
             tree = tree[key]
         tree[last] = value
     yaml.dump(content, folder / "params.yaml")
+
+
+def waiting_stages(folder: Path, graph: Graph) -> Graph:
+    """The stages of `graph` that DVC would look at again."""
+    with opened(folder) as repo:
+        return not_up_to_date(repo, graph)
 
 
 def cut_down_clone(folder: Path) -> Path:

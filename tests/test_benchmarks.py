@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import torch
+from conftest import waiting_stages
 
 from benchmarks.__main__ import with_sections
 from benchmarks.pipelines import PROBE, write_pipeline
@@ -13,7 +14,7 @@ from defuse.method.identification import prepare_seeds
 from defuse.models.evaluation import predict
 from defuse.models.subject import Subject
 from defuse.showing.report import BEGIN, END
-from experiments.running.pipeline import not_up_to_date, stage_graph
+from experiments.running.pipeline import stage_graph
 
 
 def test_one_at_a_time_finds_the_same_mistakes(make_vae, make_classifier, images, machine):
@@ -105,6 +106,6 @@ def test_a_generated_pipeline_has_so_many_stages_all_of_them_up_to_date(tmp_path
     assert write_pipeline(folder, shipped, 6) == 8
     graph = stage_graph(folder)
     assert set(graph) == {"code", PROBE, *(f"identify@{cell}" for cell in ("a-0", "a-1", "a-2", "b-0", "b-1", "b-2"))}
-    assert not_up_to_date(folder, graph) == {}
+    assert waiting_stages(folder, graph) == {}
     (folder / "artifacts/identify/b/1/part.txt").write_text("changed", encoding="utf-8")
-    assert set(not_up_to_date(folder, graph)) == {"identify@b-1"}
+    assert set(waiting_stages(folder, graph)) == {"identify@b-1"}

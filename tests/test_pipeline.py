@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import DIGITS, ROOT, edit, run
+from conftest import DIGITS, ROOT, edit, run, waiting_stages
 
 from experiments import claims, front_page
-from experiments.running.pipeline import not_up_to_date, opened, stage_graph
+from experiments.running.pipeline import opened, stage_graph
 from experiments.shared.command import STUDIES
 from experiments.shared.command import run as run_stage
 
@@ -130,14 +130,14 @@ def test_another_seed_adds_just_its_cell_and_another_data_set_just_its_own(clone
             graph = stage_graph(clone)
             new = {f"{stage[:-2]}-4" for stage in added}
             assert of_cells(graph) - before == new
-            assert of_cells(not_up_to_date(clone, graph)) == new | gathering
+            assert of_cells(waiting_stages(clone, graph)) == new | gathering
         edit(clone, {("seeds",): [0], ("study_seeds",): [0], ("datasets",): ["digits", "gtsrb"]})
         graph = stage_graph(clone)
         assert of_cells(graph) - before == {stage.replace("digits", "gtsrb") for stage in before}
-        assert not [stage for stage in not_up_to_date(clone, graph) if "digits" in stage]
+        assert not [stage for stage in waiting_stages(clone, graph) if "digits" in stage]
     finally:
         (clone / "params.yaml").write_bytes(original)
-    assert not [stage for stage in not_up_to_date(clone, stage_graph(clone)) if "digits" in stage]
+    assert not [stage for stage in waiting_stages(clone, stage_graph(clone)) if "digits" in stage]
 
 
 def test_the_digits_alone_leave_the_claims_table_empty(clone, monkeypatch, caplog):

@@ -14,6 +14,7 @@ import joblib
 import pandas as pd
 import psutil
 import pytest
+from conftest import waiting_stages
 from rich.console import Console
 from ruamel.yaml import YAML
 
@@ -22,7 +23,6 @@ from experiments.replicate import command
 from experiments.running import replication
 from experiments.running.lock_file import order_lock, shorten_lock
 from experiments.running.pipeline import (
-    not_up_to_date,
     selectors,
     stage_and_cell,
     stage_graph,
@@ -442,13 +442,13 @@ def test_a_short_lock_says_the_same_to_dvc_and_is_written_out_again(finished, tm
     shorten_lock(folder)
     short = (folder / "dvc.lock").read_text(encoding="utf-8")
     assert len(short.splitlines()) < 0.8 * len(written_out.splitlines()) and lock(folder) == before
-    assert not_up_to_date(folder, stage_graph(folder)) == {}
+    assert waiting_stages(folder, stage_graph(folder)) == {}
     # A stage whose entry holds what others refer to.
     assert "- &id001" in short[: short.index("prepare@mnist")]
     run(folder, sys.executable, "-m", "dvc", "repro", "--single-item", "--force", "prepare@digits")
     again = (folder / "dvc.lock").read_text(encoding="utf-8")
     assert again not in (short, written_out) and lock(folder) == before
-    assert not_up_to_date(folder, stage_graph(folder)) == {}
+    assert waiting_stages(folder, stage_graph(folder)) == {}
     shorten_lock(folder)
     assert (folder / "dvc.lock").read_text(encoding="utf-8") == short
     order_lock(folder, STAGES)

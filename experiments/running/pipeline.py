@@ -101,18 +101,14 @@ def with_dependents(graph: Graph, stages: set[str]) -> set[str]:
     return found
 
 
-def not_up_to_date(root: Path, graph: Graph) -> Graph:
+def not_up_to_date(repo: Repo, graph: Graph) -> Graph:
     """The part of `graph` that DVC has to look at: stages that its status names, and all that depend on one of them.
 
-    Raises:
-        PipelineError: another DVC process works on a stage, or `dvc.lock` is not readable.
+    Args:
+        repo: from `opened`, which turns DVC's errors into ours: another DVC process works on a stage, or `dvc.lock` is
+            not readable.
+        graph: stages.
     """
-    with opened(root) as repo:
-        return outdated(repo, graph)
-
-
-def outdated(repo: Repo, graph: Graph) -> Graph:
-    """The part of `graph` that DVC has to look at, as `not_up_to_date`, in an opened repository."""
     with repo.lock:
         changed = {stage.name for stage in repo.index.stages if stage.name in graph and stage.status()}
     stages = with_dependents(graph, changed)

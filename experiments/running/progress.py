@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     import pandas
 
 LOG_LINES = 12
-
-
 CELL = ["dataset", "seed"]
 
 

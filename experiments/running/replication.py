@@ -19,22 +19,14 @@ from rich.console import Console
 from defuse.core.errors import ReplicationError
 from defuse.core.params import Compute
 from experiments.running.lock_file import order_lock, shorten_lock
-from experiments.running.pipeline import Graph, graph_of, opened, outdated, starting_order, with_needs
+from experiments.running.pipeline import Graph, graph_of, not_up_to_date, opened, starting_order, with_needs
 from experiments.running.progress import Attempt, Attempts, record_seconds, say_closing, say_line, shown_attempts
 from experiments.running.worker import pinned_threads
 
 STAGE_BYTES = 3 * 2**30  # memory that a stage is taken to need
-
-
 POLL_SECONDS = 0.1
-
-
 RUNNER_MARK = "DEFUSE_REPLICATION_OF"  # environment variable of what a runner starts: its folder
-
-
 SHORTEN_AFTER = 20  # stages that ran, by whose entries `dvc.lock` has grown
-
-
 GRACE_SECONDS = 20  # between the interrupt of a stage and its end by force
 
 
@@ -284,7 +276,7 @@ def replicate(console: Console, root: Path, compute: Compute, targets: list[str]
         with opened(root) as repo:
             everything = graph_of(repo)
             asked = with_needs(everything, targets)
-            waiting = outdated(repo, asked)
+            waiting = not_up_to_date(repo, asked)
         counted = f"{len(asked)} stages, {len(asked) - len(waiting)} of them up to date."
         if not waiting:
             say_line(console, counted)

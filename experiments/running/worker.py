@@ -15,11 +15,7 @@ from typing import Any
 from dvc.config import Config
 
 LOCK = "dvc.lock"
-
-
 LOG_LINES = 30
-
-
 STAGE_LINE = re.compile(r"(?P<how>Running stage|Stage) '(?P<name>[^']+)'")
 
 
