@@ -40,14 +40,20 @@ def annotate(cell: Cell) -> str:
         return Annotations.together(annotated, codes.shape[1], len(oracles))
 
     mistakes = load_codes(
-        cell.folder("identify") / "mistakes.npz", vae, "codes", "label", "prediction", "reconstruction_failure"
+        cell.folder("identify") / "mistakes.npz",
+        vae,
+        "codes",
+        "label",
+        "prediction",
+        "raw_failure",
+        "reconstruction_failure",
     )
     total = len(mistakes["label"])
     generator = cell.streams.numpy("mistakes")
     drawn = np.sort(generator.choice(total, min(chosen.annotated_mistakes, total), replace=False))
     mistake_votes, _ = annotate_codes(mistakes["codes"][drawn], "mistakes")
     majority_label = majority(mistake_votes)
-    facts = (mistakes[name][drawn] for name in ("label", "prediction", "reconstruction_failure"))
+    facts = (mistakes[name][drawn] for name in ("label", "prediction", "raw_failure", "reconstruction_failure"))
     causes = causes_of_mistakes(majority_label, *facts)
 
     regions = load_arrays(cell.folder("distill") / "regions.npz", "weight", "mistake", "assignment")

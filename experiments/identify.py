@@ -34,6 +34,7 @@ def identify(cell: Cell) -> str:
         "doubtful": mistakes.doubtful,
         "dropped": mistakes.dropped,
         "seed_images_with_mistakes": len(np.unique(mistakes.seed_index)),
+        "raw_failures": int(mistakes.raw_failure.sum()),
         "reconstruction_failures": int(mistakes.reconstruction_failure.sum()),
         "raw_accuracy": right.mean(),
         "reconstruction_accuracy": (everything.reconstruction_prediction == everything.label).mean(),

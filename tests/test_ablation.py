@@ -1,5 +1,7 @@
 """What one noise does, on a case computed by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from torch import nn
 
 from defuse.annotators.oracles import Annotators
 from defuse.core import params
+from defuse.core.verdicts import Cause
 from defuse.method.identification import Seeds, reconstructed_accuracy
 from defuse.models.machine import Machine
 from defuse.models.subject import Subject
@@ -78,21 +81,23 @@ class Composed(nn.Module):
         return self.classifier(self.vae.decode(codes))
 
 
-def search_of(means, judged, reconstructed=None, draws=2, keep=1):
+def search_of(means, judged, reconstructed=None, draws=2, keep=1, raw=None):
     search = params.Search(seed_source="train", noise=SHIFT, draws=draws, keep=keep)
     generator = np.random.default_rng(0)
-    return search_row(annotators(), seeds_at(means, reconstructed), search, judged, KEY, generator, "test")
+    seeds = seeds_at(means, reconstructed)
+    seeds = seeds if raw is None else replace(seeds, raw_prediction=np.array(raw))
+    return search_row(annotators(), seeds, search, judged, KEY, generator, "test")
 
 
 def test_a_search_counts_its_mistakes_by_cause():
-    # As below, and one seed whose plain reconstruction is wrong already.
-    row = search_of([-0.9, -0.4, -0.3, -0.1, -0.05, -0.4], 100, [0, 0, 0, 0, 0, 1])
-    assert (row["seed_images"], row["draws"], row["mistakes"], row["judged"]) == (6, 12, 5, 5)
-    assert row["wrong_draws"] == pytest.approx(10 / 12) and row["seeds_with_mistake"] == pytest.approx(5 / 6)
-    causes = ("reconstruction", "classifier_mistake", "label_changed", "third_label", "not_recognisable")
-    assert [row[cause] for cause in causes] == pytest.approx([0.2] * 5)
-    assert row["recognisable"] == pytest.approx(0.8) and row["label_kept"] == pytest.approx(0.5)
-    assert row["draws_per_classifier_mistake"] == pytest.approx(12)
+    # As below, one seed whose plain reconstruction alone is wrong already, and one that is wrong raw.
+    row = search_of([-0.9, -0.4, -0.3, -0.1, -0.05, -0.4, -0.4], 100, [0, 0, 0, 0, 0, 1, 1], raw=[0, 0, 0, 0, 0, 0, 1])
+    assert (row["seed_images"], row["draws"], row["mistakes"], row["judged"]) == (7, 14, 6, 6)
+    assert row["wrong_draws"] == pytest.approx(12 / 14) and row["seeds_with_mistake"] == pytest.approx(6 / 7)
+    causes = [cause.replace(" ", "_") for cause in Cause]
+    assert [row[cause] for cause in causes] == pytest.approx([1 / 6] * 6)
+    assert row["recognisable"] == pytest.approx(5 / 6) and row["label_kept"] == pytest.approx(0.6)
+    assert row["draws_per_classifier_mistake"] == pytest.approx(14)
 
 
 def test_only_as_many_mistakes_as_asked_are_judged():

@@ -80,12 +80,13 @@ def test_kappa_is_one_for_full_agreement_and_undefined_for_one_category():
 
 def test_each_mistake_gets_the_cause_that_the_oracles_give():
     causes = causes_of_mistakes(
-        majority_label=np.array([3, 8, 3, 5, -1]),
-        label=np.array([3, 3, 3, 3, 3]),
-        prediction=np.array([8, 8, 8, 8, 8]),
-        reconstruction_failure=np.array([True, False, False, False, False]),
+        majority_label=np.array([3, 3, 8, 3, 5, -1]),
+        label=np.full(6, 3),
+        prediction=np.full(6, 8),
+        raw_failure=np.array([True, False, False, False, False, False]),
+        reconstruction_failure=np.array([False, True, False, False, False, False]),
     )
-    assert list(causes) == ["reconstruction", "label changed", "classifier mistake", "third label", "not recognisable"]
+    assert list(causes) == list(Cause)
 
 
 @given(st.lists(st.sampled_from(list(Cause)), min_size=1, max_size=60))

@@ -46,6 +46,7 @@ def test_judgements_of_another_sheet_are_not_counted(tmp_path, sheet):
     [
         ("regions", [(0, "label changed")], "by_eye is 'label changed'; allowed: right, wrong, cannot tell"),
         ("mistakes", [(0, "reconstruction")], "by_eye is 'reconstruction'; allowed: label changed, classifier mistake"),
+        ("mistakes", [(0, "wrong before the search")], "by_eye is 'wrong before the search'; allowed: label changed"),
         ("regions", [(4, "right")], "position 4; allowed: 0 to 3, each once"),
         ("regions", [(1, "right"), (1, "wrong")], "position 1; allowed: 0 to 3, each once"),
     ],

@@ -104,7 +104,7 @@ def scattered(count, seed=0):
 
 
 def assert_same(first, second):
-    for name in ("seed_index", "label", "prediction", "noise_norm", "codes", "reconstruction_failure"):
+    for name in ("seed_index", "label", "prediction", "noise_norm", "codes", "raw_failure", "reconstruction_failure"):
         np.testing.assert_array_equal(getattr(first, name), getattr(second, name), err_msg=name)
     assert (first.draws, first.wrong_draws) == (second.draws, second.wrong_draws)
 
@@ -162,16 +162,25 @@ def test_a_shift_by_a_half_makes_mistakes_of_what_lies_half_below_the_threshold(
     found = search(seeds, SHIFT, draws=3, keep=1)
     assert found.seed_index.tolist() == [11, 14]
     assert found.label.tolist() == [0, 0] and found.prediction.tolist() == [1, 1]
-    assert found.reconstruction_failure.tolist() == [False, True]
+    assert found.raw_failure.tolist() == [False, True] and found.reconstruction_failure.tolist() == [False, False]
     np.testing.assert_allclose(found.codes, [[0.3, 1.5], [0.7, 4.5]], atol=1e-4)
     np.testing.assert_allclose(found.noise_norm, np.sqrt(0.5), atol=1e-4)
     assert (found.draws, found.wrong_draws) == (12, 6)
 
 
-def test_without_the_shift_only_the_reconstruction_failure_is_left():
+def test_without_the_shift_only_what_was_wrong_before_is_left():
     found = search(seeds_at([[-0.2, 1.0], [-0.6, 2.0], [0.1, 3.0], [0.2, 4.0]], [0, 0, 1, 0]), NO_SHIFT, 3, 3)
-    assert found.seed_index.tolist() == [3, 3, 3] and found.reconstruction_failure.all()
+    assert found.seed_index.tolist() == [3, 3, 3] and found.raw_failure.all() and not found.reconstruction_failure.any()
     assert found.wrong_draws == 3
+
+
+def test_a_mistake_is_the_vaes_only_where_the_image_is_right_and_its_reconstruction_wrong():
+    seeds = seeds_at([[0.2, 1.0]] * 4, [0, 0, 1, 1])
+    seeds = replace(seeds, raw_prediction=np.array([0, 1, 0, 1]))  # the reconstructions are all called 1
+    found = search(seeds, NORMAL, draws=50, keep=1)
+    assert found.seed_index.tolist() == [0, 1, 2, 3]
+    assert found.raw_failure.tolist() == [False, True, True, False]
+    assert found.reconstruction_failure.tolist() == [True, False, False, False]
 
 
 @pytest.mark.parametrize("keep", [1, 3, 20])
@@ -194,7 +203,7 @@ def test_search_agrees_with_a_loop(noise, keep):
     assert found.prediction.tolist() == [1 - row[1] for row in expected]
     np.testing.assert_allclose(found.noise_norm, [row[2] for row in expected], rtol=1e-5)
     np.testing.assert_allclose(found.codes, [row[3] for row in expected], rtol=1e-5)
-    assert found.reconstruction_failure.tolist() == [row[4] for row in expected]
+    assert found.raw_failure.tolist() == [row[4] for row in expected] and not found.reconstruction_failure.any()
     assert (found.draws, found.wrong_draws) == (1200, wrong_draws)
     assert len(set(found.seed_index.tolist())) > 5
 

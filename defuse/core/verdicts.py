@@ -4,9 +4,10 @@ from enum import StrEnum
 
 
 class Cause(StrEnum):
-    """Why the classifier gets an identified image wrong, by the annotators (design decision 2)."""
+    """Why the classifier gets an identified image wrong, by the annotators (design decisions 2 and 8)."""
 
-    RECONSTRUCTION = "reconstruction"  # wrong before any noise
+    WRONG_BEFORE = "wrong before the search"  # the seed image itself is: a known error of the classifier
+    RECONSTRUCTION = "reconstruction"  # the seed image is right, its plain reconstruction is not
     LABEL_CHANGED = "label changed"  # annotators side with the classifier
     CLASSIFIER_MISTAKE = "classifier mistake"  # annotators side with the seed's label
     THIRD_LABEL = "third label"  # annotators side with neither

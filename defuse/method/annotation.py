@@ -127,17 +127,20 @@ def causes_of_mistakes(
     majority_label: Int64[np.ndarray, "mistakes"],
     label: Int64[np.ndarray, "mistakes"],
     prediction: Int64[np.ndarray, "mistakes"],
+    raw_failure: Bool[np.ndarray, "mistakes"],
     reconstruction_failure: Bool[np.ndarray, "mistakes"],
 ) -> Shaped[np.ndarray, "mistakes"]:
-    """Cause of each mistake, the value of a `Cause`, as strings.
+    """Cause of each mistake, the value of a `Cause`, as strings; what was wrong before any noise comes first.
 
     Args:
         majority_label: of the oracles, or ABSTAIN.
         label: the seed image's.
         prediction: the classifier's.
-        reconstruction_failure: whether the seed image's plain reconstruction is wrong already.
+        raw_failure: whether the seed image itself is wrong already.
+        reconstruction_failure: whether the seed image is right and its plain reconstruction wrong.
     """
     tests = {
+        Cause.WRONG_BEFORE: raw_failure,
         Cause.RECONSTRUCTION: reconstruction_failure,
         Cause.LABEL_CHANGED: majority_label == prediction,
         Cause.CLASSIFIER_MISTAKE: majority_label == label,

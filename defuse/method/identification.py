@@ -47,6 +47,11 @@ class Seeds:
         """Which seed images are right both raw and reconstructed."""
         return (self.raw_prediction == self.label) & (self.reconstruction_prediction == self.label)
 
+    @property
+    def reconstruction_failure(self) -> Bool[np.ndarray, "seeds"]:
+        """Which seed images are right raw and wrong reconstructed: the VAE's doing (design decision 8)."""
+        return (self.raw_prediction == self.label) & (self.reconstruction_prediction != self.label)
+
     def take(self, chosen: Int64[np.ndarray, "chosen"] | Bool[np.ndarray, "seeds"] | slice) -> "Seeds":
         """The seeds at positions `chosen`."""
         return Seeds(**{name: array[chosen] for name, array in vars(self).items()})
@@ -62,7 +67,8 @@ class Mistakes:
         prediction: the classifier's.
         noise_norm: L2 norm of the noise added to the code.
         codes: what was decoded.
-        reconstruction_failure: the seed's plain reconstruction was already wrong.
+        raw_failure: the seed image itself is wrong: a known error of the classifier.
+        reconstruction_failure: the seed image is right, its plain reconstruction wrong: the VAE's doing.
         draws: codes that were decoded and classified in all.
         wrong_draws: those that were wrong at the search's precision, kept or not.
         doubtful: candidates that were classified again in float32.
@@ -74,6 +80,7 @@ class Mistakes:
     prediction: Int64[np.ndarray, "mistakes"]
     noise_norm: Float32[np.ndarray, "mistakes"]
     codes: Float32[np.ndarray, "mistakes latent"]
+    raw_failure: Bool[np.ndarray, "mistakes"]
     reconstruction_failure: Bool[np.ndarray, "mistakes"]
     draws: int
     wrong_draws: int
@@ -275,7 +282,8 @@ def find_mistakes(
         prediction[kept],
         norm[kept],
         code[kept],
-        found.reconstruction_prediction != found.label,
+        found.raw_prediction != found.label,
+        found.reconstruction_failure,
         draws=len(seeds.label) * draws,
         wrong_draws=wrong_draws,
         doubtful=int(doubtful.sum()),

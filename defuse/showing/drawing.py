@@ -31,6 +31,7 @@ CAUSE_COLOURS = {
     "classifier mistake": MISTAKES,
     "label changed": "#56B4E9",
     "third label": "#CC79A7",
+    "wrong before the search": "#F0E442",
     "reconstruction": "#999999",
     "not recognisable": "#DDDDDD",
 }

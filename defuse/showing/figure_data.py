@@ -213,7 +213,7 @@ def tsne_data(
 ) -> dict[str, np.ndarray]:
     """t-SNE of training codes and mistakes' codes together, and three decoded mistakes (paper's figure).
 
-    Mistakes whose plain reconstruction was already wrong are left out.
+    Mistakes of the VAE, whose seed image is right and its plain reconstruction wrong, are left out.
     """
     generator = np.random.default_rng(random_state)
     wanted = np.flatnonzero(~mistakes["reconstruction_failure"])

@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from defuse.core.storage import read_table
+from defuse.core.verdicts import Cause
 from defuse.evidence.results import provenance, result_path
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
@@ -25,7 +26,8 @@ ROWS = (
     ("identified mistakes", "identify.mistakes", "{:,.0f}"),
     ("cause: the classifier's mistake", "cause classifier mistake.share", "{:.1%}"),
     ("cause: the label changed", "cause label changed.share", "{:.1%}"),
-    ("cause: wrong before any noise", "cause reconstruction.share", "{:.1%}"),
+    ("cause: wrong before the search, the seed image itself", "cause wrong before the search.share", "{:.1%}"),
+    ("cause: the VAE's, wrong once reconstructed", "cause reconstruction.share", "{:.1%}"),
     ("cause: not recognisable", "cause not recognisable.share", "{:.1%}"),
     ("cause: a third label", "cause third label.share", "{:.1%}"),
     ("components heavy enough to be regions", "distill.regions", "{:.0f}"),
@@ -47,10 +49,8 @@ ROWS = (
 
 
 # Columns of the tables of arms: kind of arm in the table of means, then each measure's heading and format.
-CAUSES = {
-    cause: (cause.replace("_", " "), "{:.1%}")
-    for cause in ("reconstruction", "label_changed", "classifier_mistake", "third_label", "not_recognisable")
-}
+CAUSES = {cause.replace(" ", "_"): (str(cause), "{:.1%}") for cause in Cause}
+BEFORE_NOISE = (Cause.WRONG_BEFORE, Cause.RECONSTRUCTION)
 
 
 ARMS = {
@@ -66,7 +66,7 @@ ARMS = {
     "noise": {
         "wrong": ("draws that are wrong", "{:.1%}"),
         "label_kept": ("labels kept, of recognisable draws", "{:.1%}"),
-        **{cause: column for cause, column in CAUSES.items() if cause != "reconstruction"},  # seeds are right there
+        **{cause: column for cause, column in CAUSES.items() if column[0] not in BEFORE_NOISE},  # seeds are right there
     },
     "tau": {
         "variety": ("mean distance of two draws", "{:.2f}"),

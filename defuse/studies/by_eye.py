@@ -14,7 +14,8 @@ from defuse.core.verdicts import Cause
 CANNOT_TELL = "cannot tell"
 JUDGEMENTS = {
     "regions": ("right", "wrong", CANNOT_TELL),
-    "mistakes": (*(cause for cause in Cause if cause != Cause.RECONSTRUCTION), CANNOT_TELL),
+    # What was wrong before any noise is measured, and cannot be seen.
+    "mistakes": (*(cause for cause in Cause if cause not in (Cause.WRONG_BEFORE, Cause.RECONSTRUCTION)), CANNOT_TELL),
 }
 
 

@@ -57,8 +57,8 @@ def cluster_arms(
 ) -> tuple[dict[str, Clustered], Seeds]:
     """Search for the classifier's mistakes and group them, in each of five arms.
 
-    The mixture and k-means with as many clusters, each on the mistakes whose seed's plain reconstruction is right
-    and, as the paper does, on all; and the mixture on the codes of misclassified test images.
+    The mixture and k-means with as many clusters, each on the mistakes that are not the VAE's and, as the paper does,
+    on all; and the mixture on the codes of misclassified test images.
 
     Args:
         subject: the classifier whose mistakes are searched for.

@@ -90,7 +90,13 @@ def search_row(
         picked = np.sort(generator.choice(count, min(judged, count), replace=False))
     votes, _ = annotators.annotate(found.codes[picked])
     majority_label, label = majority(votes), found.label[picked]
-    causes = causes_of_mistakes(majority_label, label, found.prediction[picked], found.reconstruction_failure[picked])
+    causes = causes_of_mistakes(
+        majority_label,
+        label,
+        found.prediction[picked],
+        found.raw_failure[picked],
+        found.reconstruction_failure[picked],
+    )
     shares = {cause.replace(" ", "_"): share(causes == cause, np.ones(len(picked), bool)) for cause in Cause}
     given, mistakes = majority_label != ABSTAIN, shares["classifier_mistake"] * count
     return {
