@@ -60,8 +60,18 @@ def trained(settings: Settings, size: str, machine: Machine) -> tuple[Subject, S
         Streams(0).torch("benchmarks", size),
         f"classifier of {size}'s size",
     )
-    chosen = settings.train_vae[size].model_copy(update={"epochs": EPOCHS["vae"], "warmup_steps": 0})
-    train_vae(vae, images, test[0], chosen, machine, Streams(0).torch("benchmarks", size), f"VAE of {size}'s size")
+    chosen = settings.train_vae[size].model_copy(update={"epochs": EPOCHS["vae"], "warmup_share": 0.0})
+    streams = Streams(0).within("benchmarks", size)
+    train_vae(
+        vae,
+        images,
+        test[0],
+        chosen,
+        machine,
+        streams.torch(),
+        streams.integer("validation"),
+        f"VAE of {size}'s size",
+    )
     subject = Subject(classifier, vae, machine)
     return subject, prepare_seeds(subject, images, labels)
 

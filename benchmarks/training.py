@@ -161,8 +161,18 @@ def quality(settings: Settings, machine: Machine) -> Iterator[str]:
                 Streams(seed).torch("benchmarks"),
                 f"classifier {seed}",
             )
-            chosen = settings.train_vae["mnist"].model_copy(update={"epochs": QUALITY_EPOCHS, "warmup_steps": 0})
-            curve = train_vae(vae, images, test[0], chosen, variant, Streams(seed).torch("benchmarks"), f"VAE {seed}")
+            chosen = settings.train_vae["mnist"].model_copy(update={"epochs": QUALITY_EPOCHS, "warmup_share": 0.0})
+            streams = Streams(seed).within("benchmarks")
+            curve = train_vae(
+                vae,
+                images,
+                test[0],
+                chosen,
+                variant,
+                streams.torch(),
+                streams.integer("validation"),
+                f"VAE {seed}",
+            )
             columns[0].append(100 * accuracy(classifier, *test))
             columns[1].append(curve[-1]["elbo"])
         for name, column in zip(scores, columns):

@@ -48,8 +48,8 @@ def ablate(cell: Cell) -> str:
             vae_settings,
             machine,
             cell.streams.torch("batches", name),
+            cell.streams.integer("validation"),
             name,
-            None,
         )
         subject = Subject(classifier, vae, machine)
         seeds = prepare_seeds(subject, images[seed_images], labels[seed_images])

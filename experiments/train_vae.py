@@ -32,7 +32,8 @@ def train(cell: Cell) -> str:
         cell.checkpoints / "vae.safetensors",
         fingerprint(running_code(cell.stage), cell.data_file, compute=computed, train_vae=chosen),
     )
-    curve = train_vae(vae, images, validation, chosen, machine, generator, str(cell), checkpoint)
+    validation_seed = cell.streams.integer("validation")
+    curve = train_vae(vae, images, validation, chosen, machine, generator, validation_seed, str(cell), checkpoint)
     divergences = [
         {"epoch": row["epoch"], "dimension": dimension, "kl": kl}
         for row in curve

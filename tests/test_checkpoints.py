@@ -59,7 +59,7 @@ def vae_settings(optimizer="adam", schedule="one_cycle"):
         batch_norm=True,
         likelihood="gaussian",
         beta=1.0,
-        warmup_steps=9,
+        warmup_share=0.5,
         **common(optimizer, schedule),
     )
 
@@ -74,7 +74,7 @@ def train(images, make_classifier, make_vae):
         if kind == "vae":
             network = make_vae(batch_norm=True)
             curve = train_vae(
-                network, images, images[:6], vae_settings(**changes), machine, generator, "toy", checkpoint
+                network, images, images[:6], vae_settings(**changes), machine, generator, 2, "toy", checkpoint
             )
         else:
             network = make_classifier(architecture="vgg")

@@ -485,8 +485,8 @@ SHIPPED_EDITS = {
     ),
     "bound of TrainVAE": (
         "defuse/core/params_training.py",
-        "warmup_steps: Annotated[int, Field(ge=0)]",
-        "warmup_steps: Count",
+        "warmup_share: Share",
+        "warmup_share: Positive",
         {"train_vae", "ablate_vae", "demo"},
     ),
     "colour of figures": ("defuse/showing/drawing.py", "#D55E00", "#D55E01", {"figures", "demo"}),

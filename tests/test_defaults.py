@@ -44,7 +44,7 @@ def edited(stage, line, new):
 @pytest.mark.parametrize(
     ("stage", "line", "new", "names"),
     [
-        ("train_vae", "warmup_steps: 1000", "warmup_steps: 500", "mnist svhn gtsrb"),
+        ("train_vae", "warmup_share: 0.15", "warmup_share: 0.2", "mnist svhn gtsrb"),
         ("train_vae", "latent_dim: 64", "latent_dim: 65", "svhn"),
         ("train_vae", "beta: 1.0", "beta: 2.0", "digits mnist svhn gtsrb"),
         ("train_classifier", "  width: 8", "  width: 9", "mnist"),

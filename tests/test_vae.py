@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
@@ -12,6 +13,7 @@ from torch import distributions
 
 from defuse.core import params
 from defuse.core.errors import DivergedError
+from defuse.core.params_file import load_params
 from defuse.models.autoencoder import SCALE_RATE, kl_per_dimension, learn_scale, reconstruction_loss
 from defuse.models.autoencoder_training import measure, train_vae
 from defuse.models.evaluation import EVALUATION_BATCH, decode, encode
@@ -31,7 +33,7 @@ def vae_settings(**changes):
             "batch_norm": False,
             "likelihood": "bernoulli",
             "beta": 1.0,
-            "warmup_steps": 0,
+            "warmup_share": 0.0,
             "epochs": 6,
             "optimizer": "adam",
             "learning_rate": 0.01,
@@ -172,7 +174,7 @@ def test_training_lowers_the_loss(make_vae, machine, likelihood, batch_norm):
     beta = 0.01 if likelihood == "ssim" else 1.0
     settings = vae_settings(likelihood=likelihood, batch_norm=batch_norm, beta=beta, epochs=40)
     before = measure(vae.eval(), images, likelihood, generator())
-    curve = train_vae(vae, images, images[:8], settings, machine, generator(), "toy")
+    curve = train_vae(vae, images, images[:8], settings, machine, generator(), 0, "toy")
     after = measure(vae, images, likelihood, generator())
     assert [row["epoch"] for row in curve] == list(range(1, 41)) and not vae.training
     assert curve[-1]["training_loss"] < curve[0]["training_loss"]
@@ -183,40 +185,80 @@ def test_training_lowers_the_loss(make_vae, machine, likelihood, batch_norm):
 def test_same_seed_gives_the_same_bytes(make_vae, machine):
     def train(weights, batches):
         vae = make_vae(weights)
-        curve = train_vae(vae, stripes(16), stripes(4), vae_settings(epochs=2), machine, generator(batches), "toy")
+        curve = train_vae(vae, stripes(16), stripes(4), vae_settings(epochs=2), machine, generator(batches), 0, "toy")
         return [tensor.numpy().tobytes() for tensor in vae.state_dict().values()], curve
 
     assert train(0, 0) == train(0, 0)
     assert train(0, 0) != train(0, 1) and train(0, 0) != train(1, 0)
 
 
-def test_beta_rises_over_the_warm_up(make_vae, machine):
-    def first_loss(beta, warmup_steps):
-        """The loss of one step, before which the weights are those of the start."""
-        settings = vae_settings(beta=beta, warmup_steps=warmup_steps, epochs=1, batch_size=16)
-        return train_vae(make_vae(), stripes(16), stripes(4), settings, machine, generator(), "")[0]["training_loss"]
+def losses_at_rest(vae, machine, settings):
+    """Training losses of one-step epochs whose steps are too small to change a weight."""
+    still = settings.model_copy(update={"batch_size": 16, "learning_rate": 1e-30, "likelihood": "bernoulli"})
+    return [row["training_loss"] for row in train_vae(vae, stripes(16), stripes(4), still, machine, generator(), 0, "")]
 
-    reconstruction = first_loss(0.0, 10)
-    whole = first_loss(1000.0, 0) - reconstruction
-    mean, deviation = encode(make_vae(), stripes(16))
-    kl = kl_per_dimension(mean, 2 * deviation.log()).sum(1).mean()
-    assert whole == pytest.approx(1000 * float(kl), rel=1e-3)
-    assert first_loss(1000.0, 1) - reconstruction == pytest.approx(whole, rel=1e-3)
-    assert first_loss(1000.0, 10) - reconstruction == pytest.approx(whole / 10, rel=1e-3)
-    assert first_loss(500.0, 5) - reconstruction == pytest.approx(whole / 10, rel=1e-3)
+
+def mean_kl(vae):
+    mean, deviation = encode(vae, stripes(16))
+    return float(kl_per_dimension(mean, 2 * deviation.log()).sum(1).mean())
+
+
+def test_beta_rises_over_the_warm_up(make_vae, machine):
+    def first_loss(beta, warmup_share):
+        settings = vae_settings(beta=beta, warmup_share=warmup_share, epochs=10)
+        return losses_at_rest(make_vae(), machine, settings)[0]
+
+    reconstruction = first_loss(0.0, 1.0)
+    whole = first_loss(1000.0, 0.0) - reconstruction
+    assert whole == pytest.approx(1000 * mean_kl(make_vae()), rel=1e-3)
+    assert first_loss(1000.0, 0.1) - reconstruction == pytest.approx(whole, rel=1e-3)
+    assert first_loss(1000.0, 1.0) - reconstruction == pytest.approx(whole / 10, rel=1e-3)
+    assert first_loss(500.0, 0.5) - reconstruction == pytest.approx(whole / 10, rel=1e-3)
+
+
+@pytest.mark.parametrize("dataset", ["digits", "mnist", "svhn", "gtsrb"])
+def test_a_training_cut_to_few_epochs_ends_with_the_whole_beta(make_vae, machine, dataset):
+    shipped = load_params(ROOT / "params.yaml").train_vae[dataset]
+    cut = shipped.model_copy(update={"epochs": 30, "beta": 1000.0})
+    first, *_, last = losses_at_rest(make_vae(), machine, cut)
+    reconstruction = losses_at_rest(make_vae(), machine, cut.model_copy(update={"beta": 0.0}))[-1]
+    assert last - reconstruction == pytest.approx(1000 * mean_kl(make_vae()), rel=1e-3)
+    assert first - reconstruction < 0.5 * (last - reconstruction)
+
+
+def test_what_is_measured_cannot_change_the_weights(make_vae, machine):
+    def weights(validation, validation_seed):
+        vae = make_vae(batch_norm=True)
+        settings = vae_settings(batch_norm=True, epochs=3)
+        train_vae(vae, stripes(16), stripes(validation), settings, machine, generator(), validation_seed, "toy")
+        return [tensor.numpy().tobytes() for tensor in vae.state_dict().values()]
+
+    assert weights(4, 0) == weights(1, 0) == weights(12, 0) == weights(4, 1)
+
+
+def test_the_validation_elbo_has_the_same_noise_at_each_epoch(make_vae, machine):
+    def elbos(validation_seed):
+        settings = vae_settings(epochs=3, learning_rate=1e-30)
+        vae = make_vae()
+        curve = train_vae(vae, stripes(16), stripes(4), settings, machine, generator(), validation_seed, "toy")
+        return [row["elbo"] for row in curve]
+
+    first, *others = elbos(0)
+    assert others == [first, first]
+    assert first != elbos(1)[0]
 
 
 def test_large_beta_empties_the_code_and_beta_0_does_not(make_vae, machine):
     kls = []
     for beta in (0.0, 100.0):
         settings = vae_settings(beta=beta, epochs=10)
-        kls.append(train_vae(make_vae(), stripes(32), stripes(8), settings, machine, generator(), "toy")[-1]["kl"])
+        kls.append(train_vae(make_vae(), stripes(32), stripes(8), settings, machine, generator(), 0, "toy")[-1]["kl"])
     assert kls[1] < 0.5 < kls[0]
 
 
 def test_huge_learning_rate_is_reported(make_vae, machine):
     with pytest.raises(DivergedError, match="lower learning_rate"):
-        train_vae(make_vae(), stripes(16), stripes(4), vae_settings(learning_rate=1e30), machine, generator(), "toy")
+        train_vae(make_vae(), stripes(16), stripes(4), vae_settings(learning_rate=1e30), machine, generator(), 0, "toy")
 
 
 # Measures

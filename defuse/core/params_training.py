@@ -126,7 +126,7 @@ class TrainVAE(Training):
     batch_norm: bool
     likelihood: Likelihood
     beta: NonNegative
-    warmup_steps: Annotated[int, Field(ge=0)]
+    warmup_share: Share
 
 
 class TrainOracle(Training):

@@ -11,7 +11,7 @@ from defuse.models.autoencoder import VAE, kl_per_dimension, learn_scale, recons
 from defuse.models.checkpoints import Checkpoint
 from defuse.models.evaluation import EVALUATION_BATCH
 from defuse.models.machine import Machine, to_machine
-from defuse.models.training import run_epochs
+from defuse.models.training import run_epochs, training_steps
 
 
 @torch.inference_mode()
@@ -52,10 +52,11 @@ def train_vae(
     settings: params.TrainVAE,
     machine: Machine,
     generator: torch.Generator,
+    validation_seed: int,
     description: str,
     checkpoint: Checkpoint | None = None,
 ) -> list[dict[str, Any]]:
-    """Minimise reconstruction loss + beta * KL, in place; beta rises linearly over `warmup_steps` steps.
+    """Minimise reconstruction loss + beta * KL, in place; beta rises linearly over a share of the steps.
 
     Args:
         vae: untrained.
@@ -64,6 +65,7 @@ def train_vae(
         settings: likelihood, beta and optimisation.
         machine: device and precision.
         generator: of batch order and posterior samples.
+        validation_seed: of the posterior samples in the validation ELBO, the same at each epoch.
         description: shown by the progress bar.
         checkpoint: of this training; None to keep none.
 
@@ -75,9 +77,10 @@ def train_vae(
     """
     to_machine(vae, machine)
     images = images.to(machine.device)
+    warmup = max(1.0, settings.warmup_share * training_steps(settings, len(images)))
 
     def loss_of(batch: Tensor, step: int) -> Tensor:
-        beta = settings.beta * min(1.0, (step + 1) / max(settings.warmup_steps, 1))
+        beta = settings.beta * min(1.0, (step + 1) / warmup)
         targets = images[batch.to(machine.device)]
         with machine.autocast():
             mean, log_variance = vae.encode(targets)
@@ -89,6 +92,7 @@ def train_vae(
         return (losses + beta * kl_per_dimension(mean, log_variance).sum(1)).mean()
 
     def measure_validation() -> dict[str, Any]:
-        return measure(vae, validation, settings.likelihood, generator)
+        # A generator of its own: what is measured cannot change what is trained.
+        return measure(vae, validation, settings.likelihood, torch.Generator().manual_seed(validation_seed))
 
     return run_epochs(vae, len(images), loss_of, measure_validation, settings, generator, description, checkpoint)

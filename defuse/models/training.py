@@ -30,15 +30,19 @@ def make_optimizer(network: nn.Module, settings: params.Optimisation) -> torch.o
     return torch.optim.Adam(network.parameters(), rate, weight_decay=decay)
 
 
+def training_steps(settings: params.Training, items: int) -> int:
+    """Optimiser steps of a whole training on so many items."""
+    return settings.epochs * max(1, items // settings.batch_size)
+
+
 def make_schedule(
     optimizer: torch.optim.Optimizer, settings: params.Training, items: int
 ) -> torch.optim.lr_scheduler.LRScheduler | None:
     """One-cycle learning rate (Smith 2018) over all steps, or None for a constant one; momentum stays as it is."""
     if settings.schedule == "constant":
         return None
-    steps = settings.epochs * max(1, items // settings.batch_size)
     return torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, settings.learning_rate, steps, pct_start=0.3, cycle_momentum=False
+        optimizer, settings.learning_rate, training_steps(settings, items), pct_start=0.3, cycle_momentum=False
     )
 
 
@@ -119,7 +123,7 @@ def run_epochs(
         loss_of: scalar loss of an index batch in step number i, counted from 0.
         measure: called after each epoch, with the network in evaluation mode, for further columns of the curve.
         settings: optimisation and epochs.
-        generator: of batch order, and of all that `loss_of` and `measure` draw.
+        generator: of batch order, and of all that `loss_of` draws; `measure` draws from it nothing.
         description: shown by the progress bar.
         checkpoint: written after each epoch; None to keep none.
 
@@ -132,8 +136,9 @@ def run_epochs(
     optimizer = make_optimizer(network, settings)
     schedule = make_schedule(optimizer, settings, items)
     curve = restore_checkpoint(checkpoint, network, optimizer, schedule, generator) if checkpoint else []
-    per_epoch = max(1, items // settings.batch_size)
-    with steps_bar(description, settings.epochs * per_epoch, len(curve) * per_epoch) as progress:
+    steps = training_steps(settings, items)
+    per_epoch = steps // settings.epochs
+    with steps_bar(description, steps, len(curve) * per_epoch) as progress:
         for epoch in range(len(curve) + 1, settings.epochs + 1):
             progress.set_description(f"{description} epoch {epoch}/{settings.epochs}")
             network.train()
