@@ -8,7 +8,7 @@ from defuse.data.prepared import load_split
 from defuse.method.distillation import class_regions, kmeans_regions
 from defuse.models.augmentation import augment
 from defuse.models.evaluation import decode
-from defuse.studies.rivals import SINGLE_MISTAKES, Rival, compare_rivals, region_rival, single_mistakes
+from defuse.studies.rivals import SINGLE_MISTAKES, Rival, compare_rivals, region_rival, single_mistakes, split_by_seed
 from experiments.shared.annotators import load_annotators
 from experiments.shared.cell import Cell
 from experiments.shared.command import cell_command
@@ -27,13 +27,14 @@ def compare(cell: Cell) -> str:
     budget = count * distill.shown_samples
 
     looked_at = annotated_mistakes(cell, vae)
-    order = cell.streams.numpy("mistakes").permutation(len(looked_at["majority"]))
-    pool, held_out = np.array_split(order, 2)
+    seeds, half = looked_at["seed_index"], (len(looked_at["seed_index"]) + 1) // 2
+    pool, held_out = split_by_seed(seeds, half, cell.streams.numpy("mistakes"))
+    within_budget = pool[split_by_seed(seeds[pool], budget, cell.streams.numpy("budget"))[0]]
 
     def singles(numbers: np.ndarray, validation_share: float) -> Rival:
         images = decode(vae, torch.from_numpy(looked_at["codes"][numbers]))
-        labels, is_mistake = looked_at["majority"][numbers], looked_at["is_mistake"][numbers]
-        return single_mistakes(images, labels, is_mistake, validation_share)
+        facts = (looked_at[name][numbers] for name in ("majority", "is_mistake", "seed_index"))
+        return single_mistakes(images, *facts, validation_share, cell.streams.numpy("validation"))
 
     distilled, random_state = distilled_codes(cell, vae), cell.streams.integer("clusters")
     clusterings = {
@@ -47,7 +48,7 @@ def compare(cell: Cell) -> str:
             name: region_rival(annotators, regions, distill, annotate, cell.streams.within(name))
             for name, regions in clusterings.items()
         },
-        SINGLE_MISTAKES: singles(pool[:budget], chosen.validation_share),
+        SINGLE_MISTAKES: singles(within_budget, chosen.validation_share),
         "single mistakes, more labels": singles(pool, chosen.validation_share),
     }
     training, validation, test = (load_split(cell.data_file, split) for split in ("train", "validation", "test"))
@@ -72,7 +73,7 @@ def compare(cell: Cell) -> str:
         )
     )
     write_table(cell.folder() / "rivals.csv", table)
-    return f"{len(table)} arms, {budget} images labelled for the regions and for each rival"
+    return f"{len(table)} arms; {budget} images labelled for the regions, no more for a rival at their budget"
 
 
 if __name__ == "__main__":

@@ -181,6 +181,11 @@ def test_out_of_range(tree, write_params, path, value, allowed):
             [0],
             "correct.digits.lambdas: [0] is not allowed: Input should hold at least 2 item(s)",
         ),
+        (
+            "compare_rivals.digits.lambdas",
+            [1.0],
+            "compare_rivals.digits.lambdas: [1.0] is not allowed: Input should hold at least 2 item(s)",
+        ),
         ("annotate.digits.strictness", [0.5, 1.1], "annotate.digits.strictness.1: 1.1 is not allowed"),
         ("train_oracle.digits.networks", [CNN], "train_oracle.digits.networks: [{"),
         (
@@ -256,6 +261,13 @@ def test_bad_lists(tree, write_params, path, value, named):
                 "increase",
             )
             for lambdas in ([0.1, 1.0], [0, 1.0, 0.1], [0, 0.1, 0.1])
+        ),
+        *(
+            (
+                {"compare_rivals.digits.lambdas": lambdas},
+                f"compare_rivals.digits.lambdas: {lambdas} is not allowed: Input should increase",
+            )
+            for lambdas in ([1.0, 0.1], [0.1, 0.1])
         ),
         *(
             (

@@ -2,16 +2,20 @@
 
 import numpy as np
 import pytest
+import tiny_cell
 import torch
+from hypothesis import given
+from hypothesis import strategies as some
 from test_correction import MACHINE, SETTINGS, small_problem
 from test_region_ablation import ANNOTATE, DISTILL, annotators, regions_at
 
 from defuse.core import params
 from defuse.core.random_streams import Streams
-from defuse.method.correction import correct, draw_batches
+from defuse.core.storage import read_table
+from defuse.method.correction import choose_arm, correct, draw_batches
 from defuse.models.evaluation import accuracy
 from defuse.models.subject import Subject
-from defuse.studies.rivals import Rival, compare_rivals, region_rival, single_mistakes
+from defuse.studies.rivals import Rival, compare_rivals, region_rival, single_mistakes, split_by_seed
 
 STREAMS = Streams(0, ("test",))
 RIVALS = params.CompareRivals(lambdas=[0.1, 1.0], validation_share=0.2, kmeans_starts=1)
@@ -22,7 +26,7 @@ BASELINE = params.FinetuneBaseline(
     weight_decay=0.0,
     batch_size=8,
     steps=6,
-    maximum_accuracy_drop=0.005,
+    maximum_accuracy_drop=0.01,
 )
 
 
@@ -39,10 +43,62 @@ def test_only_accepted_regions_are_trained_on_with_their_label_and_all_are_paid_
 def test_single_mistakes_keep_their_label_and_all_that_were_looked_at_are_paid_for():
     images = torch.arange(10.0)[:, None, None, None].expand(10, 1, 32, 32)
     labels, is_mistake = np.arange(10) % 3, np.arange(10) % 2 == 0
-    rival = single_mistakes(images, labels, is_mistake, 0.4)
-    assert rival.labels_asked == 10
-    assert rival.training[0][:, 0, 0, 0].tolist() == [0, 2, 4] and rival.training[1].tolist() == [0, 2, 1]
-    assert rival.validation[0][:, 0, 0, 0].tolist() == [6, 8] and rival.validation[1].tolist() == [0, 2]
+    rival = single_mistakes(images, labels, is_mistake, np.arange(10), 0.4, STREAMS.numpy("validation"))
+    assert rival.labels_asked == 10 and len(rival.training[1]) == 3 and len(rival.validation[1]) == 2
+    numbers = [number for part in (rival.training, rival.validation) for number in part[0][:, 0, 0, 0].int().tolist()]
+    assert sorted(numbers) == [0, 2, 4, 6, 8]
+    assert torch.cat([rival.training[1], rival.validation[1]]).tolist() == [number % 3 for number in numbers]
+
+
+def test_lambda_is_not_chosen_on_siblings_of_the_mistakes_trained_on():
+    images = torch.arange(12.0)[:, None, None, None].expand(12, 1, 32, 32)
+    seed_index = np.repeat([3, 5, 8, 9], 3)
+    everything = np.ones(12, bool)
+    rival = single_mistakes(images, np.zeros(12, int), everything, seed_index, 0.2, STREAMS.numpy("validation"))
+    parts = [set(seed_index[part[0][:, 0, 0, 0].int()]) for part in (rival.training, rival.validation)]
+    assert parts[0].isdisjoint(parts[1]) and [len(part) for part in parts] == [3, 1]
+
+
+@given(some.lists(some.integers(0, 6), max_size=30), some.integers(0, 40), some.integers(0, 5))
+def test_a_split_by_seed_keeps_siblings_together_and_comes_as_near_to_its_size_as_whole_seeds_allow(
+    seeds, count, random_state
+):
+    seeds = np.array(seeds, np.int64)
+    first, rest = split_by_seed(seeds, count, np.random.default_rng(random_state))
+    assert sorted([*first, *rest]) == list(range(len(seeds)))
+    assert set(seeds[first]).isdisjoint(seeds[rest]) and len(first) <= count
+    assert len(rest) == 0 or len(first) + np.bincount(seeds[rest]).max() > count
+
+
+def test_seed_images_are_drawn_alike_whatever_the_number_of_their_mistakes():
+    seeds = np.repeat([0, 1], [5, 1])
+    firsts = [set(seeds[split_by_seed(seeds, 5, np.random.default_rng(state))[0]]) for state in range(40)]
+    assert 10 < firsts.count({0}) < 30 and firsts.count({0}) + firsts.count({1}) == 40
+
+
+def test_the_stage_trains_chooses_and_measures_on_mistakes_of_different_seed_images(
+    tmp_path, shipped_tree, monkeypatch
+):
+    used, stages = [], ("train_classifier", "train_vae", "train_oracle", "calibrate_oracle", "identify")
+    tree = tiny_cell.small_params(shipped_tree, annotate={"annotated_mistakes": 60})
+    monkeypatch.chdir(tmp_path)
+    tiny_cell.write_project(tmp_path, tree)
+    for stage in (*stages, "distill", "annotate"):
+        tiny_cell.run_stage(stage)
+
+    def recorded(*arguments):
+        used.append(arguments[3])
+        return single_mistakes(*arguments)
+
+    monkeypatch.setattr("experiments.compare_rivals.single_mistakes", recorded)
+    tiny_cell.run_stage("compare_rivals")
+    within_budget, pool, held_out = used
+    assert len(set(pool)) < len(pool)  # there are siblings
+    assert set(pool).isdisjoint(held_out) and set(within_budget) <= set(pool)
+    table = read_table(tmp_path / "artifacts/compare_rivals/digits/0/rivals.csv").set_index("arm")
+    asked, budget = table.labels_asked["single mistakes"], table.labels_asked["regions"]
+    assert asked == len(within_budget) and budget - 4 < asked <= budget
+    assert len(within_budget) == np.isin(pool, within_budget).sum()  # none of a seed image is left over
 
 
 @pytest.fixture
@@ -91,12 +147,26 @@ def test_each_arm_says_what_it_cost_and_what_it_was_trained_with(setting):
     ]
     assert rows["regions"]["lambda"] in RIVALS.lambdas and rows["regions"]["learning_rate"] is None
     assert rows["baseline: mistakes alone"]["learning_rate"] in BASELINE.learning_rates
+    assert rows["more training"]["lambda"] == 0
     assert rows["before"]["lambda"] is None and np.isnan(rows["before"]["mistake_test_accuracy"])
 
 
 def test_an_arm_without_images_has_no_accuracy(setting):
     row = rows_of(setting)["k-means"]
     assert [row[f"{name}_accuracy"] for name in ("validation", "test", "region_test")] == [None] * 3
+
+
+def test_lambda_and_the_baselines_rate_may_cost_what_their_own_settings_allow(setting, monkeypatch):
+    allowed = []
+
+    def recorded(arms, start, maximum_drop):
+        allowed.append(maximum_drop)
+        return choose_arm(arms, start, maximum_drop)
+
+    monkeypatch.setattr("defuse.studies.rivals.choose_arm", recorded)
+    rows_of(setting)
+    assert allowed == [SETTINGS.maximum_accuracy_drop] * 2 + [BASELINE.maximum_accuracy_drop]
+    assert SETTINGS.maximum_accuracy_drop != BASELINE.maximum_accuracy_drop
 
 
 def test_an_arm_is_a_correction_from_the_start_on_the_same_batches(setting):

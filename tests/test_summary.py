@@ -131,21 +131,58 @@ def test_table_measures_takes_several_keys_and_leaves_words_out():
     ]
 
 
+def rival_table(*rows):
+    names = ("seed", "arm", "lambda", "learning_rate", "test_accuracy", "region_test_accuracy", "mistake_test_accuracy")
+    return pd.DataFrame(rows, columns=names)
+
+
+def advantages(*rows):
+    return rival_measures(rival_table(*rows)).set_index(["seed", "stage", "measure"]).value.sort_index()
+
+
 def test_regions_are_set_against_each_rival_of_the_same_seed():
-    rivals = pd.DataFrame(
-        {
-            "seed": [0, 0, 1, 1],
-            "arm": ["regions", "k-means"] * 2,
-            "test_accuracy": [0.9, 0.8, 0.7, 0.9],
-            "region_test_accuracy": [1.0, 0.4, np.nan, 0.5],
-            "mistake_test_accuracy": [0.5, 0.6, 0.5, 0.1],
-        }
+    values = advantages(
+        (0, "before", None, None, 0.9, 0.0, 0.0),
+        (0, "regions", 1.0, None, 0.9, 1.0, 0.5),
+        (0, "k-means", 1.0, None, 0.8, 0.4, 0.6),
+        (1, "before", None, None, 0.9, 0.0, 0.0),
+        (1, "regions", 1.0, None, 0.7, np.nan, 0.5),
+        (1, "k-means", 0.1, None, 0.9, 0.5, 0.1),
     )
-    values = rival_measures(rivals).set_index(["seed", "stage", "measure"]).value
     assert values[0, "regions against k-means", "test_accuracy"] == pytest.approx(0.1)
     assert values[0, "regions against k-means", "region_test_accuracy"] == pytest.approx(0.6)
     assert values[1, "regions against k-means", "mistake_test_accuracy"] == pytest.approx(0.4)
-    assert np.isnan(values[1, "regions against k-means", "region_test_accuracy"]) and len(values) == 6
+    assert np.isnan(values[1, "regions against k-means", "region_test_accuracy"]) and len(values) == 12
+
+
+def test_an_arm_without_anything_to_train_on_leaves_the_classifier_as_it_was():
+    values = advantages(
+        (0, "regions", None, None, np.nan, np.nan, np.nan),  # no region was accepted
+        (0, "before", None, None, 0.9, np.nan, 0.1),
+        (0, "single mistakes", 1.0, None, 0.8, np.nan, 0.4),
+        (0, "k-means", None, None, np.nan, np.nan, np.nan),
+        (1, "before", None, None, 0.7, 0.2, 0.3),
+        (1, "regions", 0.1, None, 0.6, 0.9, 0.5),
+        (1, "k-means", None, None, np.nan, np.nan, np.nan),
+    )
+    assert values[0, "regions against single mistakes"].to_dict() == pytest.approx(
+        {"test_accuracy": 0.1, "region_test_accuracy": np.nan, "mistake_test_accuracy": -0.3}, nan_ok=True
+    )
+    assert values[0, "regions against k-means", "mistake_test_accuracy"] == 0
+    assert values[1, "regions against k-means"].to_dict() == pytest.approx(
+        {"test_accuracy": -0.1, "region_test_accuracy": 0.7, "mistake_test_accuracy": 0.2}
+    )
+
+
+def test_an_arm_whose_network_diverged_has_no_accuracy_to_compare():
+    values = advantages(
+        (0, "before", None, None, 0.9, 0.0, 0.0),
+        (0, "regions", 1.0, None, 0.9, 1.0, 0.5),
+        (0, "k-means", 0.1, None, np.nan, np.nan, np.nan),
+        (0, "more training", 0.0, None, np.nan, np.nan, np.nan),
+        (0, "baseline: mistakes alone", None, 0.01, np.nan, np.nan, np.nan),
+    )
+    assert values.drop(index="regions against before", level="stage").isna().all() and len(values) == 12
 
 
 def test_planted_bugs_are_averaged_by_seed_arm_and_strength():

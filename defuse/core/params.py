@@ -157,9 +157,17 @@ class FinetuneBaseline(Optimizer):
 class CompareRivals(Params):
     """Stage compare_rivals: what the regions are compared with."""
 
-    lambdas: tuple[Positive, ...] = Field(strict=False, min_length=1)
+    lambdas: tuple[Positive, ...] = Field(strict=False, min_length=2)
     validation_share: Annotated[float, Field(gt=0, lt=1)]
     kmeans_starts: Count
+
+    @field_validator("lambdas")
+    @classmethod
+    def increase(cls, lambdas: tuple[float, ...]) -> tuple[float, ...]:
+        """Check that the lambdas increase: a tie goes to the first."""
+        if list(lambdas) != sorted(set(lambdas)):
+            raise ValueError("Input should increase")
+        return lambdas
 
 
 class Novelty(Params):

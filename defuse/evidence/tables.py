@@ -135,12 +135,18 @@ def rival_measures(rivals: pd.DataFrame) -> pd.DataFrame:
     """By how much the regions do better than each other arm, per seed.
 
     Compared are the accuracies on test, on the regions' test draws and on the classifier's single mistakes that no arm
-    trained on.
+    trained on. An arm that had nothing to train on or to choose by has neither a lambda nor a learning rate: it leaves
+    the classifier as it was, with the accuracies of the arm `before`.
     """
     columns = ["test_accuracy", "region_test_accuracy", "mistake_test_accuracy"]
-    regions = rivals[rivals.arm == "regions"].set_index("seed")[columns]
-    others = rivals[rivals.arm != "regions"].set_index(["seed", "arm"])[columns].astype(float)
-    advantage = (regions.astype(float).reindex(others.index, level="seed") - others).reset_index()
+    by_arm = rivals.set_index(["seed", "arm"])
+    measured = by_arm[columns].astype(float)
+    untrained = by_arm["lambda"].isna() & by_arm["learning_rate"].isna()
+    before = measured.xs("before", level="arm").reindex(measured.index, level="seed")
+    measured = measured.mask(untrained, before)
+    others = measured.drop(index="regions", level="arm")
+    regions = measured.xs("regions", level="arm").reindex(others.index, level="seed")
+    advantage = (regions - others).reset_index()
     return table_measures(advantage, "regions against", "arm")
 
 

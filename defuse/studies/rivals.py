@@ -86,24 +86,51 @@ def region_rival(
     )
 
 
+def split_by_seed(
+    seed_index: Int64[np.ndarray, "mistakes"], count: int, generator: np.random.Generator
+) -> tuple[Int64[np.ndarray, "first"], Int64[np.ndarray, "rest"]]:
+    """Divide mistakes so that those of one seed image, which are near-copies, stay together.
+
+    Args:
+        seed_index: number of each mistake's seed image.
+        count: of mistakes that the first part holds at most; it is cut after whole seed images, as near as that allows.
+        generator: draws the order of the seed images.
+
+    Returns:
+        Positions of the mistakes in the first part and in the rest, increasing.
+    """
+    seeds, seed = np.unique(seed_index, return_inverse=True)
+    place = generator.permutation(len(seeds))
+    taken = np.cumsum(np.bincount(place[seed], minlength=len(seeds)))  # with each further seed image
+    first = place[seed] < np.searchsorted(taken, count, side="right")
+    return np.flatnonzero(first), np.flatnonzero(~first)
+
+
 def single_mistakes(
     images: Float32[Tensor, "images channels height width"],
     labels: Int64[np.ndarray, "images"],
     is_mistake: Bool[np.ndarray, "images"],
+    seed_index: Int64[np.ndarray, "images"],
     validation_share: float,
+    generator: np.random.Generator,
 ) -> Rival:
-    """The classifier's mistakes among images that annotators labelled one by one, in the order given.
+    """The classifier's mistakes among images that annotators labelled one by one.
 
     Args:
         images: all that were labelled.
         labels: the annotators' majority.
         is_mistake: which of them annotators call the classifier's mistake.
-        validation_share: share of those mistakes, the last ones, kept to choose lambda by.
+        seed_index: number of each one's seed image.
+        validation_share: share of those mistakes, rounded up to whole seed images, kept to choose lambda by.
+        generator: draws the seed images of that share.
     """
-    chosen = torch.from_numpy(np.flatnonzero(is_mistake))
-    found = images[chosen], torch.from_numpy(labels)[chosen]
+    chosen = np.flatnonzero(is_mistake)
     training = len(chosen) - round(validation_share * len(chosen))
-    return Rival((found[0][:training], found[1][:training]), (found[0][training:], found[1][training:]), len(labels))
+    trained_on, kept = (
+        (images[torch.from_numpy(chosen[part])], torch.from_numpy(labels[chosen[part]]))
+        for part in split_by_seed(seed_index[chosen], training, generator)
+    )
+    return Rival(trained_on, kept, len(labels))
 
 
 def compare_rivals(
@@ -118,8 +145,8 @@ def compare_rivals(
 ) -> list[dict[str, Any]]:
     """Fine-tune the classifier in each arm, from the same weights and for the same number of steps, and measure it.
 
-    Lambda, or the baseline's learning rate, is chosen by `choose_arm` on validation data and the rival's own; the
-    other data of `data` are read once, by the chosen network.
+    Lambda, or the baseline's learning rate, is chosen by `choose_arm` on validation data and the rival's own, within
+    the accuracy drop that the arm's own settings allow; the other data of `data` are read once, by the chosen network.
 
     Args:
         subject: its classifier is left as it is.
@@ -129,13 +156,14 @@ def compare_rivals(
             arm, the paper's baseline, trains alone.
         data: what to measure accuracy on, by name; holds "validation".
         settings: the lambdas.
-        correction: optimiser and steps of all arms but the baseline.
-        baseline: optimiser, steps and learning rates of the baseline.
+        correction: optimiser, steps and allowed drop of all arms but the baseline.
+        baseline: optimiser, steps, allowed drop and learning rates of the baseline.
         streams: of the batches.
 
     Returns:
-        One row per arm: arm, lambda, learning_rate, labels_asked, images (trained on, beside the training data), and an
-        accuracy for each of `data`. None where an arm has no image to train on, or none to choose by.
+        One row per arm: arm, lambda (0 for training images alone), learning_rate, labels_asked, images (trained on,
+        beside the training data), and an accuracy for each of `data`. Lambda, learning rate and accuracies are None
+        where an arm has no image to train on, or none to choose by.
     """
     classifier, machine = subject.classifier, subject.machine
     start = accuracies(classified_right(classifier, {"validation": data["validation"]}))["validation_accuracy"]
@@ -174,14 +202,19 @@ def compare_rivals(
         }
 
     def best_row(
-        arm: str, rival: Rival, key: str, tune: Callable[[Rival, float], nn.Module], values: Iterable[float]
+        arm: str,
+        rival: Rival,
+        key: str,
+        tune: Callable[[Rival, float], nn.Module],
+        values: Iterable[float],
+        maximum_drop: float,
     ) -> dict[str, Any]:
         if not len(rival.training[1]) or not len(rival.validation[1]):
             return row(arm, None, rival)
         networks = {value: tune(rival, value) for value in values}
         validation = {"validation": data["validation"], "region_validation": rival.validation}
         measured = [accuracies(classified_right(network, validation)) for network in networks.values()]
-        best = choose_arm(measured, start, correction.maximum_accuracy_drop)
+        best = choose_arm(measured, start, maximum_drop)
         assert best is not None
         value, network = list(networks.items())[best]
         return row(arm, network, rival, **{key: value})
@@ -189,9 +222,11 @@ def compare_rivals(
     nothing = Rival(NOTHING, NOTHING, 0)
     rows = [
         row(BEFORE, classifier, nothing),
-        *(row(arm, more_training(batches), nothing) for arm, batches in batches_of.items()),
+        *(row(arm, more_training(batches), nothing, **{"lambda": 0.0}) for arm, batches in batches_of.items()),
     ]
     for arm, rival in tqdm(rivals.items(), desc="rivals", disable=None, leave=False):
-        rows.append(best_row(arm, rival, "lambda", with_lambda, settings.lambdas))
-    rows.append(best_row(BASELINE, rivals[SINGLE_MISTAKES], "learning_rate", at_rate, baseline.learning_rates))
+        drop = correction.maximum_accuracy_drop
+        rows.append(best_row(arm, rival, "lambda", with_lambda, settings.lambdas, drop))
+    single, rates = rivals[SINGLE_MISTAKES], baseline.learning_rates
+    rows.append(best_row(BASELINE, single, "learning_rate", at_rate, rates, baseline.maximum_accuracy_drop))
     return rows

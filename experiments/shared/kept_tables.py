@@ -37,7 +37,10 @@ STUDY_TABLES: Tables = {
     "vaes": ("ablate_vae", "vaes.csv", "vae"),
     "taus": ("ablate_regions", "tau.csv", "tau"),
     "mixtures": ("ablate_regions", "mixtures.csv", "components", "concentration_prior"),
-    "rivals": ("compare_rivals", "rivals.csv", "arm", "test_accuracy", "region_test_accuracy", "mistake_test_accuracy"),
+    "rivals": (
+        *("compare_rivals", "rivals.csv", "arm", "lambda", "learning_rate"),
+        *("test_accuracy", "region_test_accuracy", "mistake_test_accuracy"),
+    ),
     "planted": ("plant_bugs", "planted.csv", "bug", "arm", "strength", "found", "took"),
 }
 STUDY_MEASURES = ("plant_bugs",)
