@@ -10,12 +10,15 @@ from defuse.core import params
 from defuse.core.statistics import wilson_interval
 from defuse.core.verdicts import Cause
 from defuse.method.annotation import (
+    Annotations,
     agreement_kappa,
     cause_shares,
     causes_of_mistakes,
     judge_region,
     purity,
+    region_measures,
     region_row,
+    region_table,
 )
 
 SETTINGS = params.Annotate(
@@ -128,12 +131,37 @@ def test_purity_is_the_share_of_the_most_frequent_pair():
     assert np.isnan(purity(np.zeros(0, int), np.zeros(0, int)))
 
 
+def test_a_draw_without_a_label_is_no_pair_and_counts_against_purity():
+    assert purity(np.array([8, 8, -1, -1, -1]), np.full(5, 3)) == 0.4
+    assert purity(np.array([-1, -1]), np.array([3, 3])) == 0
+
+
 def test_region_row_measures_failure_on_test_draws_alone():
     votes, predictions = np.full((2, 3), 8), np.array([3, 3])
     test_votes, test_predictions = np.array([[8, 8, 8]] * 3 + [[-1, -1, 8]]), np.array([3, 3, 8, 3])
     row = region_row(votes, predictions, test_votes, test_predictions, np.array([8, 8, 3]), 30, SETTINGS)
     assert (row["label"], row["verdict"], row["prediction"]) == (8, "accepted", 3)
     assert row["failure_rate"] == 0.75 and row["failure_low"] < 0.75 < row["failure_high"]
-    assert row["oracle_failure_rate"] == 0.5
+    assert row["oracle_failure_rate"] == pytest.approx(2 / 3)  # of the three that have a majority
     assert row["share_of_mistakes"] == pytest.approx(0.1)
     assert row["seed_label_agreement"] == pytest.approx(2 / 3)
+
+
+def test_without_a_label_nothing_is_held_against_it():
+    nothing, predictions = np.full((4, 3), -1), np.array([3, 3, 3, 8])
+    row = region_row(nothing, predictions, nothing, predictions, np.array([8, 8]), 30, SETTINGS)
+    assert (row["label"], row["verdict"], row["agreement"], row["purity"]) == (-1, "not recognisable", 0, 0)
+    missing = ("failures", "failure_rate", "failure_low", "failure_high", "oracle_failure_rate", "seed_label_agreement")
+    assert all(np.isnan(row[name]) for name in missing)
+
+
+def test_means_over_regions_leave_out_those_without_a_label():
+    seen, nothing = np.full((2, 3), 8), np.full((2, 3), -1)
+    votes = Annotations(np.stack([seen, nothing]), np.full((2, 2), 3))
+    table = region_table(votes, votes, np.full(2, 0.5), [np.array([8, 3]), np.array([3])], 30, SETTINGS)
+    measures = region_measures(table, votes, 10)
+    assert (measures["seed_label_agreement"], measures["mean_agreement"]) == (0.5, 0.5)
+
+
+def test_kappa_counts_not_recognisable_as_a_category():
+    assert agreement_kappa(np.array([[0, 0, 0], [-1, -1, -1]]), classes=2) == pytest.approx(1)

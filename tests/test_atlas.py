@@ -9,6 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib import pyplot
+from matplotlib.colors import to_rgba
+from matplotlib.text import Text
 from PIL import Image
 from playwright.sync_api import Error as BrowserError
 from playwright.sync_api import sync_playwright
@@ -18,6 +21,9 @@ from defuse.data.class_names import TRAFFIC_SIGNS, class_name
 from defuse.data.prepared import CLASSES
 from defuse.evidence.results import provenance, result_path
 from defuse.showing.atlas import CARRIERS, FIGURES, STUDY_FIGURES, dataset_page, front_page, region_rows
+from defuse.showing.cells import show_regions
+from defuse.showing.drawing import MISTAKES
+from defuse.showing.region_figures import procedure, regions
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 TABLES = RESULTS / "mnist" / "tables"
@@ -98,6 +104,28 @@ def test_each_region_worth_showing_has_a_card_with_its_images():
         decoded = np.asarray(Image.open(io.BytesIO(encoded)).convert("L")).astype(int)
         assert np.abs(decoded - pixels[..., 0]).mean() < 4 and f"says {said}," in image["alt"]
     assert all("alt" in image for image in page.images)
+
+
+def test_a_region_without_a_label_is_never_scored(tmp_path):
+    tables = Path(shutil.copytree(TABLES, tmp_path / "tables"))
+    missing = {"label": -1, "verdict": "not recognisable", "agreement": 0.0}
+    missing |= dict.fromkeys(("failure_rate", "failure_low", "failure_high"), np.nan)
+    write_table(tables / "mnist_regions.csv", read_table(tables / "mnist_regions.csv").assign(**missing))
+    write_table(tables / "mnist_corrected_regions.csv", read_table(tables / "mnist_corrected_regions.csv").iloc[:0])
+    text = dataset_page(tables, "mnist", SHOWN)
+    assert "Nothing that annotators recognise" in text and 'class="said wrong"' not in text
+    assert "<dt>fails on fresh draws</dt><dd>–</dd>" in text
+    assert {row[4] for row in Page(text).rows[1:]} == {"–"}
+    (words,) = [line for line in show_regions(str(tables), 1).data.splitlines()[2:]]
+    assert "| not recognisable | nothing |" in words and words.endswith(" | – |")
+    figure = procedure(tables)
+    corners = [text for axes in figure.axes for text in axes.texts if text.get_text().isdigit()]
+    grounds = [text.get_bbox_patch().get_facecolor() for text in corners]
+    members = grounds.count(to_rgba(MISTAKES))
+    assert 0 < members <= 9 and grounds.count(to_rgba("black")) == len(grounds) - members > 0
+    words = "".join(text.get_text() for figure in (figure, regions(tables)) for text in figure.findobj(Text))
+    assert words.count("annotators: nothing") >= 2 and "annotators: nothing (" not in words and "fails on" not in words
+    pyplot.close("all")
 
 
 def test_two_renderings_have_the_same_bytes():

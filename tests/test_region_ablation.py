@@ -33,9 +33,9 @@ DISTILL = params.Distill(
 )
 
 
-def annotators():
-    """The classifier calls a pixel above 0 class 1, the oracles above 0.15."""
-    return Annotators(Subject(Steps(0.0), Pixel(), MACHINE), [Steps(0.15, 0.3)] * 3, [0.5] * 3)
+def annotators(unsure=9.0):
+    """The classifier calls a pixel above 0 class 1, the oracles above 0.15; above `unsure` they recognise nothing."""
+    return Annotators(Subject(Steps(0.0), Pixel(), MACHINE), [Steps(0.15, 0.3, unsure=unsure)] * 3, [0.5] * 3)
 
 
 def regions_at(*means, variance=1e-12):
@@ -78,6 +78,15 @@ def test_draws_spread_with_the_root_of_tau_and_leave_the_region():
     assert near["failure_rate"] == 1 and near["agreement"] == 1 and near["accepted"] == 1
     # N(0.1, 0.1) is between 0 and 0.15 with probability 0.53.
     assert far["failure_rate"] == pytest.approx(0.53, abs=0.07) and far["recognisable"] == 1
+
+
+def test_draws_that_nobody_recognises_are_no_failures_and_no_successes():
+    rows = [
+        tau_row(annotators(unsure), regions_at(*means), 1.0, 4, ANNOTATE, np.random.default_rng(0))
+        for unsure, means in ((0.05, (0.1,)), (0.14, (0.1, 0.2)))
+    ]
+    assert np.isnan(rows[0]["failure_rate"]) and rows[0]["recognisable"] == 0
+    assert rows[1]["failure_rate"] == 1 and rows[1]["recognisable"] == 0.5  # of the one region that is recognised
 
 
 def test_a_mixture_is_described_by_its_regions():

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64, Shaped
 
 from defuse.core import params
-from defuse.core.statistics import wilson_interval
+from defuse.core.statistics import share, wilson_interval
 from defuse.core.verdicts import Cause, RegionVerdict
 
 if TYPE_CHECKING:
@@ -62,9 +62,10 @@ class Judgement:
 
     Attributes:
         label: the most frequent label among the votes, or ABSTAIN where nobody recognised anything.
-        agreement: share of all votes for that label, abstentions counted as disagreement.
+        agreement: share of all votes for that label, abstentions counted as disagreement; 0 where nobody recognised
+            anything, since no label got a vote.
         abstention: share of votes "not recognisable".
-        failures: share of the votes with a label that differ from the classifier's prediction.
+        failures: share of the votes with a label that differ from the classifier's prediction; NaN without any.
         verdict: whether the region is a bug, or why not.
     """
 
@@ -161,11 +162,19 @@ def cause_shares(causes: Shaped[np.ndarray, "mistakes"]) -> list[dict[str, objec
 
 
 def purity(labels: Int64[np.ndarray, "samples"], predictions: Int64[np.ndarray, "samples"]) -> float:
-    """Share of a region's draws with its most frequent (oracle label, prediction) pair; NaN for no draw."""
+    """Share of a region's draws with its most frequent (oracle label, prediction) pair; NaN for no draw.
+
+    A draw without a label has no pair and counts against the region, as it does in its agreement.
+
+    Args:
+        labels: the oracles' majority, or ABSTAIN.
+        predictions: the classifier's.
+    """
     if len(labels) == 0:
         return float("nan")
-    _, counts = np.unique(np.stack([labels, predictions]), axis=1, return_counts=True)
-    return float(counts.max() / len(labels))
+    pairs = np.stack([labels, predictions])[:, labels != ABSTAIN]
+    _, counts = np.unique(pairs, axis=1, return_counts=True)
+    return float(counts.max(initial=0) / len(labels))
 
 
 def region_row(
@@ -194,24 +203,26 @@ def region_row(
     Returns:
         The judgement's fields; `prediction`, the most frequent on test draws; `mistakes` and
         `share_of_mistakes` of the region; `failure_rate` with its 95 % Wilson interval, the share of test draws
-        not classified as the region's label; `oracle_failure_rate`, the share where a majority of the oracles
-        contradicts the classifier; `seed_label_agreement`, the share of members whose seed label is the
-        region's; `purity`.
+        not classified as the region's label; `oracle_failure_rate`, the share of the test draws with a majority
+        label that the classifier gets wrong by it; `seed_label_agreement`, the share of members whose seed label
+        is the region's; `purity`. NaN where there is no label to hold anything against.
     """
     judged = judge_region(votes, predictions, settings.minimum_agreement, settings)
-    majority_label, total = majority(test_votes), len(test_predictions)
-    wrong = int((test_predictions != judged.label).sum())
-    low, high = wilson_interval(wrong, total)
+    majority_label = majority(test_votes)
+    labelled = judged.label != ABSTAIN
+    compared, members = np.full(len(test_predictions), labelled), np.full(len(member_labels), labelled)
+    wrong = test_predictions != judged.label
+    low, high = wilson_interval(int(wrong[compared].sum()), int(compared.sum()))
     return {
         **vars(judged),
         "prediction": int(np.bincount(test_predictions).argmax()),
         "mistakes": len(member_labels),
         "share_of_mistakes": len(member_labels) / max(mistakes, 1),
-        "failure_rate": wrong / total,
+        "failure_rate": share(wrong, compared),
         "failure_low": low,
         "failure_high": high,
-        "oracle_failure_rate": float(((majority_label != ABSTAIN) & (majority_label != test_predictions)).mean()),
-        "seed_label_agreement": float((member_labels == judged.label).mean()) if len(member_labels) else float("nan"),
+        "oracle_failure_rate": share(majority_label != test_predictions, majority_label != ABSTAIN),
+        "seed_label_agreement": share(member_labels == judged.label, members),
         "purity": purity(majority_label, test_predictions),
     }
 
@@ -280,7 +291,10 @@ def acceptance_table(shown: Annotations, settings: params.Annotate) -> "pd.DataF
 
 
 def region_measures(table: "pd.DataFrame", shown: Annotations, classes: int) -> dict[str, object]:
-    """Counts of regions by verdict, Fleiss' kappa of the votes on them, and means over the table of regions."""
+    """Counts of regions by verdict, Fleiss' kappa of the votes on them, and means over the table of regions.
+
+    A mean is over the regions that have the measure: `seed_label_agreement` over those with a label.
+    """
     verdicts = table.verdict.value_counts()
     return {
         "regions": len(table),

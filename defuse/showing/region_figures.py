@@ -42,7 +42,7 @@ def procedure(tables: Path) -> Figure:
                 show_image(axes, shown["images"][place, draw])
                 prediction = shown[kind][place, draw]
                 show_prediction(axes, prediction, facts.label < 0 or prediction == facts.label)
-        label = "none" if facts.label < 0 else f"{facts.label:.0f}"
+        label = "nothing" if facts.label < 0 else f"{facts.label:.0f}"
         row[2 * pairs + 1].set_title(
             f"region {region}, {facts.verdict}; annotators: {label}", fontsize=6.5, pad=2, loc="left"
         )
@@ -70,13 +70,10 @@ def regions(tables: Path) -> Figure:
     figure, grid = pyplot.subplots(count, samples, figsize=(3.2 + 0.62 * samples, 0.9 + 0.66 * count), squeeze=False)
     for row, region in enumerate(data["region"]):
         facts = table.loc[region]
-        label = "nothing" if facts.label < 0 else f"{facts.label:.0f}"
+        label = "nothing" if facts.label < 0 else f"{facts.label:.0f} ({facts.agreement:.0%} of votes)"
         # Without a label that annotators recognise, a failure rate would measure nothing.
         failure = "" if facts.verdict == "not recognisable" else f", fails on {facts.failure_rate:.0%}"
-        text = (
-            f"region {region}: {facts.verdict}\nannotators: {label} ({facts.agreement:.0%} of votes)\n"
-            f"classifier: {facts.prediction:.0f}{failure}"
-        )
+        text = f"region {region}: {facts.verdict}\nannotators: {label}\nclassifier: {facts.prediction:.0f}{failure}"
         for column in range(samples):
             axes = grid[row, column]
             show_image(axes, data["images"][row, column])

@@ -70,7 +70,7 @@ ARMS = {
     },
     "tau": {
         "variety": ("mean distance of two draws", "{:.2f}"),
-        "failure_rate": ("draws that fail", "{:.1%}"),
+        "failure_rate": ("recognisable draws that fail", "{:.1%}"),
         "agreement": ("agreement", "{:.1%}"),
         "recognisable": ("recognisable", "{:.1%}"),
     },

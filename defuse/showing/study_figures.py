@@ -122,7 +122,7 @@ def tau(tables: Path) -> Figure:
         table,
         "tau",
         {
-            "failure_rate": (REGIONS, "draws that fail, by the oracles"),
+            "failure_rate": (REGIONS, "recognisable draws that fail"),
             "agreement": (FIRST_MEASURE, "annotators' agreement"),
             "recognisable": (THIRD_MEASURE, "recognisable draws"),
         },

@@ -6,6 +6,7 @@ from jaxtyping import Float32
 
 from defuse.annotators.oracles import Annotators, judge_regions
 from defuse.core import params
+from defuse.core.statistics import share
 from defuse.core.verdicts import RegionVerdict
 from defuse.method.annotation import ABSTAIN, judge_region, majority
 from defuse.method.distillation import Regions, sample_regions
@@ -43,8 +44,8 @@ def tau_row(
 
     Returns:
         regions and accepted: counts; means over regions (NaN without any) of variety (`region_variety`), failure_rate
-        (share of draws where the oracles' majority contradicts the classifier), recognisable (share with a majority)
-        and agreement.
+        (of the draws with a majority of the oracles, the share where it contradicts the classifier; a region without
+        such a draw takes no part), recognisable (share of the draws with a majority) and agreement.
     """
     import pandas as pd
 
@@ -53,12 +54,12 @@ def tau_row(
         votes, predictions = annotators.annotate(codes)
         majority_label = majority(votes)
         judged = judge_region(votes, predictions, settings.minimum_agreement, settings)
-        failing = (majority_label != ABSTAIN) & (majority_label != predictions)
+        given = majority_label != ABSTAIN
         rows.append(
             (
                 region_variety(annotators, codes),
-                failing.mean(),
-                (majority_label != ABSTAIN).mean(),
+                share(majority_label != predictions, given),
+                given.mean(),
                 judged.agreement,
                 judged.verdict == RegionVerdict.ACCEPTED,
             )
