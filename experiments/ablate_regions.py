@@ -46,9 +46,12 @@ def ablate(cell: Cell) -> str:
         fitted = fit_regions(codes, arm, cell.streams.integer("mixture"))
         generator = cell.streams.numpy("shown", f"{components} {prior}")
         row = mixture_row(annotators, fitted, arm, annotate, generator)
-        mixtures.append(
-            {"components": components, "concentration_prior": 1 / components if prior is None else prior, **row}
-        )
+        named = {
+            "components": components,
+            "prior": "1/K" if prior is None else f"{prior:g}",
+            "concentration_prior": 1 / components if prior is None else prior,
+        }
+        mixtures.append({**named, **row})
     table = pd.DataFrame(mixtures)
     folder = cell.folder()
     write_table(folder / "tau.csv", pd.DataFrame(taus))

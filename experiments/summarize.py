@@ -15,6 +15,7 @@ from defuse.evidence.tables import (
     HEADLINES,
     accepted_region_measures,
     check_cells,
+    check_unique,
     gather_measures,
     gather_table,
     outcome_measures,
@@ -59,6 +60,7 @@ def summarize(cell: Cell) -> str:
         ]
     measures += [table_measures(gathered[name], *keys) for name, keys in ARMS.items() if name in gathered]
     table = pd.concat(measures, ignore_index=True)
+    check_unique(table)
     means = over_seeds(table, ["stage", "measure"], "value")
     for name, content in {**gathered, "measures": table, "means": means}.items():
         write_table(result_path(tables, f"{name}.csv"), content)

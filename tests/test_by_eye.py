@@ -41,6 +41,12 @@ def test_judgements_of_another_sheet_are_not_counted(tmp_path, sheet):
     assert len(counted) == 1 and compare(tmp_path / "judged.csv", "regions", sheet, CAUSES).empty
 
 
+@pytest.mark.parametrize("digest", ["123456789012", "000000000012", "1234567e8901", "00e123456789", "a1b2c3d4e5f6"])
+def test_judgements_are_counted_whatever_the_digest_looks_like(tmp_path, sheet, monkeypatch, digest):
+    monkeypatch.setattr("defuse.studies.by_eye.sheet_digest", lambda _: digest)
+    assert judged(tmp_path, sheet, "regions", [(0, "right"), (1, "wrong")], digest)["count"].sum() == 2
+
+
 @pytest.mark.parametrize(
     ("kind", "rows", "message"),
     [

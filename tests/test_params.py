@@ -260,7 +260,7 @@ def test_bad_lists(tree, write_params, path, value, named):
                 f"correct.digits.lambdas: {lambdas} is not allowed: Input should start with 0 (the control without regions) and "
                 "increase",
             )
-            for lambdas in ([0.1, 1.0], [0, 1.0, 0.1], [0, 0.1, 0.1])
+            for lambdas in ([0.1, 1.0], [0, 1.0, 0.1])
         ),
         *(
             (
@@ -322,6 +322,70 @@ def test_impossible_combinations(tree, write_params, changes, named):
         change(tree, path, value)
     file = write_params(tree)
     assert f"{file}: {named}" in message_of(file)
+
+
+TOLD_APART = (
+    "correct.digits.lambdas",
+    "finetune_baseline.digits.learning_rates",
+    "compare_rivals.digits.lambdas",
+    "annotate.digits.strictness",
+    "ablate_regions.digits.taus",
+    "ablate_regions.digits.components",
+    "ablate_regions.digits.concentration_priors",
+    "plant_bugs.digits.strengths",
+)
+
+
+@pytest.mark.parametrize("path", TOLD_APART)
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ([0.1, 0.5, 0.1], "0.1 and 0.1 are both shown as 0.1"),
+        ([0.5, 0.1, 0.10000001], "0.1 and 0.10000001 are both shown as 0.1"),
+        ([0.99999999, 1.0], "0.99999999 and 1.0 are both shown as 1"),
+        ([0.5, 0.50], "0.5 and 0.5 are both shown as 0.5"),
+    ],
+)
+def test_values_that_would_have_one_name_are_refused(tree, write_params, path, values, said):
+    if path.endswith("components"):
+        values, said = [2, 20, 2], "2 and 2 are both shown as 2"
+    change(tree, path, values)
+    file = write_params(tree)
+    assert message_of(file) == f"{file}: {path}: {values} is not allowed: Input should tell its values apart: {said}"
+
+
+def test_two_priors_of_null_are_refused(tree, write_params):
+    change(tree, "ablate_regions.digits.concentration_priors", [None, 1.0, None])
+    assert "tell its values apart: null and null are both shown as null" in message_of(write_params(tree))
+
+
+ARMS = (
+    ("ablate_noise.digits.noises", {"normal": 0.3}),
+    (
+        "ablate_search.digits.searches",
+        {"seed_source": "train", "noise": {"normal": 0.3}, "draws": 3, "keep": 3},
+    ),
+    ("ablate_vae.digits.arms", {"latent_dim": 2, "width": 8, "likelihood": "gaussian"}),
+    ("plant_bugs.digits.bugs", BUG),
+)
+
+
+@pytest.mark.parametrize(("path", "arm"), ARMS)
+def test_names_that_could_be_taken_for_another_are_refused(tree, write_params, path, arm):
+    names = [" ", "a b", "_a", "a_", "a__b", "-a", ".1", "a,b", 'a"b', "$a$", "\u00e4", "\u0430"]
+    change(tree, path, dict.fromkeys([*names, "other"], arm))
+    file = write_params(tree)
+    allowed = "letters, digits, '.', '+', '-' with single '_' between, a letter or digit first"
+    said = [f"{file}: {path}.{name}: {name!r} is not allowed: Input should be {allowed}" for name in names]
+    assert message_of(file).splitlines() == said
+
+
+@pytest.mark.parametrize(("path", "arm"), ARMS)
+def test_names_like_numbers_or_gaps_are_allowed(tree, write_params, path, arm):
+    names = ["1", "01", "NA", "None", "0.1", "0.10", "normal_0.1", "k-means+x", "a-_b"]
+    change(tree, path, dict.fromkeys(names, arm))
+    stage, dataset, key = path.split(".")
+    assert list(getattr(getattr(load_params(write_params(tree)), stage)[dataset], key)) == names
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from defuse.core.errors import StorageError
 from defuse.core.storage import (
+    TEXT_COLUMNS,
     atomic_path,
     load_arrays,
     read_json,
@@ -210,6 +211,20 @@ def test_table_comes_back_with_eight_digits_and_gaps(tmp_path):
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")), min_size=1).filter(str.strip)
 ROWS = st.builds(dict, epoch=st.integers(0, 10**6), loss=st.floats(), name=NAMES, kept=st.booleans())
+
+
+LIKE_NUMBERS = ["1", "01", "1.0", "1e5", "12e345678901", "inf", "-1", "+1", "1_000"]
+LIKE_GAPS = ["NA", "N/A", "None", "null", "nan", "NaN", "n/a", "#N/A", "<NA>", "True", "false"]
+
+
+@pytest.mark.parametrize("column", sorted(TEXT_COLUMNS))
+def test_words_come_back_as_they_were_written_and_an_empty_cell_is_missing(tmp_path, column):
+    words = [*LIKE_NUMBERS, *LIKE_GAPS, " a b ", 'a "b", c']
+    table = pd.DataFrame({column: [*words, None, ""], "share": [*np.arange(len(words)), np.nan, 0.5]})
+    write_table(tmp_path / "x.csv", table)
+    read = read_table(tmp_path / "x.csv")
+    assert read[column].tolist()[:-2] == words and read[column].isna().tolist() == [False] * len(words) + [True] * 2
+    assert read.share.isna().sum() == 1 and read.share.dtype == float
 
 
 @settings(max_examples=25)

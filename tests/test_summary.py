@@ -10,6 +10,7 @@ from defuse.core.storage import write_json, write_table
 from defuse.evidence.tables import (
     accepted_region_measures,
     check_cells,
+    check_unique,
     gather_measures,
     gather_table,
     mean_interval,
@@ -113,6 +114,14 @@ def test_over_seeds_counts_the_seeds_with_a_value():
     result = over_seeds(table, ["stage", "measure"], "value").set_index("measure")
     assert result.loc["m", "mean"] == 2 and result.loc["m", "seeds"] == 2
     assert np.isnan(result.loc["n", "mean"]) and result.loc["n", "seeds"] == 0
+
+
+def test_a_measure_that_one_seed_has_twice_is_named():
+    rows = pd.DataFrame({"seed": [0, 1, 1], "stage": "tau 0.01", "measure": "variety", "value": 0.5})
+    check_unique(rows.iloc[:2])
+    check_unique(rows.assign(measure=["variety", "variety", "agreement"]))
+    with pytest.raises(SummaryError, match=r"^seed 1 has the measure 'variety' of 'tau 0\.01' more than once$"):
+        check_unique(rows)
 
 
 def test_table_measures_names_the_row():

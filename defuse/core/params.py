@@ -4,14 +4,16 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import ConfigDict, Field, PlainValidator, RootModel, ValidationInfo, field_validator
 
-from defuse.core.params_training import Augmentation as Augmentation
 from defuse.core.params_training import (
+    TOLD_APART,
+    Arms,
     CalibrateOracle,
     Compute,
     Count,
     DatasetName,
     LearningRate,
     Likelihood,
+    Name,
     Network,
     NonNegative,
     Optimisation,
@@ -25,6 +27,7 @@ from defuse.core.params_training import (
     TrainOracle,
     TrainVAE,
 )
+from defuse.core.params_training import Augmentation as Augmentation
 from defuse.core.params_training import Training as Training
 
 Distribution = Literal["beta", "beta_centred", "normal", "posterior"]
@@ -118,7 +121,7 @@ class Annotate(Params):
     """Stage annotate: when a region is a bug, and which mistakes get a cause."""
 
     minimum_agreement: Share
-    strictness: tuple[Share, ...] = Field(strict=False, min_length=1)
+    strictness: Arms[Share]
     maximum_abstention: Share
     minimum_failures: Share
     slip_rate: Share
@@ -135,7 +138,7 @@ class FineTuning(Optimisation):
 class Correct(FineTuning):
     """Stage correct: fine-tuning with regions, and the lambdas to try."""
 
-    lambdas: tuple[NonNegative, ...] = Field(strict=False, min_length=2)
+    lambdas: Annotated[tuple[NonNegative, ...], Field(strict=False, min_length=2), TOLD_APART]
 
     @field_validator("lambdas")
     @classmethod
@@ -149,7 +152,7 @@ class Correct(FineTuning):
 class FinetuneBaseline(Optimizer):
     """Stage finetune_baseline: fine-tuning on single mistakes, and the learning rates to try."""
 
-    learning_rates: tuple[LearningRate, ...] = Field(strict=False, min_length=1)
+    learning_rates: Arms[LearningRate]
     steps: Count
     maximum_accuracy_drop: Share
 
@@ -157,7 +160,7 @@ class FinetuneBaseline(Optimizer):
 class CompareRivals(Params):
     """Stage compare_rivals: what the regions are compared with."""
 
-    lambdas: tuple[Positive, ...] = Field(strict=False, min_length=2)
+    lambdas: Annotated[tuple[Positive, ...], Field(strict=False, min_length=2), TOLD_APART]
     validation_share: Annotated[float, Field(gt=0, lt=1)]
     kmeans_starts: Count
 
@@ -182,7 +185,7 @@ class AblateNoise(Params):
 
     seed_images: Count
     draws: Count
-    noises: dict[str, Noise] = Field(min_length=1)
+    noises: dict[Name, Noise] = Field(min_length=1)
 
 
 class AblateSearch(Params):
@@ -190,7 +193,7 @@ class AblateSearch(Params):
 
     seed_images: Count
     judged_mistakes: Count
-    searches: dict[str, Search] = Field(min_length=1)
+    searches: dict[Name, Search] = Field(min_length=1)
 
 
 class ComparedVAE(Params):
@@ -208,16 +211,16 @@ class AblateVAE(Params):
     epochs: Count
     seed_images: Count
     judged_mistakes: Count
-    arms: dict[str, ComparedVAE] = Field(min_length=1)
+    arms: dict[Name, ComparedVAE] = Field(min_length=1)
 
 
 class AblateRegions(Params):
     """Stage ablate_regions: spreads of draws, truncations and priors to compare."""
 
-    taus: tuple[Positive, ...] = Field(strict=False, min_length=1)
+    taus: Arms[Positive]
     samples: Annotated[int, Field(ge=2)]
-    components: tuple[Count, ...] = Field(strict=False, min_length=1)
-    concentration_priors: tuple[Positive | None, ...] = Field(strict=False, min_length=1)
+    components: Arms[Count]
+    concentration_priors: Arms[Positive | None]
 
 
 class PlantedBug(Params):
@@ -247,8 +250,8 @@ class PlantBugs(Params):
 
     network: Network
     epochs: Count
-    bugs: dict[str, PlantedBug] = Field(min_length=1)
-    strengths: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(strict=False, min_length=1)
+    bugs: dict[Name, PlantedBug] = Field(min_length=1)
+    strengths: Arms[Annotated[float, Field(gt=0, le=1)]]
     seed_images: Count
     kmeans_starts: Count
     minimum_precision: Annotated[float, Field(gt=0, le=1)]

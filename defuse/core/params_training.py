@@ -1,8 +1,10 @@
 """Models of `params.yaml`, first part: machine, data and trainings; `defuse.core.params` has the rest."""
 
-from typing import Annotated, Literal
+import re
+from collections.abc import Sequence
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 DatasetName = Literal["digits", "mnist", "svhn", "gtsrb"]
 Likelihood = Literal["bernoulli", "gaussian", "ssim"]
@@ -12,6 +14,34 @@ NonNegative = Annotated[float, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 LearningRate = Annotated[float, Field(gt=0, le=1e38)]  # torch fails where float32 ends
 Count = Annotated[int, Field(ge=1, lt=2**63)]  # torch and NumPy count in 64 bits
+
+
+def plain_name(name: str) -> str:
+    """A name that figures show unlike any other: they make a space of each `_`, and join names by spaces."""
+    if not re.fullmatch(r"[A-Za-z0-9](_?[A-Za-z0-9.+-])*", name):
+        raise ValueError(
+            "Input should be letters, digits, '.', '+', '-' with single '_' between, a letter or digit first"
+        )
+    return name
+
+
+Name = Annotated[str, AfterValidator(plain_name)]
+
+
+def told_apart(values: Sequence[float | None]) -> Sequence[float | None]:
+    """Values of which each names an arm, a random stream or a tick: no two are shown alike."""
+    shown: dict[str, str] = {}
+    for value in values:
+        name, whole = ("null", "null") if value is None else (f"{value:g}", str(value))
+        if name in shown:
+            raise ValueError(f"Input should tell its values apart: {shown[name]} and {whole} are both shown as {name}")
+        shown[name] = whole
+    return values
+
+
+Item = TypeVar("Item")
+TOLD_APART = AfterValidator(told_apart)
+Arms = Annotated[tuple[Item, ...], Field(strict=False, min_length=1), TOLD_APART]  # each value is an arm of its own
 
 
 class Params(BaseModel):

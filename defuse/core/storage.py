@@ -16,6 +16,18 @@ from defuse.core.errors import MissingFileError, StorageError
 if TYPE_CHECKING:
     import pandas
 
+# Columns of all tables that hold words: guessed from its values, an arm named 01 or NA would come back as a number.
+TEXT_COLUMNS = frozenset(
+    (
+        *("noise", "search", "vae", "arm", "prior", "architecture", "likelihood"),
+        *("cause", "verdict", "stage", "measure"),
+        *("bug", "property", "side", "kind"),
+        *("claim", "statement", "source", "data", "rule", "paper_value", "holds", "indication", "file"),
+        *("digest", "sheet", "oracles", "by_eye"),
+        "dataset",
+    )
+)
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -158,13 +170,17 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 def read_table(path: Path, *columns: str) -> "pandas.DataFrame":
     """Read a CSV table that has at least the named columns.
 
+    What stands in TEXT_COLUMNS comes back as it was written. Only an empty cell is missing.
+
     Raises:
         StorageError: the file is missing, cannot be read, is no table, or lacks a column.
     """
     import pandas
 
     try:
-        table = pandas.read_csv(path, encoding="utf-8")
+        table = pandas.read_csv(
+            path, encoding="utf-8", dtype=dict.fromkeys(TEXT_COLUMNS, str), keep_default_na=False, na_values=[""]
+        )
     except FileNotFoundError:
         raise MissingFileError(f"{path}: no such file") from None
     except OSError as error:

@@ -19,7 +19,7 @@ ARMS = {
     "searches": ("search", "search"),
     "vaes": ("VAE", "vae"),
     "taus": ("tau", "tau"),
-    "mixtures": ("mixture", "components", "concentration_prior"),
+    "mixtures": ("mixture", "components", "prior"),
     "rivals": ("rival", "arm"),
 }
 # Measures that `metrics.json` holds, for `dvc metrics show`.
@@ -129,6 +129,20 @@ def table_measures(table: pd.DataFrame, kind: str, *keys: str) -> pd.DataFrame:
     numbers = table.drop(columns=list(keys)).select_dtypes("number")
     long = numbers.assign(stage=name).melt(id_vars=["seed", "stage"], var_name="measure", value_name="value")
     return long.assign(value=long.value.astype(float))
+
+
+def check_unique(measures: pd.DataFrame) -> None:
+    """Check that a seed has each measure of a stage once: two arms under one name would pass for two seeds.
+
+    Args:
+        measures: with columns seed, stage, measure.
+
+    Raises:
+        SummaryError: naming the first that is there twice.
+    """
+    twice = measures[measures.duplicated(["seed", "stage", "measure"])]
+    for row in twice.itertuples():
+        raise SummaryError(f"seed {row.seed} has the measure {row.measure!r} of {row.stage!r} more than once")
 
 
 def rival_measures(rivals: pd.DataFrame) -> pd.DataFrame:

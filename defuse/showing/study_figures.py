@@ -140,11 +140,8 @@ def mixtures(tables: Path) -> Figure:
     table = read_table(result_path(tables, "mixtures.csv"))
     figure, panels = pyplot.subplots(1, 2, figsize=(8.6, 3.5), sharex=True)
     colours = (FIRST_MEASURE, SECOND_MEASURE, THIRD_MEASURE)
-    # 1/K differs by truncation, and is the first of the priors for each.
-    order = table.groupby(["seed", "components"]).cumcount()
     for axes, column in zip(panels, ("regions", "accepted")):
-        for number, part in table.groupby(order):
-            prior = "1/K" if number == 0 else f"{part.concentration_prior.iloc[0]:g}"
+        for number, (prior, part) in enumerate(table.groupby("prior", sort=False)):
             draw_curves(axes, part, "components", {column: (colours[number % 3], f"prior {prior}")})
         axes.set(xlabel="truncation K", ylabel={"regions": "regions", "accepted": "accepted regions"}[column])
         axes.set_ylim(bottom=0)

@@ -36,7 +36,7 @@ STUDY_TABLES: Tables = {
     "searches": ("ablate_search", "searches.csv", "search"),
     "vaes": ("ablate_vae", "vaes.csv", "vae"),
     "taus": ("ablate_regions", "tau.csv", "tau"),
-    "mixtures": ("ablate_regions", "mixtures.csv", "components", "concentration_prior"),
+    "mixtures": ("ablate_regions", "mixtures.csv", "components", "concentration_prior", "prior"),
     "rivals": (
         *("compare_rivals", "rivals.csv", "arm", "lambda", "learning_rate"),
         *("test_accuracy", "region_test_accuracy", "mistake_test_accuracy"),
