@@ -267,7 +267,7 @@ def test_bad_lists(tree, write_params, path, value, named):
                 {"compare_rivals.digits.lambdas": lambdas},
                 f"compare_rivals.digits.lambdas: {lambdas} is not allowed: Input should increase",
             )
-            for lambdas in ([1.0, 0.1], [0.1, 0.1])
+            for lambdas in ([1.0, 0.1],)
         ),
         *(
             (
