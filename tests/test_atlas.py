@@ -94,6 +94,20 @@ def test_the_first_seed_is_the_first_of_the_params_and_not_the_smallest(tmp_path
     assert rows.failure_after.isna().all()  # what another seed's correction did to its regions tells nothing here
 
 
+def test_a_page_says_how_many_regions_are_a_new_type_of_error_and_how_many_test_errors(tmp_path):
+    tables = Path(shutil.copytree(TABLES, tmp_path / "tables"))
+    means = read_table(tables / "mnist_means.csv")
+    means = means[~means.measure.str.startswith("new_type")]
+    measures = {"new_type": 0.62, "new_type_of_test_errors": 0.17}
+    rows = pd.DataFrame([{"stage": "novelty", "measure": name, "mean": value} for name, value in measures.items()])
+    write_table(tables / "mnist_means.csv", pd.concat([means, rows]))
+    page = " ".join(dataset_page(tables, "mnist", SHOWN).split())
+    assert "62% of the accepted regions are a new type of error" in page
+    assert "errors on test images it is 17%" in page
+    write_table(tables / "mnist_means.csv", means)
+    assert "a new type of error" not in dataset_page(tables, "mnist", SHOWN)
+
+
 def test_each_region_worth_showing_has_a_card_with_its_images():
     page, shown = Page(dataset_page(TABLES, "mnist", SHOWN)), load_arrays(result_path(TABLES, "regions.npz"))
     assert page.cards == [f"region-{region}" for region in shown["region"]]

@@ -438,10 +438,11 @@ def test_moved_modules_and_functions_rerun_nothing(edited, tmp_path):
     move(tmp_path, "defuse.method.novelty", "defuse.studies.neighbours")
     move(tmp_path, "experiments.shared.trained", "experiments.shared.networks")
     (tmp_path / "defuse/method/novelty.py").write_text(
-        "from defuse.studies.neighbours import error_types\n", encoding="utf-8"
+        "from defuse.studies.neighbours import Errors\n", encoding="utf-8"
     )
-    replace(tmp_path, "experiments/novelty.py", "import error_types, ", "import ")
-    replace(tmp_path, "experiments/novelty.py", "\n\n\ndef", "\nfrom defuse.method.novelty import error_types\n\n\ndef")
+    replace(tmp_path, "experiments/novelty.py", "import Errors, ", "import ")
+    first = "\n\n\ndef errors_among"
+    replace(tmp_path, "experiments/novelty.py", first, f"\nfrom defuse.method.novelty import Errors{first}")
     assert edited() == set()
 
 

@@ -186,6 +186,8 @@ def test_out_of_range(tree, write_params, path, value, allowed):
             [1.0],
             "compare_rivals.digits.lambdas: [1.0] is not allowed: Input should hold at least 2 item(s)",
         ),
+        ("novelty.digits.look_quantile", 0.0, "novelty.digits.look_quantile: 0.0 is not allowed"),
+        ("novelty.digits.look_quantile", 1.5, "novelty.digits.look_quantile: 1.5 is not allowed"),
         ("annotate.digits.strictness", [0.5, 1.1], "annotate.digits.strictness.1: 1.1 is not allowed"),
         ("train_oracle.digits.networks", [CNN], "train_oracle.digits.networks: [{"),
         (

@@ -174,10 +174,11 @@ class CompareRivals(Params):
 
 
 class Novelty(Params):
-    """Stage novelty: how many samples and neighbours are compared."""
+    """Stage novelty: how many samples and neighbours are compared, and how near a known look is."""
 
     samples: Count
     neighbours: Count
+    look_quantile: Annotated[float, Field(gt=0, le=1)]
 
 
 class AblateNoise(Params):

@@ -35,7 +35,8 @@ HEADLINES = (
     "outcome.region_test_after_correction",
     "outcome.test_after_baseline",
     "outcome.region_test_after_baseline",
-    "novelty.unlike_neighbour",
+    "novelty.new_type",
+    "novelty.new_type_of_test_errors",
     "plant_bugs.found",
     "plant_bugs.found_in_control",
 )

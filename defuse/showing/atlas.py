@@ -173,7 +173,7 @@ def dataset_page(tables: Path, dataset: str, figures: Sequence[str], front_page:
     rows, shown = region_rows(tables, dataset).set_index("region", drop=False), load_shown(tables)
     cards = [region_card(dataset, rows.loc[region], shown) for region in shown[0]["region"]]
     means = read_table(result_path(tables, "means.csv"))
-    outcome = means[means.stage == "outcome"].set_index("measure")["mean"]
+    outcome, novelty = (means[means.stage == stage].set_index("measure")["mean"] for stage in ("outcome", "novelty"))
     return render(
         "dataset.html",
         about=provenance(tables),
@@ -184,6 +184,7 @@ def dataset_page(tables: Path, dataset: str, figures: Sequence[str], front_page:
         front_page=front_page,
         carded={int(card["facts"].region) for card in cards},
         outcome=outcome,
+        novelty=novelty.reindex(["new_type", "new_type_of_test_errors"]),
         seeds=read_table(result_path(tables, "measures.csv")).seed.nunique(),
     )
 

@@ -20,6 +20,7 @@ CHAIN_TABLES: Tables = {
     "corrected_regions": ("correct", "regions.csv"),
     "lambda_sweep": ("correct", "sweep.csv", "arm", "chosen", *ACCURACIES),
     "baseline": ("finetune_baseline", "baseline.csv", "chosen", *ACCURACIES),
+    "novelty_regions": ("novelty", "regions.csv", "region", "new_pair", "new_look", "new_type"),
 }
 CHAIN_MEASURES = (
     "train_classifier",
