@@ -6,7 +6,16 @@ from torch import nn
 
 from defuse.core.storage import save_arrays, write_json, write_table
 from defuse.data.prepared import load_split
-from defuse.method.correction import accuracies, accuracy_by_region, choose_arm, classified_right, correct, draw_batches
+from defuse.method.annotation import ABSTAIN
+from defuse.method.correction import (
+    accuracies,
+    accuracy_by_region,
+    choose_arm,
+    classified_right,
+    correct,
+    draw_batches,
+    has_diverged,
+)
 from defuse.models.evaluation import decode, predict
 from experiments.shared.cell import Cell
 from experiments.shared.command import cell_command
@@ -31,10 +40,12 @@ def sweep(cell: Cell) -> str:
     shown = decode(vae, torch.from_numpy(codes.reshape(-1, vae.latent_dim)))
 
     def predictions(network: nn.Module) -> np.ndarray:
-        return predict(network, shown).argmax(1).numpy().reshape(codes.shape[:2])
+        logits = predict(network, shown)
+        named = torch.where(logits.isfinite().all(1), logits.argmax(1), ABSTAIN)
+        return named.numpy().reshape(codes.shape[:2])
 
     right = classified_right(subject.classifier, data)
-    arms = [{"arm": "before", "lambda": None, **accuracies(right)}]
+    arms = [{"arm": "before", "lambda": None, "diverged": has_diverged(right), **accuracies(right)}]
     predicted = [predictions(subject.classifier)]
     by_region = [accuracy_by_region(right["region_test"], len(numbers))]
     for lambda_ in chosen.lambdas if len(numbers) else chosen.lambdas[:1]:
@@ -48,7 +59,7 @@ def sweep(cell: Cell) -> str:
             f"{cell} lambda {lambda_:g}",
         )
         right = classified_right(corrected, data)
-        arms.append({"arm": "correction", "lambda": lambda_, **accuracies(right)})
+        arms.append({"arm": "correction", "lambda": lambda_, "diverged": has_diverged(right), **accuracies(right)})
         predicted.append(predictions(corrected))
         by_region.append(accuracy_by_region(right["region_test"], len(numbers)))
     best = choose_arm(arms[1:], arms[0]["validation_accuracy"], chosen.maximum_accuracy_drop)

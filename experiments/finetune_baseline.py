@@ -3,7 +3,14 @@
 import torch
 
 from defuse.core.storage import write_json, write_table
-from defuse.method.correction import accuracies, choose_arm, classified_right, draw_batches, finetune_baseline
+from defuse.method.correction import (
+    accuracies,
+    choose_arm,
+    classified_right,
+    draw_batches,
+    finetune_baseline,
+    has_diverged,
+)
 from defuse.models.evaluation import decode
 from experiments.shared.cell import Cell
 from experiments.shared.command import cell_command
@@ -27,10 +34,11 @@ def baseline(cell: Cell) -> str:
     for rate in chosen.learning_rates if len(labels) else ():
         batches = draw_batches((images, labels), chosen, cell.streams.torch())
         tuned = finetune_baseline(subject.classifier, batches, rate, chosen, subject.machine, f"{cell} rate {rate:g}")
-        arms.append({"arm": "baseline", "learning_rate": rate, **accuracies(classified_right(tuned, data))})
+        right = classified_right(tuned, data)
+        arms.append({"arm": "baseline", "learning_rate": rate, "diverged": has_diverged(right), **accuracies(right)})
     start = accuracies(classified_right(subject.classifier, data))
     best = choose_arm(arms, start["validation_accuracy"], chosen.maximum_accuracy_drop)
-    table = pd.DataFrame(arms, columns=["arm", "learning_rate", *start])
+    table = pd.DataFrame(arms, columns=["arm", "learning_rate", "diverged", *start])
     table["chosen"] = table.index == (-1 if best is None else best)
     folder = cell.folder()
     write_table(folder / "baseline.csv", table)

@@ -17,12 +17,14 @@ from defuse.method.correction import (
     correct,
     draw_batches,
     finetune_baseline,
+    has_diverged,
     label_regions,
 )
 from defuse.models.classifiers import build_classifier
-from defuse.models.evaluation import accuracy
+from defuse.models.evaluation import accuracy, predict
 from defuse.models.machine import Machine
 
+NAN = float("nan")
 MACHINE = Machine(torch.device("cpu"), torch.float32, torch.channels_last, compiled=False)
 SETTINGS = params.Correct(
     lambdas=[0.0, 1.0],
@@ -121,6 +123,27 @@ def test_the_baseline_sees_mistakes_alone(setting):
     assert accuracy(tuned, *training) <= 0.6  # every image is now of the mistakes' one class
 
 
+def test_a_network_that_diverged_has_no_accuracy(setting):
+    classifier, training, regions, batches = setting
+    broken = correct(classifier, *batches, 1e30, SETTINGS, MACHINE, "test")
+    assert (predict(broken, training[0]).argmax(1) == 0).all()  # what NaN picks is right for the half of the images
+    right = classified_right(broken, {"training": training, "regions": regions})
+    assert has_diverged(right) and not has_diverged(classified_right(classifier, {"training": training}))
+    assert np.isnan(list(accuracies(right).values())).all()
+    assert np.isnan(accuracy_by_region(right["regions"], 2)).all()
+
+
+@pytest.mark.parametrize("logit", [np.nan, np.inf, -np.inf])
+def test_one_logit_that_is_no_number_is_divergence_everywhere(logit, monkeypatch):
+    logits = {name: torch.tensor([[0.0, 1.0], [1.0, 0.0]])[:, None, None] for name in ("validation", "test")}
+    data = {name: (part, torch.tensor([1, 0])) for name, part in logits.items()}
+    monkeypatch.setattr("defuse.method.correction.predict", lambda _, images: images[:, 0, 0])
+    network = torch.nn.Identity()
+    assert accuracies(classified_right(network, data)) == {"validation_accuracy": 1, "test_accuracy": 1}
+    logits["test"][1, 0, 0, 1] = logit
+    assert np.isnan(list(accuracies(classified_right(network, data)).values())).all()
+
+
 def arm(validation, region):
     return {"validation_accuracy": validation, "region_validation_accuracy": region}
 
@@ -131,7 +154,11 @@ def arm(validation, region):
         ([arm(0.98, 0.2), arm(0.979, 0.9), arm(0.90, 1.0)], 1),  # the last costs too much
         ([arm(0.98, 0.9), arm(0.99, 0.9), arm(0.99, 0.9)], 1),  # equal regions: better validation, then first
         ([arm(0.70, 1.0), arm(0.80, 0.1)], 1),  # nothing qualifies: best validation
-        ([arm(0.98, float("nan"))], None),  # no region
+        ([arm(0.98, NAN)], None),  # no region
+        ([arm(NAN, NAN), arm(0.98, 0.2)], 1),  # the first diverged
+        ([arm(0.70, 0.2), arm(NAN, NAN)], 0),  # nothing qualifies, and the other diverged
+        ([arm(0.98, 0.2), arm(NAN, NAN), arm(0.98, 0.9)], 2),
+        ([arm(NAN, NAN), arm(NAN, NAN)], None),
         ([], None),
     ],
 )

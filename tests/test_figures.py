@@ -114,6 +114,32 @@ def test_the_sweep_of_several_seeds_is_drawn_with_its_range(tables):
     assert heights.min() == pytest.approx(arms.test_accuracy.min() - 0.2)
 
 
+def test_a_lambda_that_diverges_is_a_cross_and_takes_no_part_in_the_curve(tables):
+    path = tables / "svhn_greyscale_subset_lambda_sweep.csv"
+    sweep = read_table(path).assign(diverged=False)
+    largest = sweep["lambda"].max()
+    broken = sweep["lambda"] == largest
+    accuracy = [name for name in sweep if name.endswith("accuracy")]
+    sweep.loc[broken, "diverged"], sweep.loc[broken, accuracy] = True, np.nan
+    write_table(path, sweep)
+    axes = correction_figures.lambda_sweep(tables).axes[0]
+    curves = {line.get_label(): line for line in axes.lines}
+    assert curves["diverged"].get_xdata().tolist() == [largest] and curves["diverged"].get_marker() == "x"
+    assert "diverged" in [text.get_text() for text in axes.get_legend().get_texts()] and not axes.texts
+    assert np.isnan(curves["original test set"].get_ydata()).tolist() == [False] * (len(axes.get_xticks()) - 1) + [True]
+
+    whole = sweep.assign(seed=1, diverged=False)
+    whole.loc[broken, accuracy] = 0.5
+    write_table(path, pd.concat([sweep, whole]))
+    axes = correction_figures.lambda_sweep(tables).axes[0]
+    curves = {line.get_label(): line for line in axes.lines}
+    assert [text.get_text() for text in axes.texts] == ["1 of 2"]
+    assert curves["original test set"].get_ydata()[-1] == 0.5
+
+    write_table(path, sweep.assign(diverged=False))
+    assert "diverged" not in words(correction_figures.lambda_sweep(tables))
+
+
 def test_samples_of_many_regions_share_the_figure_of_the_nearest_mistakes(tables):
     data = load_arrays(tables / "svhn_greyscale_subset_novelty.npz")
     regions = len(np.unique(data["region"]))

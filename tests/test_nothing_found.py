@@ -166,6 +166,27 @@ def test_a_classifier_that_makes_only_mistakes_can_have_regions_and_goes_through
     drawn_figures(tmp_path)
 
 
+def test_arms_that_diverge_have_no_accuracy_and_are_never_chosen(project, closing, tmp_path):
+    project(
+        correct={"lambdas": [0, 1e30]},
+        finetune_baseline={"learning_rates": [1e30, 1e-3]},
+        compare_rivals={"lambdas": [1e30, 1e31]},
+    )
+    lines = {stage: closing(stage) for stage in SEARCH}
+    assert lines["correct"].startswith("lambda 0: ") and ", rate 0.001: " in lines["finetune_baseline"]
+    tables = Path("results/digits/tables")
+    sweep = pd.read_csv(tables / "digits_lambda_sweep.csv", encoding="utf-8")
+    baseline = pd.read_csv(tables / "digits_baseline.csv", encoding="utf-8")
+    assert sweep.diverged.tolist() == [False, False, True] and baseline.diverged.tolist() == [True, False]
+    for table in (sweep, baseline):
+        measured = table[[name for name in table if name.endswith("accuracy")]]
+        assert measured[table.diverged].isna().all(axis=None) and measured[~table.diverged].notna().all(axis=None)
+        assert not table.chosen[table.diverged].any() and table.chosen.sum() == 1
+    rivals = pd.read_csv(tables / "digits_rivals.csv", encoding="utf-8").set_index("arm")
+    assert np.isnan(rivals.loc["regions", ["lambda", "test_accuracy"]].astype(float)).all()
+    drawn_figures(tmp_path)
+
+
 def test_accepted_regions_without_misclassified_training_images_say_so(project, closing):
     project()
     for stage in SEARCH[: SEARCH.index("novelty")]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Int64, Shaped
+from jaxtyping import Float32, Int64, Shaped
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -149,30 +149,48 @@ def finetune_baseline(
     return fine_tune(classifier, loss_of_step, len(mistakes.order), optimisation, machine, description)
 
 
-def classified_right(classifier: nn.Module, data: dict[str, Labelled]) -> dict[str, Bool[Tensor, "_images"]]:
-    """Of images and labels by name: which images are classified as their label."""
-    return {name: predict(classifier, images).argmax(1) == labels for name, (images, labels) in data.items()}
+def classified_right(classifier: nn.Module, data: dict[str, Labelled]) -> dict[str, Float32[Tensor, "_images"]]:
+    """Of images and labels by name: 1 where an image is classified as its label, 0 where not.
+
+    NaN throughout for a network that has diverged, that is, one with a logit that is NaN or infinite: it names no
+    class, though the place of the highest NaN would be one.
+    """
+    logits = {name: predict(classifier, images) for name, (images, _) in data.items()}
+    if not all(part.isfinite().all() for part in logits.values()):
+        return {name: torch.full((len(part),), torch.nan) for name, part in logits.items()}
+    return {name: (part.argmax(1) == data[name][1]).float() for name, part in logits.items()}
 
 
-def accuracies(right: dict[str, Bool[Tensor, "_images"]]) -> dict[str, float]:
-    """Share that is right by name, from `classified_right`, as `<name>_accuracy`; NaN where there is no image."""
-    return {f"{name}_accuracy": float(part.float().mean()) for name, part in right.items()}
+def has_diverged(right: dict[str, Float32[Tensor, "_images"]]) -> bool:
+    """Whether `classified_right` looked at a network that has diverged."""
+    return any(bool(part.isnan().any()) for part in right.values())
+
+
+def accuracies(right: dict[str, Float32[Tensor, "_images"]]) -> dict[str, float]:
+    """Share that is right by name, from `classified_right`, as `<name>_accuracy`.
+
+    NaN where there is no image, and of a network that has diverged.
+    """
+    return {f"{name}_accuracy": float(part.mean()) for name, part in right.items()}
 
 
 def choose_arm(arms: list[dict[str, float]], start_validation_accuracy: float, maximum_drop: float) -> int | None:
-    """Position of the arm to use, chosen on validation data alone; None without arms or without regions.
+    """Position of the arm to use, chosen on validation data alone; None if no arm has accuracies.
 
+    An arm lacks them (NaN) where its network has diverged, and every arm lacks those on regions where there are none.
     Among the arms whose validation accuracy is at most `maximum_drop` below the start: the one of highest
     accuracy on the regions' validation draws, then of highest validation accuracy, then the first. If no arm
     keeps that much: the one of highest validation accuracy.
     """
-    if not arms or np.isnan(arms[0]["region_validation_accuracy"]):
-        return None
     validation = np.array([arm["validation_accuracy"] for arm in arms])
-    kept = validation >= start_validation_accuracy - maximum_drop
+    regions = np.array([arm["region_validation_accuracy"] for arm in arms])
+    measured = ~np.isnan(validation) & ~np.isnan(regions)
+    if not measured.any():
+        return None
+    kept = measured & (validation >= start_validation_accuracy - maximum_drop)
     if not kept.any():
-        return int(validation.argmax())
-    found = np.where(kept, [arm["region_validation_accuracy"] for arm in arms], -1.0)
+        return int(np.where(measured, validation, -1.0).argmax())
+    found = np.where(kept, regions, -1.0)
     return int(np.where(found == found.max(), validation, -1.0).argmax())
 
 
@@ -193,6 +211,6 @@ def label_regions(
     return chosen.reshape(-1, codes.shape[2]), repeated
 
 
-def accuracy_by_region(right: Bool[Tensor, "images"], regions: int) -> list[float]:
-    """Share that is right in each of `regions` equal, consecutive parts."""
-    return right.float().reshape(regions, -1).mean(1).tolist() if regions else []
+def accuracy_by_region(right: Float32[Tensor, "images"], regions: int) -> list[float]:
+    """Share that is right, from `classified_right`, in each of `regions` equal, consecutive parts."""
+    return right.reshape(regions, -1).mean(1).tolist() if regions else []

@@ -108,7 +108,7 @@ def region_card(dataset: str, facts: pd.Series, shown: tuple[dict[str, np.ndarra
         {
             "image": data_uri(image),
             "prediction": int(before),
-            "after": int(after),
+            "after": "–" if after == ABSTAIN else int(after),
             "right": facts.label in (ABSTAIN, before),  # without a label nothing is wrong
             "votes": ["–" if vote == ABSTAIN else int(vote) for vote in votes],
             "words": f"draw of region {region}: the classifier says {name(before)}, after correction {name(after)}",

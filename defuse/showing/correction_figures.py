@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from matplotlib import pyplot
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from defuse.core.storage import read_table
@@ -12,19 +14,22 @@ from defuse.showing.drawing import REGIONS, TEST, draw_over_seeds, empty, finish
 
 
 def lambda_sweep(tables: Path) -> Figure:
-    """Accuracy on test and on the regions' test draws against lambda (post, figure 5)."""
+    """Accuracy on test and on the regions' test draws against lambda (post, figure 5).
+
+    A network that diverged has no accuracy: a cross marks its lambda.
+    """
     sweep, title = read_table(result_path(tables, "lambda_sweep.csv")), "correction against lambda (bands: all seeds)"
     baseline = read_table(result_path(tables, "baseline.csv"))
     arms = sweep[sweep.arm == "correction"]
-    if arms.region_test_accuracy.isna().all():
+    if sweep.region_test_accuracy.isna().all():
         return empty(tables, title, "No region was accepted, so there is nothing to correct.")
     figure, axes = pyplot.subplots(figsize=(6.6, 4.0))
     smallest = arms["lambda"][arms["lambda"] > 0].min()
+    arms = arms.assign(position=arms["lambda"].clip(lower=smallest / 10))
     measures = (("test_accuracy", TEST, "original test set"), ("region_test_accuracy", REGIONS, "region test draws"))
     chosen_baseline = baseline[baseline.chosen.astype(bool)]
     for measure, colour, name in measures:
-        placed = arms.assign(position=arms["lambda"].clip(lower=smallest / 10))
-        draw_over_seeds(axes, placed, "position", measure, colour, name)
+        draw_over_seeds(axes, arms, "position", measure, colour, name)
         before = sweep[sweep.arm == "before"][measure].mean()
         axes.axhline(before, color=colour, linestyle=":", linewidth=1, label=f"{name}, before")
         if len(chosen_baseline):
@@ -33,8 +38,9 @@ def lambda_sweep(tables: Path) -> Figure:
             )
     for value in arms[arms.chosen.astype(bool)]["lambda"].unique():
         axes.axvline(max(value, smallest / 10), color="#999999", linewidth=6, alpha=0.25, zorder=0)
+    mark_diverged(axes, arms)
     axes.set_xscale("log")
-    ticks = sorted(arms["lambda"].clip(lower=smallest / 10).unique())
+    ticks = sorted(arms.position.unique())
     axes.set_xticks(ticks, ["0", *(f"{value:g}" for value in ticks[1:])], fontsize=7)
     axes.minorticks_off()
     axes.set(
@@ -43,6 +49,23 @@ def lambda_sweep(tables: Path) -> Figure:
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     figure.subplots_adjust(left=0.09, right=0.72, top=0.9, bottom=0.17)
     return finish(figure, tables, title)
+
+
+def mark_diverged(axes: Axes, arms: pd.DataFrame) -> None:
+    """Crosses at the bottom of the axes where arms diverged, with how many of several seeds above each.
+
+    Args:
+        axes: of accuracy against lambda.
+        arms: all seeds' arms, with columns position (of lambda), diverged and seed.
+    """
+    counts = arms.groupby("position").diverged.agg(["sum", "size"]).query("sum > 0")
+    if counts.empty:
+        return
+    at_bottom = axes.get_xaxis_transform()
+    axes.plot(counts.index, [0.04] * len(counts), "x", color="black", label="diverged", transform=at_bottom)
+    if arms.seed.nunique() > 1:
+        for position, diverged, seeds in counts.itertuples():
+            axes.text(position, 0.08, f"{diverged} of {seeds}", fontsize=6, ha="center", transform=at_bottom)
 
 
 def results_table(tables: Path) -> Figure:

@@ -105,11 +105,11 @@ def show_image(axes: Axes, image: UInt8[np.ndarray, "height width channels"]) ->
 
 
 def show_prediction(axes: Axes, prediction: int, right: bool = True) -> None:
-    """Write the classifier's prediction into the corner of an image; on another ground where it is wrong."""
+    """Write the classifier's prediction (-1: none) into the corner of an image; on another ground where it is wrong."""
     axes.text(
         0.97,
         0.03,
-        str(prediction),
+        "–" if prediction < 0 else str(prediction),
         transform=axes.transAxes,
         ha="right",
         fontsize=7,

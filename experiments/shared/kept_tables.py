@@ -18,8 +18,8 @@ CHAIN_TABLES: Tables = {
     "regions": ("annotate", "regions.csv", "region", "verdict", "failure_rate", "share_of_mistakes"),
     "acceptance": ("annotate", "acceptance.csv"),
     "corrected_regions": ("correct", "regions.csv"),
-    "lambda_sweep": ("correct", "sweep.csv", "arm", "chosen", *ACCURACIES),
-    "baseline": ("finetune_baseline", "baseline.csv", "chosen", *ACCURACIES),
+    "lambda_sweep": ("correct", "sweep.csv", "arm", "chosen", "diverged", *ACCURACIES),
+    "baseline": ("finetune_baseline", "baseline.csv", "chosen", "diverged", *ACCURACIES),
     "novelty_regions": ("novelty", "regions.csv", "region", "new_pair", "new_look", "new_type"),
 }
 CHAIN_MEASURES = (
