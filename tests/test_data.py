@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from scipy.io import savemat
+from sklearn.model_selection import StratifiedGroupKFold
 
 from defuse.core.errors import DataError, StorageError
 from defuse.core.storage import load_arrays, save_arrays
@@ -262,6 +263,73 @@ def test_load_split_scales_to_one_and_moves_the_channels(tmp_path):
         load_split(tmp_path / "data.npz", "holdout")
 
 
+def spread(tracks, frames=10, classes=43):
+    """Labels and groups of `tracks` groups in each class: as many as `classes`, or as a list says for each."""
+    counts = np.broadcast_to(tracks, classes)
+    pairs = [(label, 100 * label + track) for label in range(classes) for track in range(counts[label])]
+    return np.repeat(np.array(pairs), frames, axis=0).T
+
+
+def groups_of_gtsrb():
+    """As many groups of 30 frames in each class as GTSRB has physical signs."""
+    signs = [5, 50, 50, 32, 44, 42, 10, 32, 32, 33, 45, 30, 47, 48, 18, 14, 10, 25, 27, 5, 8, 8, 9, 12, 6, 34, 14, 6]
+    signs += [12, 6, 10, 18, 6, 16, 10, 27, 9, 5, 46, 7, 8, 6, 6]
+    assert (len(signs), 30 * sum(signs)) == (43, FULL_SIZES["gtsrb"][0])
+    return spread(signs, 30)
+
+
+@pytest.mark.parametrize("random_state", range(3))
+def test_each_class_of_gtsrb_has_validation_images_and_the_share_is_kept(random_state):
+    """A tenth of the signs is less than a fold can spread over all classes: some have five signs."""
+    labels, groups = groups_of_gtsrb()
+    chosen = split_validation(labelled(labels, groups), 0.1, random_state)
+    assert set(labels[chosen]) == set(labels[~chosen]) == set(range(43))
+    assert not set(groups[chosen]) & set(groups[~chosen])
+    assert 0.1 <= chosen.mean() < 0.12
+    again = split_validation(labelled(labels, groups), 0.1, random_state)
+    np.testing.assert_array_equal(again, chosen)
+
+
+def test_a_fold_with_every_class_is_left_as_it_is():
+    labels, groups = spread(20)
+    chosen = split_validation(labelled(labels, groups), 0.1, 0)
+    folds = StratifiedGroupKFold(10, shuffle=True, random_state=0)
+    assert np.flatnonzero(chosen).tolist() == next(folds.split(labels, labels, groups))[1].tolist()
+
+
+def test_a_fraction_too_small_for_a_group_of_each_class_is_refused():
+    labels, groups = spread(2, 5)
+    with pytest.raises(DataError, match=r"validation_fraction 0\.1, a group of each class makes validation 50% of the"):
+        split_validation(labelled(labels, groups), 0.1, 0)
+    chosen = split_validation(labelled(labels, groups), 0.5, 0)
+    assert set(labels[chosen]) == set(labels[~chosen]) == set(range(43))
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.5])
+def test_a_class_of_one_group_is_named(fraction):
+    labels, groups = spread([9, 9, 1, 9, 1], classes=5)
+    message = rf"^with validation_fraction {fraction}, (validation|training) has no image of class 2(, 4)?; allowed: more groups"
+    with pytest.raises(DataError, match=message):
+        split_validation(labelled(labels, groups), fraction, 0)
+
+
+def test_a_fold_of_three_images_gets_a_group_that_brings_the_other_classes():
+    """Nine groups hold each class alike and one has three images, which make the first fold."""
+    labels = np.concatenate([np.tile(np.arange(10), 36), [0, 1, 2]])
+    groups = np.concatenate([np.repeat(np.arange(9), 40), [9, 9, 9]])
+    chosen = split_validation(labelled(labels, groups), 0.1, 0)
+    assert chosen.sum() == 43 and chosen[-3:].all() and set(labels[chosen]) == set(labels[~chosen]) == set(range(10))
+    assert len({split_validation(labelled(labels, groups), 0.1, state).tobytes() for state in range(5)}) > 1
+
+
+def test_without_groups_a_class_left_without_validation_image_is_named():
+    labels = np.repeat(np.arange(6), [100, 100, 100, 100, 2, 2])
+    with pytest.raises(
+        DataError, match=r"0\.1, validation has no image of class [45]; allowed: more images of each, or a"
+    ):
+        split_validation(labelled(labels), 0.1, 0)
+
+
 @pytest.mark.parametrize("per_class", [1, 3])
 def test_classes_too_small_to_split_are_a_data_error(per_class):
     raw = Source(**mirror_arrays(per_class=per_class), group_train=None, provenance={})
@@ -272,16 +340,6 @@ def test_classes_too_small_to_split_are_a_data_error(per_class):
 
     with pytest.raises(DataError):
         split()
-
-
-def test_a_class_of_one_group_is_refused_or_stays_in_training():
-    raw = source(group_train=source().y_train)
-    try:
-        check_source(raw, "mnist")
-        chosen = split_validation(raw, 0.1, 0)
-    except DataError:
-        return
-    assert set(raw.y_train[~chosen]) == set(range(10))
 
 
 # Provenance
@@ -299,14 +357,20 @@ def sized(train, test, channels, origin="mirror"):
     [
         ("svhn", *FULL_SIZES["svhn"], 3, "mirror", "svhn", "SVHN"),
         ("svhn", *FULL_SIZES["svhn"], 3, "torchvision", "svhn", "SVHN"),
-        ("svhn", *FULL_SIZES["svhn"], 1, "mirror", "svhn_greyscale_subset", "SVHN greyscale subset"),
+        ("svhn", *FULL_SIZES["svhn"], 1, "mirror", "svhn_greyscale", "SVHN greyscale"),
+        ("svhn", 19551, 4808, 1, "mirror", "svhn_greyscale_subset", "SVHN greyscale subset"),
         ("svhn", 5000, 1000, 1, "mirror", "svhn_greyscale_subset", "SVHN greyscale subset"),
         ("svhn", 5000, 1000, 3, "mirror", "svhn_subset", "SVHN subset"),
         ("svhn", FULL_SIZES["svhn"][0], 1000, 3, "mirror", "svhn_subset", "SVHN subset"),
         ("mnist", *FULL_SIZES["mnist"], 1, "mirror", "mnist", "MNIST"),
         ("mnist", 59999, 10000, 1, "mirror", "mnist_subset", "MNIST subset"),
         ("gtsrb", *FULL_SIZES["gtsrb"], 3, "torchvision", "gtsrb", "GTSRB"),
+        ("mnist", *FULL_SIZES["mnist"], 3, "mirror", "mnist_colour", "MNIST colour"),
+        ("gtsrb", 26640, 12630, 3, "mirror", "gtsrb", "GTSRB"),
         ("gtsrb", 430, 86, 3, "mirror", "gtsrb_subset", "GTSRB subset"),
+        ("gtsrb", 430, 86, 1, "mirror", "gtsrb_greyscale_subset", "GTSRB greyscale subset"),
+        ("gtsrb", 39209, 12630, 3, "mirror", "gtsrb_other_selection", "GTSRB other selection"),
+        ("mnist", 50000, 20000, 3, "mirror", "mnist_colour_other_selection", "MNIST colour other selection"),
         ("digits", 1347, 450, 1, "scikit-learn", "digits", "Digits (scikit-learn)"),
     ],
 )
@@ -335,6 +399,11 @@ def test_missing_data_says_both_ways_to_get_it(tmp_path, monkeypatch, dataset, e
         assert part in str(caught.value)
 
 
+def call_whole(monkeypatch, dataset, train, test):
+    """Let files of a few images count as the whole data set."""
+    monkeypatch.setitem(FULL_SIZES, dataset, (train, test))
+
+
 def write_mnist(folder, arrays):
     """MNIST's four raw files in torchvision's place, so that it has nothing to download."""
     raw = folder / "MNIST" / "raw"
@@ -346,14 +415,28 @@ def write_mnist(folder, arrays):
         (raw / f"{name}-labels-idx1-ubyte").write_bytes(b"\0\0\x08\x01" + sizes[:4] + y.tobytes())
 
 
-def test_mnist_files(tmp_path):
+def test_mnist_files(tmp_path, monkeypatch):
     arrays = mirror_arrays(side=28)
     write_mnist(tmp_path, arrays)
+    call_whole(monkeypatch, "mnist", 120, 20)
     read = read_torchvision("mnist", tmp_path)
     for name, array in arrays.items():
         np.testing.assert_array_equal(getattr(read, name), array)
     assert read.group_train is None and read.provenance == {"source": "torchvision"}
     check_source(read, "mnist")
+
+
+@pytest.mark.parametrize(("train", "test"), [(120, 21), (121, 20), (119, 20)])
+def test_a_download_of_other_counts_is_refused(tmp_path, monkeypatch, train, test):
+    write_mnist(tmp_path, mirror_arrays(side=28))
+    call_whole(monkeypatch, "mnist", train, test)
+    place = tmp_path / "MNIST"
+    with pytest.raises(DataError) as caught:
+        read_torchvision("mnist", tmp_path)
+    assert str(caught.value) == (
+        f"{place} holds 120 training and 20 test images, and the whole MNIST {train} and {test}: unzipping was cut off, "
+        f"or files are missing; delete {place} and run again"
+    )
 
 
 def test_truncated_mnist_files_are_a_data_error(tmp_path):
@@ -385,6 +468,7 @@ def write_svhn(folder, arrays, monkeypatch):
 def test_svhn_files_whose_label_10_is_the_digit_0(tmp_path, monkeypatch):
     arrays = mirror_arrays(channels=3)
     write_svhn(tmp_path, arrays, monkeypatch)
+    call_whole(monkeypatch, "svhn", 120, 20)
     read = read_torchvision("svhn", tmp_path)
     for name, array in arrays.items():
         np.testing.assert_array_equal(getattr(read, name), array)
@@ -414,8 +498,9 @@ def write_gtsrb(folder, classes=43, tracks=2, frames=3):
     (base / "GT-final_test.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 
-def test_gtsrb_files_whose_tracks_become_groups(tmp_path):
+def test_gtsrb_files_whose_tracks_become_groups(tmp_path, monkeypatch):
     write_gtsrb(tmp_path)
+    call_whole(monkeypatch, "gtsrb", 43 * 6, 43)
     read = read_torchvision("gtsrb", tmp_path)
     check_source(read, "gtsrb")
     assert read.x_train.shape == (43 * 6, 32, 32, 3) and read.x_test.shape == (43, 32, 32, 3)
@@ -544,6 +629,32 @@ def test_prepare_without_mirror_and_network_says_what_to_do(project, monkeypatch
     monkeypatch.setattr(torchvision.datasets, "MNIST", fail)
     with pytest.raises(SystemExit, match=r"prepare mnist: MNIST is not at hand: no network. .*DEFUSE_DATA_DIR"):
         run("prepare", prepare, "mnist")
+    assert written() == []
+
+
+def test_a_gtsrb_that_was_cut_off_while_unzipping_is_refused(project, monkeypatch):
+    """The first frames of each class are there; torchvision takes the folder for a whole one."""
+    monkeypatch.delenv("DEFUSE_DATA_DIR")
+    write_gtsrb(Path("data"), tracks=10, frames=1)
+    with pytest.raises(SystemExit) as caught:
+        run("prepare", prepare, "gtsrb")
+    assert str(caught.value) == (
+        "prepare gtsrb: data/gtsrb holds 430 training and 43 test images, and the whole GTSRB 26,640 and 12,630: unzipping "
+        "was cut off, or files are missing; delete data/gtsrb and run again"
+    )
+    assert written() == []
+
+
+def test_a_mirror_of_two_tracks_a_class_is_refused(project):
+    labels = np.arange(430) % 43
+    images = np.random.default_rng(0).integers(0, 256, (430, 32, 32, 3), np.uint8)
+    groups = labels * 10 + (np.arange(430) // 43) % 2
+    split = {"x_train": images, "y_train": labels, "x_test": images[:43], "y_test": labels[:43]}
+    save_arrays(project / "gtsrb.npz", **split, group_train=groups)
+    with pytest.raises(
+        SystemExit, match="a group of each class makes validation 50% of the training images; allowed: "
+    ):
+        run("prepare", prepare, "gtsrb")
     assert written() == []
 
 

@@ -1,5 +1,6 @@
 """The training loop, augmentation and evaluation."""
 
+import json
 import math
 import os
 
@@ -14,10 +15,20 @@ from torchvision.transforms.v2.functional import gaussian_blur
 from defuse.core import params
 from defuse.core.errors import DivergedError, ParamsError
 from defuse.models.augmentation import augment, blur
+from defuse.models.checkpoints import Checkpoint
 from defuse.models.classifiers import Normalise
 from defuse.models.evaluation import EVALUATION_BATCH, accuracy, predict
 from defuse.models.machine import Machine, set_up_machine, to_machine
-from defuse.models.training import epoch_batches, make_optimizer, make_schedule, run_steps, steps_bar, train_classifier
+from defuse.models.training import (
+    epoch_batches,
+    make_optimizer,
+    make_schedule,
+    run_epochs,
+    run_steps,
+    steps_bar,
+    train_classifier,
+)
+from defuse.models.weights import load_weights
 
 NOTHING = {"rotation": 0, "translation": 0, "scaling": 0, "elastic": 0, "blur": 0, "contrast": 0, "brightness": 0}
 
@@ -97,6 +108,29 @@ def test_huge_learning_rate_is_reported(make_classifier, machine):
     settings = training_settings(learning_rate=1e30, schedule="constant")
     with pytest.raises(DivergedError, match=r"loss is \S+ after [1-9]\d* steps; lower learning_rate"):
         train_classifier(make_classifier(), halves(48, 1), halves(6, 2), settings, machine, generator(), "toy")
+
+
+@pytest.mark.parametrize("spoilt", ["0", "mean"])
+def test_a_network_that_ends_with_nan_is_reported_though_its_loss_is_finite(tmp_path, spoilt):
+    """The last step of an epoch spoils a weight, or batch norm's mean; no loss is computed with it."""
+    network = one_weight()
+    network.register_buffer("mean", torch.zeros(2))
+    settings = training_settings(epochs=3, batch_size=4, schedule="constant")
+
+    def loss_of(_, step):
+        if step < 2:
+            return network[0] ** 2
+        if spoilt == "mean":
+            network.mean[1] = float("inf")
+            return network[0] ** 2
+        return (network[0] * 0).sqrt()  # 0, with a gradient of 0 times infinity
+
+    checkpoint, measured = Checkpoint(tmp_path / "checkpoint.safetensors", {}), []
+    with pytest.raises(DivergedError, match=f"^{spoilt} holds NaN or infinity after epoch 3; lower learning_rate$"):
+        run_epochs(network, 4, loss_of, lambda: measured.append(1) or {}, settings, generator(), "toy", checkpoint)
+    tensors, state = load_weights(checkpoint.path)
+    assert len(json.loads(state["curve"])) == len(measured) == 2
+    assert all(torch.isfinite(tensor).all() for tensor in tensors.values())
 
 
 def test_a_sweep_may_go_on_after_divergence(make_classifier):

@@ -22,7 +22,7 @@ class DataError(DefuseError):
 
 
 class DivergedError(DefuseError):
-    """The training loss is no longer a finite number."""
+    """A training whose loss, weights or buffers are no longer finite numbers."""
 
 
 class SearchError(DefuseError):

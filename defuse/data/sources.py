@@ -13,7 +13,10 @@ from defuse.core.storage import load_arrays
 from defuse.data.formats import CLASSES, SIDE
 
 TITLES = {"digits": "Digits (scikit-learn)", "mnist": "MNIST", "svhn": "SVHN", "gtsrb": "GTSRB"}
-FULL_SIZES = {"mnist": (60000, 10000), "svhn": (73257, 26032), "gtsrb": (39209, 12630)}
+# Of the whole data sets, as torchvision gives them: training and test images, and channels.
+FULL_SIZES = {"mnist": (60000, 10000), "svhn": (73257, 26032), "gtsrb": (26640, 12630)}
+CHANNELS = {"mnist": 1, "svhn": 3, "gtsrb": 3}
+DOWNLOADED = {"mnist": "MNIST", "svhn": "*_32x32.mat", "gtsrb": "gtsrb"}  # where torchvision puts each
 
 
 @dataclass(frozen=True)
@@ -97,18 +100,29 @@ def read_mirror(path: Path) -> Source:
 def read_torchvision(dataset: str, folder: Path) -> Source:
     """MNIST, SVHN or GTSRB as torchvision downloads it into `folder`, with its digests checked.
 
+    torchvision compares archives with their digests, but takes any unpacked folder for a whole one: unzipping that was
+    cut off leaves a part.
+
     Raises:
-        DataError: the download failed, or the files are damaged; the message says both ways to get the data.
+        DataError: the download failed, or the files are damaged or a part; the message says what to do.
     """
+    place = folder / DOWNLOADED[dataset]
     try:
         parts = [read_torchvision_split(dataset, folder, train) for train in (True, False)]
     except (RuntimeError, OSError, ValueError) as error:
         raise DataError(
             f"{TITLES[dataset]} is not at hand: {error}. Two ways to get it: let torchvision download it into "
-            f"{folder}/ (needs the network), or set DEFUSE_DATA_DIR to a folder that holds {dataset}.npz with "
-            "arrays x_train, y_train, x_test, y_test (uint8 images (N, H, W, C), int64 labels)"
+            f"{folder}/ (needs the network; delete {place} first if a part is there), or set DEFUSE_DATA_DIR to a "
+            f"folder that holds {dataset}.npz with arrays x_train, y_train, x_test, y_test (uint8 images (N, H, W, C), "
+            "int64 labels)"
         ) from error
     (x_train, y_train, groups), (x_test, y_test, _) = parts
+    found, whole = (len(y_train), len(y_test)), FULL_SIZES[dataset]
+    if found != whole:
+        raise DataError(
+            f"{place} holds {found[0]:,} training and {found[1]:,} test images, and the whole {TITLES[dataset]} "
+            f"{whole[0]:,} and {whole[1]:,}: unzipping was cut off, or files are missing; delete {place} and run again"
+        )
     return Source(x_train, y_train, x_test, y_test, groups, {"source": "torchvision"})
 
 
@@ -174,11 +188,13 @@ def provenance_of(source: Source, dataset: str) -> dict[str, Any]:
     `slug` begins the name of every result file: a greyscale or partial SVHN never passes for the whole.
     """
     train, test, channels = len(source.y_train), len(source.y_test), source.x_train.shape[3]
-    title, slug = TITLES[dataset], dataset
-    if dataset == "svhn" and channels == 1:
-        title, slug = "SVHN greyscale subset", "svhn_greyscale_subset"
-    elif dataset in FULL_SIZES and (train, test) != FULL_SIZES[dataset] and source.provenance["source"] == "mirror":
-        title, slug = f"{title} subset", f"{dataset}_subset"
+    differs = []
+    if channels != CHANNELS.get(dataset, channels):
+        differs.append("greyscale" if channels == 1 else "colour")
+    whole = FULL_SIZES.get(dataset, (train, test))
+    if (train, test) != whole:
+        differs.append("subset" if train <= whole[0] and test <= whole[1] else "other selection")
+    title, slug = " ".join([TITLES[dataset], *differs]), "_".join([dataset, *differs]).replace(" ", "_")
     line = f"{title}: {train:,} training and {test:,} test images, 32x32x{channels}, {source.provenance['source']}"
     if "sha256" in source.provenance:
         line += f" sha256 {source.provenance['sha256'][:12]}"

@@ -100,6 +100,17 @@ def run_steps(
     return mean
 
 
+def check_finite(network: nn.Module, epoch: int) -> None:
+    """Check the weights and buffers of a network after an epoch: the last step may spoil them and no loss.
+
+    Raises:
+        DivergedError: naming the first tensor that holds NaN or infinity.
+    """
+    for name, tensor in [*network.named_parameters(), *network.named_buffers()]:
+        if not torch.isfinite(tensor).all():
+            raise DivergedError(f"{name} holds NaN or infinity after epoch {epoch}; lower learning_rate")
+
+
 def steps_bar(description: str, steps: int, done: int = 0) -> tqdm:
     """Progress bar over optimiser steps, of which some may be done; quiet where the output is no terminal."""
     return tqdm(total=steps, initial=done, desc=description, unit="step", disable=None, leave=False)
@@ -131,7 +142,7 @@ def run_epochs(
         One row per epoch: epoch, training_loss, and what `measure` gives.
 
     Raises:
-        DivergedError: the loss is no finite number.
+        DivergedError: the loss, a weight or a buffer is no finite number.
     """
     optimizer = make_optimizer(network, settings)
     schedule = make_schedule(optimizer, settings, items)
@@ -144,6 +155,7 @@ def run_epochs(
             network.train()
             batches = epoch_batches(items, settings.batch_size, generator)
             loss = run_steps(batches, loss_of, optimizer, schedule, progress, (epoch - 1) * per_epoch)
+            check_finite(network, epoch)
             network.eval()
             curve.append({"epoch": epoch, "training_loss": loss, **measure()})
             if checkpoint:
@@ -185,7 +197,7 @@ def train_classifier(
         One row per epoch: epoch, training_loss (nats per image), validation_accuracy.
 
     Raises:
-        DivergedError: the loss is no finite number.
+        DivergedError: the loss, a weight or a buffer is no finite number.
     """
     normalise = classifier[0]
     assert isinstance(normalise, Normalise)
