@@ -3,6 +3,7 @@
 import numpy as np
 from tqdm import tqdm
 
+from defuse.core.params import compared_noises
 from defuse.core.storage import write_table
 from defuse.studies.searches import noise_row
 from experiments.shared.annotators import load_annotators
@@ -21,9 +22,10 @@ def ablate(cell: Cell) -> str:
     seeds = candidate_seeds(cell, annotators.subject, "train", 2 * chosen.seed_images, generator)
     seeds = seeds.take(np.flatnonzero(seeds.correct)[: chosen.seed_images])
     key = cell.streams.key("noise")
+    noises = compared_noises(chosen.noises, cell.params("identify").noise)
     rows = [
         {"noise": name, **noise_row(annotators, seeds, noise, chosen.draws, key)}
-        for name, noise in tqdm(chosen.noises.items(), desc=str(cell), disable=None, leave=False)
+        for name, noise in tqdm(noises.items(), desc=str(cell), disable=None, leave=False)
     ]
     table = pd.DataFrame(rows)
     write_table(cell.folder() / "noise.csv", table)

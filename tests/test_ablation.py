@@ -4,11 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import tiny_cell
 import torch
 from torch import nn
 
 from defuse.annotators.oracles import Annotators
 from defuse.core import params
+from defuse.core.params import compared_noises
+from defuse.core.storage import read_table
 from defuse.core.verdicts import Cause
 from defuse.method.identification import Seeds, reconstructed_accuracy
 from defuse.models.machine import Machine
@@ -144,3 +147,23 @@ def test_without_a_wrong_draw_their_shares_are_not_a_number():
     row = row_of([-0.9, -0.8], 3)
     assert row["wrong"] == 0 and row["label_kept"] == 1
     assert np.isnan([row["classifier_mistake"], row["third_label"], row["not_recognisable"]]).all()
+
+
+def test_the_noises_compared_hold_the_search_s_own():
+    noises = {"beta_raw": params.Noise({"beta": 50.0}), "normal_0.2": params.Noise({"normal": 0.2})}
+    assert compared_noises(noises, params.Noise({"normal": 0.2})) == noises
+    own = params.Noise({"normal": 0.15})
+    assert compared_noises(noises, own) == {**noises, "search": own}
+    assert compared_noises(noises, params.Noise({"posterior": 0.2})).keys() == {*noises, "search"}
+
+
+def test_the_stage_compares_the_search_s_noise_where_the_params_name_another(tmp_path, shipped_tree, monkeypatch):
+    noises = {"small": {"normal": 0.01}}
+    changes = {"ablate_noise": {"noises": noises}, "identify": {"noise": {"normal": 5.0}}}
+    monkeypatch.chdir(tmp_path)
+    tiny_cell.write_project(tmp_path, tiny_cell.small_params(shipped_tree, **changes))
+    for stage in ("train_classifier", "train_vae", "train_oracle", "calibrate_oracle", "ablate_noise"):
+        tiny_cell.run_stage(stage)
+    table = read_table(tmp_path / "artifacts/ablate_noise/digits/0/noise.csv").set_index("noise")
+    assert table.index.tolist() == ["small", "search"]
+    assert table.noise_norm["search"] == pytest.approx(500 * table.noise_norm["small"], rel=1e-3)

@@ -44,7 +44,7 @@ def written():
 @pytest.fixture(scope="module")
 def tables(shipped_tree, tmp_path_factory, written):
     """The tables of a tiny cell whose arms are named like numbers and gaps; all that it writes is noted."""
-    noise, search = {"normal": 0.1}, {"seed_source": "train", "noise": {"normal": 0.3}, "draws": 4, "keep": 3}
+    noise, search = {"normal": 0.3}, {"seed_source": "train", "noise": {"normal": 0.3}, "draws": 4, "keep": 3}
     vae, bug = (tiny_cell.SMALL[stage][key] for stage, key in (("ablate_vae", "arms"), ("plant_bugs", "bugs")))
     params = tiny_cell.small_params(
         shipped_tree,

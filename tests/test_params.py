@@ -95,12 +95,12 @@ def test_every_missing_key_is_named(tree, write_params, start):
         ("claims.minimum_seed", "minimum_seeds"),
         ("train_oracle.digits.networks.0.widht", "width"),
         (f"{CLASSIFIER}.network.architecure", "architecture"),
-        ("ablate_noise.digits.noises.search.norml", "normal"),
+        ("ablate_noise.digits.noises.small.norml", "normal"),
         ("identify.digits.noise.beta_centered", "beta_centred"),
     ],
 )
 def test_misspelt_key_at_any_depth(tree, write_params, path, meant):
-    change(tree, "ablate_noise.digits.noises", {"search": {"normal": 0.3}})
+    change(tree, "ablate_noise.digits.noises", {"small": {"normal": 0.3}})
     change(tree, path, 1)
     file = write_params(tree)
     assert f"{file}: {path}: unknown key; did you mean {meant}? (allowed: " in message_of(file)
@@ -194,6 +194,11 @@ def test_out_of_range(tree, write_params, path, value, allowed):
             "ablate_noise.digits.noises",
             {},
             "ablate_noise.digits.noises: {} is not allowed: Input should hold at least 1",
+        ),
+        (
+            "ablate_noise.digits.noises",
+            {"search": {"normal": 0.3}},
+            "ablate_noise.digits.noises: {'search': {'normal': 0.3}} is not allowed: Input should hold no search: under that name stands",
         ),
         (
             "plant_bugs.digits.bugs",

@@ -31,6 +31,7 @@ from defuse.core.params_training import Augmentation as Augmentation
 from defuse.core.params_training import Training as Training
 
 Distribution = Literal["beta", "beta_centred", "normal", "posterior"]
+SEARCH_NOISE = "search"  # name of the search's own noise among those compared
 
 
 def auto_or_count(value: object) -> object:
@@ -187,6 +188,24 @@ class AblateNoise(Params):
     seed_images: Count
     draws: Count
     noises: dict[Name, Noise] = Field(min_length=1)
+
+    @field_validator("noises")
+    @classmethod
+    def leave_the_search_its_name(cls, noises: dict[str, Noise]) -> dict[str, Noise]:
+        """Check that no noise has the name under which the search's own is compared."""
+        if SEARCH_NOISE in noises:
+            raise ValueError(f"Input should hold no {SEARCH_NOISE}: under that name stands identify's own noise")
+        return noises
+
+
+def compared_noises(noises: dict[str, Noise], own: Noise) -> dict[str, Noise]:
+    """The noises that `ablate_noise` compares, by name: with the search's own, as SEARCH_NOISE where none is equal.
+
+    Args:
+        noises: of `ablate_noise`.
+        own: of `identify`, on the same data set.
+    """
+    return noises if own in noises.values() else {**noises, SEARCH_NOISE: own}
 
 
 class AblateSearch(Params):
