@@ -1,6 +1,7 @@
 """The regions' rivals: other clusterings, single mistakes, and the comparison itself."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import tiny_cell
 import torch
@@ -12,6 +13,7 @@ from test_region_ablation import ANNOTATE, DISTILL, annotators, regions_at
 from defuse.core import params
 from defuse.core.random_streams import Streams
 from defuse.core.storage import read_table
+from defuse.evidence.tables import rival_measures
 from defuse.method.correction import choose_arm, correct, draw_batches
 from defuse.models.evaluation import accuracy
 from defuse.models.subject import Subject
@@ -167,6 +169,16 @@ def test_lambda_and_the_baselines_rate_may_cost_what_their_own_settings_allow(se
     rows_of(setting)
     assert allowed == [SETTINGS.maximum_accuracy_drop] * 2 + [BASELINE.maximum_accuracy_drop]
     assert SETTINGS.maximum_accuracy_drop != BASELINE.maximum_accuracy_drop
+
+
+def test_an_arm_that_diverges_at_each_value_has_no_accuracy_and_is_none_that_trained_nothing(setting, monkeypatch):
+    monkeypatch.setattr("test_rivals.RIVALS", RIVALS.model_copy(update={"lambdas": (1e30, 1e31)}))
+    rows = rows_of(setting)
+    assert rows["regions"]["lambda"] == 1e30 and np.isnan(rows["regions"]["test_accuracy"])
+    table = pd.DataFrame(rows.values()).assign(seed=0)
+    values = rival_measures(table).set_index(["stage", "measure"]).value
+    assert len(values) and values.isna().all()
+    assert rows["k-means"]["lambda"] is None and rows["k-means"]["test_accuracy"] is None
 
 
 def test_an_arm_is_a_correction_from_the_start_on_the_same_batches(setting):

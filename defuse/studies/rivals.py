@@ -163,7 +163,8 @@ def compare_rivals(
     Returns:
         One row per arm: arm, lambda (0 for training images alone), learning_rate, labels_asked, images (trained on,
         beside the training data), and an accuracy for each of `data`. Lambda, learning rate and accuracies are None
-        where an arm has no image to train on, none to choose by, or diverges at each value.
+        where an arm has no image to train on, or none to choose by. Accuracies are NaN where it diverges at each value;
+        lambda or learning rate is then the first.
     """
     classifier, machine = subject.classifier, subject.machine
     start = accuracies(classified_right(classifier, {"validation": data["validation"]}))["validation_accuracy"]
@@ -215,9 +216,8 @@ def compare_rivals(
         validation = {"validation": data["validation"], "region_validation": rival.validation}
         measured = [accuracies(classified_right(network, validation)) for network in networks.values()]
         best = choose_arm(measured, start, maximum_drop)
-        if best is None:
-            return row(arm, None, rival)
-        value, network = list(networks.items())[best]
+        # Where all diverged, the first stands for them: no value would say that nothing was trained.
+        value, network = list(networks.items())[0 if best is None else best]
         return row(arm, network, rival, **{key: value})
 
     nothing = Rival(NOTHING, NOTHING, 0)
