@@ -3,7 +3,8 @@
 import pandas as pd
 
 from defuse.core.storage import write_table
-from defuse.evidence.claims import COLUMNS, judge, search_noise
+from defuse.evidence.claims import search_noise
+from defuse.evidence.judging import COLUMNS, judge
 from experiments.shared.cell import Cell
 from experiments.shared.command import gathering_command
 
@@ -20,8 +21,8 @@ def check_claims(cell: Cell) -> str:
             rows += judge(cell.settings.claims, dataset, noise, tables, list(cell.settings.seeds))
     table = pd.DataFrame(rows, columns=COLUMNS)
     write_table(cell.results / "claims.csv", table)
-    decided = table.drop_duplicates(["claim", "data"]).query("rule != ''").indication.value_counts()
-    return f"{len(rows)} rows; indications: " + ", ".join(f"{count} {name}" for name, count in decided.items())
+    decided = table.drop_duplicates(["claim", "data"]).query("rule != ''").verdict.value_counts()
+    return f"{len(rows)} rows; verdicts: " + ", ".join(f"{count} {name}" for name, count in decided.items())
 
 
 if __name__ == "__main__":

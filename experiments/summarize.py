@@ -35,7 +35,7 @@ def gathered_tables(folder: Path, seeds: Sequence[int], kept: Tables) -> dict[st
 
 
 def summarize(cell: Cell) -> str:
-    """Write the tables of all seeds, their means, and the data of the figures."""
+    """Write the tables of all seeds, their medians, and the data of the figures."""
     seeds, study_seeds, tables = cell.settings.seeds, cell.settings.study_seeds, cell.tables
     cells, studies = (tables.with_name(name) for name in ("cells", "studies"))
     about = check_cells(cells, seeds)
@@ -61,12 +61,12 @@ def summarize(cell: Cell) -> str:
     measures += [table_measures(gathered[name], *keys) for name, keys in ARMS.items() if name in gathered]
     table = pd.concat(measures, ignore_index=True)
     check_unique(table)
-    means = over_seeds(table, ["stage", "measure"], "value")
-    for name, content in {**gathered, "measures": table, "means": means}.items():
+    medians = over_seeds(table)
+    for name, content in {**gathered, "measures": table, "medians": medians}.items():
         write_table(result_path(tables, f"{name}.csv"), content)
     # The oracles are the data set's, the same in each cell.
     write_table(result_path(tables, "oracles.csv"), read_table(result_path(cells / str(seeds[0]), "oracles.csv")))
-    by_name = {f"{row.stage}.{row.measure}": row.mean for row in means.itertuples(index=False)}
+    by_name = {f"{row.stage}.{row.measure}": row.median for row in medians.itertuples(index=False)}
     headlines = {name: by_name[name] for name in HEADLINES if name in by_name}
     write_json(tables.with_name("metrics.json"), {"data": about["title"], **headlines})
 

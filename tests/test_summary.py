@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-from statsmodels.stats.weightstats import DescrStatsW
 
 from defuse.core.errors import SummaryError
 from defuse.core.storage import write_json, write_table
@@ -13,7 +12,6 @@ from defuse.evidence.tables import (
     check_unique,
     gather_measures,
     gather_table,
-    mean_interval,
     outcome_measures,
     over_seeds,
     planted_measures,
@@ -88,32 +86,35 @@ def test_outcome_takes_the_chosen_arms_and_their_differences():
     values = outcome_measures(sweep, baseline).set_index("measure").value
     assert values["test_drop"] == pytest.approx(0.005)
     assert values["region_test_gain"] == pytest.approx(0.8)
-    assert values["test_advantage"] == pytest.approx(0.075)
-    assert values["region_test_advantage"] == pytest.approx(0.1)
+    assert values["test_gain_over_control"] == pytest.approx(0.005)
+    assert values["region_test_gain_over_control"] == pytest.approx(0.7)
+    assert values["test_gain_over_baseline"] == pytest.approx(0.075)
+    assert values["region_test_gain_over_baseline"] == pytest.approx(0.1)
 
 
-def test_interval_equals_that_of_statsmodels():
-    values = np.array([0.1, 0.4, 0.2, 0.7])
-    assert mean_interval(values) == pytest.approx((0.35, *DescrStatsW(values).tconfint_mean()))
+def test_without_a_chosen_arm_there_is_no_gain_and_the_control_is_told_all_the_same():
+    sweep = pd.DataFrame(
+        {
+            "seed": 0,
+            "arm": ["before", "correction"],
+            "lambda": [np.nan, 0.0],
+            "test_accuracy": [0.98, 0.97],
+            "region_test_accuracy": [np.nan, np.nan],
+            "chosen": [False, False],
+        }
+    )
+    baseline = pd.DataFrame(columns=["seed", "test_accuracy", "region_test_accuracy", "chosen"])
+    values = outcome_measures(sweep, baseline).set_index("measure").value
+    assert values["test_after_control"] == 0.97
+    assert values[["test_drop", "region_test_gain", "region_test_gain_over_control"]].isna().all()
 
 
-def test_interval_leaves_out_missing_values_and_needs_two():
-    assert mean_interval(np.array([0.5, np.nan, 0.7])) == mean_interval(np.array([0.5, 0.7]))
-    assert mean_interval(np.array([0.5, np.nan]))[0] == 0.5
-    assert np.isnan(mean_interval(np.array([0.5]))[1:]).all()
-    assert np.isnan(mean_interval(np.array([]))).all()
-
-
-def test_interval_of_equal_values_is_that_value_and_no_interval_is_cut():
-    assert mean_interval(np.array([0.5, 0.5, 0.5])) == (0.5, 0.5, 0.5)
-    assert mean_interval(np.array([0.9, 1.0, 0.95]))[2] > 1
-
-
-def test_over_seeds_counts_the_seeds_with_a_value():
-    table = pd.DataFrame({"stage": "a", "measure": ["m", "m", "n"], "value": [1.0, 3.0, np.nan]})
-    result = over_seeds(table, ["stage", "measure"], "value").set_index("measure")
-    assert result.loc["m", "mean"] == 2 and result.loc["m", "seeds"] == 2
-    assert np.isnan(result.loc["n", "mean"]) and result.loc["n", "seeds"] == 0
+def test_over_seeds_gives_the_median_and_counts_the_seeds_with_a_value():
+    values = [1.0, 3.0, 2.0, 5.0, 4.0, 6.0, np.nan]
+    table = pd.DataFrame({"stage": "a", "measure": ["m"] * 7 + ["n"], "value": [*values, np.nan]})
+    result = over_seeds(table).set_index("measure")
+    assert result.loc["m", ["median", "low", "high", "seeds"]].tolist() == [3.5, 1, 6, 6]
+    assert np.isnan(result.loc["n", "median"]) and result.loc["n", "seeds"] == 0
 
 
 def test_a_measure_that_one_seed_has_twice_is_named():

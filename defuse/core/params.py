@@ -313,7 +313,7 @@ class Reconstructions(Params):
 class Claims(Params):
     """Stage claims: the bounds of the claims."""
 
-    minimum_seeds: Annotated[int, Field(ge=2)]
+    level: Annotated[float, Field(gt=0, lt=0.5)]
     region_accuracy: Share
     accuracy_drop: Share
     agreement: Share

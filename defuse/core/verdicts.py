@@ -29,5 +29,5 @@ class ClaimVerdict(StrEnum):
     REPRODUCED = "reproduced"
     PARTLY = "partly"
     NOT_REPRODUCED = "not reproduced"
-    OPEN = "cannot be told"
+    INCONCLUSIVE = "inconclusive"
     MEASURED = "measured"

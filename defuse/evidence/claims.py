@@ -1,71 +1,56 @@
-"""What the paper claims, as checkable statements, and the rules that decide each verdict.
+"""What the paper claims, as checkable statements; `defuse.evidence.judging` holds the rules that decide each.
 
-The rules were written before any result was recorded. A condition compares one measure (mean over seeds, with
-its 95 % interval) with a bound. It holds if the whole interval is on the right side, fails if the whole interval
-is on the wrong side, and is open otherwise.
+Statements, conditions and bounds were written before any result that they judge was recorded.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
-
-import numpy as np
-import pandas as pd
+from typing import Literal
 
 from defuse.core import params
-from defuse.core.errors import ClaimsError
-from defuse.core.storage import read_table
-from defuse.core.verdicts import ClaimVerdict
-from defuse.evidence.results import provenance, result_path
+from defuse.core.verdicts import Cause
 
-COLUMNS = (
-    "claim",
-    "statement",
-    "source",
-    "data",
-    "measure",
-    "rule",
-    "paper_value",
-    "value",
-    "low",
-    "high",
-    "seeds",
-    "holds",
-    "indication",
-    "verdict",
-    "file",
-)
+Sign = Literal[">=", "<=", ">"]
 
 
 @dataclass(frozen=True)
 class Condition:
-    """`measure` (stage.measure of the table of means) must be at least, or at most, `bound`."""
+    """`measure` (stage.measure of the table of measures) must stand to `bound` as `sign` says; > is for advantages."""
 
     measure: str
-    at_least: bool
+    sign: Sign
     bound: float
+
+    def met(self, value: float) -> bool:
+        """Whether a cell's value, which must not be NaN, meets the bound."""
+        if self.sign == "<=":
+            return value <= self.bound
+        return value > self.bound if self.sign == ">" else value >= self.bound
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement of the paper or of ours, or a question of later work: `measures` in place of `conditions`."""
+    """A statement of the paper or of ours, or a question of later work: `measures` in place of `conditions`.
+
+    Attributes:
+        name: short.
+        statement: in a sentence.
+        source: where it is said.
+        conditions: which measures decide it.
+        parts: whether the source states each condition separately, so that the claim may hold in part.
+        nothing_fails: whether a cell in which nothing could be measured (no accepted region) fails the conditions; else
+            they are judged over the other cells.
+        measures: of a question, `stage.measure` each; with `arms` the measures of each of these.
+        arms: of a question, the kind of arm whose measures are told, as in `evidence.tables.ARMS`.
+    """
 
     name: str
     statement: str
     source: str
     conditions: tuple[Condition, ...] = ()
+    parts: bool = False
+    nothing_fails: bool = False
     measures: tuple[str, ...] = ()
-
-
-SEARCHES = ("from_train", "from_train_correct", "from_test", "small_many", "medium", "large_few", "posterior_many")
-RIVALS = (
-    "more training",
-    "more training, augmented",
-    "single mistakes",
-    "single mistakes, more labels",
-    "k-means",
-    "mixture per class",
-    "baseline: mistakes alone",
-)
+    arms: str = ""
 
 
 def search_noise(search: params.Noise, compared: dict[str, params.Noise]) -> str:
@@ -80,10 +65,13 @@ def claims(bounds: params.Claims, dataset: str, noise: str) -> list[Claim]:
     """
 
     def least(measure: str, bound: float) -> Condition:
-        return Condition(measure, True, bound)
+        return Condition(measure, ">=", bound)
 
     def most(measure: str, bound: float) -> Condition:
-        return Condition(measure, False, bound)
+        return Condition(measure, "<=", bound)
+
+    def more(measure: str) -> Condition:
+        return Condition(measure, ">", 0)
 
     return [
         Claim(
@@ -92,16 +80,19 @@ def claims(bounds: params.Claims, dataset: str, noise: str) -> list[Claim]:
             "blog",
             (
                 least("annotate.accepted_regions", 1),
-                least("outcome.region_test_gain", 0),
+                more("outcome.region_test_gain"),
+                more("outcome.region_test_gain_over_control"),
                 most("outcome.test_drop", bounds.accuracy_drop),
             ),
+            nothing_fails=True,
         ),
         Claim(
             "correction",
-            "Some lambda gives high accuracy on the regions and largely keeps the test accuracy",
+            "Some lambda gives high accuracy on the regions, above lambda = 0, and largely keeps the test accuracy",
             "blog",
             (
                 least("outcome.region_test_after_correction", bounds.region_accuracy),
+                more("outcome.region_test_gain_over_control"),
                 most("outcome.test_drop", bounds.accuracy_drop),
             ),
         ),
@@ -109,19 +100,24 @@ def claims(bounds: params.Claims, dataset: str, noise: str) -> list[Claim]:
             "baseline",
             "Correction does better than fine-tuning on the identified mistakes alone",
             "blog",
-            (least("outcome.region_test_advantage", 0), least("outcome.test_advantage", 0)),
+            (more("outcome.region_test_gain_over_baseline"), more("outcome.test_gain_over_baseline")),
+            parts=True,
         ),
         Claim(
             "novelty",
             "The regions show other types of error than the misclassified training images",
             "blog",
-            (least("novelty.unlike_neighbour", bounds.new_error_types),),
+            (
+                least("novelty.new_type", bounds.new_error_types),
+                more("novelty.new_type_above_test_errors"),
+            ),
         ),
         Claim(
             "bugs with a name",
             "Images of one region look and fail alike, so that one label serves a region",
             "blog",
             (least("annotate.mean_agreement", bounds.agreement), least("annotate.mean_purity", bounds.agreement)),
+            parts=True,
         ),
         Claim(
             "small perturbation",
@@ -131,7 +127,7 @@ def claims(bounds: params.Claims, dataset: str, noise: str) -> list[Claim]:
         ),
         Claim(
             "planted bugs",
-            "It finds bugs that are known to be there, oftener than where none is and than k-means",
+            "It finds bugs that are known to be there, more often than where none is and than k-means does",
             "later work",
             (
                 least("plant_bugs.found", bounds.planted_found),
@@ -144,10 +140,10 @@ def claims(bounds: params.Claims, dataset: str, noise: str) -> list[Claim]:
             "With as many labels, regions repair more than single mistakes, k-means and more training",
             "later work",
             (
-                least("regions against single mistakes.region_test_accuracy", 0),
-                least("regions against single mistakes.mistake_test_accuracy", 0),
-                least("regions against k-means.mistake_test_accuracy", 0),
-                least("regions against more training.mistake_test_accuracy", 0),
+                more("regions against single mistakes.region_test_accuracy"),
+                more("regions against single mistakes.mistake_test_accuracy"),
+                more("regions against k-means.mistake_test_accuracy"),
+                more("regions against more training.mistake_test_accuracy"),
             ),
         ),
         Claim(
@@ -160,76 +156,58 @@ def claims(bounds: params.Claims, dataset: str, noise: str) -> list[Claim]:
             "rivals by arm",
             "Does correction beat its rivals at the same labelling budget?",
             "later work",
-            measures=(
-                "rival regions.labels_asked",
-                *(
-                    f"rival {arm}.{measure}_accuracy"
-                    for arm in ("before", "regions", *RIVALS)
-                    for measure in ("region_test", "mistake_test", "test")
-                ),
-            ),
+            measures=("labels_asked", "region_test_accuracy", "mistake_test_accuracy", "test_accuracy"),
+            arms="rival",
         ),
         Claim(
             "searches",
             "Which search finds the classifier's own mistakes, and at what cost?",
             "later work",
-            measures=tuple(
-                f"search {search}.{measure}"
-                for search in SEARCHES
-                for measure in ("classifier_mistake", "reconstruction", "draws_per_classifier_mistake")
+            measures=(
+                "classifier_mistake",
+                "wrong_before_the_search",
+                "reconstruction",
+                "draws_per_classifier_mistake",
             ),
+            arms="search",
         ),
         Claim(
             "variety",
             "Do samples of a region vary, and do they still fail (tau)?",
             "later work",
-            measures=tuple(
-                f"tau {tau}.{measure}"
-                for tau in ("0.01", "0.05", "0.25", "1")
-                for measure in ("variety", "failure_rate", "agreement")
-            ),
+            measures=("variety", "failure_rate", "agreement"),
+            arms="tau",
         ),
         Claim(
             "planted bugs by arm",
             "Does it recover bugs that we know are there?",
+            "later work",
+            measures=("found", "found_where_took", "top_precision", "recall"),
+            arms="planted",
+        ),
+        Claim(
+            "what planting did",
+            "Did the classifiers learn the planted bugs, and do they survive the autoencoder?",
             "later work",
             measures=(
                 "plant_bugs.took",
                 "plant_bugs.seen_raw",
                 "plant_bugs.seen_reconstructed",
                 "plant_bugs.found_in_control",
-                "planted mixture at 1.found",
-                "planted k-means at 1.found",
-                "planted mixture of all mistakes at 1.found",
-                "planted k-means of all mistakes at 1.found",
-                "planted mixture of test mistakes at 1.found",
-                "planted mixture of all mistakes at 1.found_where_took",
-                "planted mixture at 1.top_precision",
-                "planted mixture at 1.recall",
             ),
         ),
         Claim(
             "validity",
             "Is a generated image valid, and does it keep its seed's label?",
             "later work",
-            measures=(
-                "noise beta_raw.recognisable",
-                "noise beta_raw.label_kept",
-                "noise normal_0.3.recognisable",
-                "noise normal_0.3.label_kept",
-            ),
+            measures=("recognisable", "label_kept"),
+            arms="noise",
         ),
         Claim(
             "causes",
             "How many of the identified mistakes are the classifier's?",
             "later work",
-            measures=(
-                "cause reconstruction.share",
-                "cause label changed.share",
-                "cause classifier mistake.share",
-                "cause third label.share",
-                "cause not recognisable.share",
-            ),
+            measures=tuple(f"cause {cause}.share" for cause in Cause),
         ),
         Claim(
             "region failure",
@@ -250,80 +228,3 @@ def claims(bounds: params.Claims, dataset: str, noise: str) -> list[Claim]:
             measures=("annotate.region_kappa", "annotate.mistake_kappa", "annotate.seed_label_agreement"),
         ),
     ]
-
-
-def holds(condition: Condition, mean: float, low: float, high: float) -> bool | None:
-    """True or False if the whole interval decides, None if it does not, or if there is no value.
-
-    Without an interval (one seed) the value stands for it.
-    """
-    if np.isnan(mean):
-        return None
-    low, high = (mean, mean) if np.isnan(low) else (low, high)
-    inside, outside = (
-        (low >= condition.bound, high < condition.bound)
-        if condition.at_least
-        else (high <= condition.bound, low > condition.bound)
-    )
-    return True if inside else False if outside else None
-
-
-def verdict(decisions: list[bool | None]) -> ClaimVerdict:
-    """All hold: reproduced; some hold: partly; none holds and some fail: not reproduced; all open: cannot be told."""
-    if all(decisions):
-        return ClaimVerdict.REPRODUCED
-    if any(decisions):
-        return ClaimVerdict.PARTLY
-    return ClaimVerdict.NOT_REPRODUCED if False in decisions else ClaimVerdict.OPEN
-
-
-def load_means(tables: Path, seeds: list[int]) -> pd.DataFrame:
-    """Mean, low, high and seeds of every measure, indexed by `stage.measure`.
-
-    Raises:
-        ClaimsError: the tables hold seeds that `params.yaml` does not name. Some may still be missing.
-        StorageError: a table is missing.
-    """
-    means = read_table(result_path(tables, "means.csv"))
-    found = sorted(read_table(result_path(tables, "measures.csv")).seed.unique().tolist())
-    if not set(found) <= set(seeds):
-        raise ClaimsError(f"{tables}: made from seeds {found}, params.yaml names {sorted(seeds)}; run summarize")
-    return means.set_index(means.stage + "." + means.measure)[["mean", "low", "high", "seeds"]]
-
-
-def judge(bounds: params.Claims, dataset: str, noise: str, tables: Path, seeds: list[int]) -> list[dict[str, object]]:
-    """Rows of the claims table for one data set, one per claim and measure, with COLUMNS as keys.
-
-    `noise` as in `claims`.
-    `indication` applies the rule to what there is, even to one seed; `verdict` asks for `minimum_seeds`.
-    """
-    means, about, rows = load_means(tables, seeds), provenance(tables), []
-    nothing = pd.Series({"mean": np.nan, "low": np.nan, "high": np.nan, "seeds": 0})
-    for claim in claims(bounds, dataset, noise):
-        conditions = claim.conditions or tuple(Condition(name, True, np.nan) for name in claim.measures)
-        values = [means.loc[item.measure] if item.measure in means.index else nothing for item in conditions]
-        decisions = [holds(item, *value[["mean", "low", "high"]]) for item, value in zip(conditions, values)]
-        indication = verdict(decisions) if claim.conditions else ClaimVerdict.MEASURED
-        enough = min(value.seeds for value in values) >= bounds.minimum_seeds
-        for item, value, decision in zip(conditions, values, decisions):
-            sign = ">=" if item.at_least else "<="
-            rows.append(
-                {
-                    "claim": claim.name,
-                    "statement": claim.statement,
-                    "source": claim.source,
-                    "data": about["title"],
-                    "measure": item.measure,
-                    "rule": f"{sign} {item.bound:g}" if claim.conditions else "",
-                    "paper_value": "",
-                    "value": value["mean"],
-                    "low": value.low,
-                    "high": value.high,
-                    "seeds": int(value.seeds),
-                    "holds": {True: "yes", False: "no", None: ""}[decision],
-                    "indication": indication,
-                    "verdict": indication if enough or not claim.conditions else ClaimVerdict.OPEN,
-                    "file": result_path(tables, "means.csv").as_posix(),
-                }
-            )
-    return rows

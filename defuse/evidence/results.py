@@ -21,6 +21,19 @@ def result_path(tables: Path, name: str) -> Path:
     return tables / f"{provenance(tables)['slug']}_{name}"
 
 
+def measures_by_seed(tables: Path) -> dict[str, pd.Series]:
+    """Values of every measure by `stage.measure`, in the table's order; each is indexed by its seeds.
+
+    NaN where a cell measured nothing; a measure of the studies has the studies' seeds alone.
+
+    Raises:
+        StorageError: the table is missing or damaged.
+    """
+    table = read_table(result_path(tables, "measures.csv"), "seed", "stage", "measure", "value")
+    named = table.assign(key=table.stage + "." + table.measure, value=table.value.astype(float))
+    return {key: group.set_index("seed").value for key, group in named.groupby("key", sort=False)}
+
+
 def of_first_seed(tables: Path, name: str) -> pd.DataFrame:
     """The rows of a table, such as `regions.csv`, of the seed whose images figures show: the first of the params."""
     table, measures = (read_table(result_path(tables, file), "seed") for file in (name, "measures.csv"))

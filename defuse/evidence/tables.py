@@ -1,13 +1,13 @@
-"""Gathering cells: tidy tables over seeds, means with intervals, and the data behind each figure."""
+"""Gathering cells: tidy tables over seeds, and medians with their intervals."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float64
 
 from defuse.core.errors import SummaryError
+from defuse.core.statistics import median_interval
 from defuse.core.storage import read_json, read_table
 from defuse.core.verdicts import RegionVerdict
 from defuse.evidence.results import provenance, result_path
@@ -33,6 +33,8 @@ HEADLINES = (
     "outcome.test_after_correction",
     "outcome.region_test_before",
     "outcome.region_test_after_correction",
+    "outcome.test_after_control",
+    "outcome.region_test_after_control",
     "outcome.test_after_baseline",
     "outcome.region_test_after_baseline",
     "novelty.new_type",
@@ -99,6 +101,8 @@ def gather_measures(cells: Path, seeds: Sequence[int]) -> pd.DataFrame:
 def outcome_measures(sweep: pd.DataFrame, baseline: pd.DataFrame) -> pd.DataFrame:
     """What correction and baseline did, per seed, as rows seed, stage, measure, value.
 
+    `control` is lambda = 0: correction's gains are told over it beside the gain over before.
+
     Args:
         sweep: all seeds' arms, with columns arm, lambda, chosen and accuracies.
         baseline: the same with learning_rate in place of lambda.
@@ -107,15 +111,21 @@ def outcome_measures(sweep: pd.DataFrame, baseline: pd.DataFrame) -> pd.DataFram
     for seed, arms in sweep.groupby("seed"):
         before = arms[arms.arm == "before"].iloc[0]
         arms_of_baseline = baseline[(baseline.seed == seed) & baseline.chosen.astype(bool)]
-        chosen = arms[arms.chosen.astype(bool)]
+        after = {
+            "control": arms[arms["lambda"] == 0],
+            "baseline": arms_of_baseline,
+            "correction": arms[arms.chosen.astype(bool)],
+        }
         values = {"test_before": before.test_accuracy, "region_test_before": before.region_test_accuracy}
-        for name, arm in (("correction", chosen), ("baseline", arms_of_baseline)):
+        for name, arm in after.items():
             values[f"test_after_{name}"] = arm.test_accuracy.iloc[0] if len(arm) else np.nan
             values[f"region_test_after_{name}"] = arm.region_test_accuracy.iloc[0] if len(arm) else np.nan
-        values["test_drop"] = values["test_before"] - values["test_after_correction"]
-        values["region_test_gain"] = values["region_test_after_correction"] - values["region_test_before"]
-        values["test_advantage"] = values["test_after_correction"] - values["test_after_baseline"]
-        values["region_test_advantage"] = values["region_test_after_correction"] - values["region_test_after_baseline"]
+        corrected = {data: values[f"{data}_after_correction"] for data in ("test", "region_test")}
+        values["test_drop"] = values["test_before"] - corrected["test"]
+        values["region_test_gain"] = corrected["region_test"] - values["region_test_before"]
+        for name in ("control", "baseline"):
+            for data, accuracy in corrected.items():
+                values[f"{data}_gain_over_{name}"] = accuracy - values[f"{data}_after_{name}"]
         rows += [{"seed": seed, "stage": "outcome", "measure": name, "value": value} for name, value in values.items()]
     return pd.DataFrame(rows)
 
@@ -198,27 +208,11 @@ def planted_measures(planted: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def mean_interval(values: Float64[np.ndarray, "seeds"]) -> tuple[float, float, float]:
-    """Mean of the values that are not NaN, with low and high of Student's 95 % interval.
-
-    The interval is NaN with fewer than two values. It is not cut to the possible values of a measure, such as 0 to 1.
-    """
-    values = values[~np.isnan(values)]
-    if len(values) == 0:
-        return float("nan"), float("nan"), float("nan")
-    if len(values) == 1:
-        return float(values[0]), float("nan"), float("nan")
-    from scipy import stats
-
-    mean, half = float(values.mean()), float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
-    return mean, mean - half, mean + half
-
-
-def over_seeds(table: pd.DataFrame, keys: list[str], value: str) -> pd.DataFrame:
-    """Mean, 95 % interval (`mean_interval`) and number of seeds of `value` for each combination of `keys`."""
+def over_seeds(measures: pd.DataFrame) -> pd.DataFrame:
+    """Median, its interval (`median_interval`) and number of seeds with a value, for each stage and measure."""
     rows = []
-    for key, group in table.groupby(keys, sort=False, dropna=False):
-        mean, low, high = mean_interval(group[value].to_numpy(float))
-        seeds = int(group[value].notna().sum())
-        rows.append({**dict(zip(keys, key)), "mean": mean, "low": low, "high": high, "seeds": seeds})
-    return pd.DataFrame(rows, columns=[*keys, "mean", "low", "high", "seeds"])
+    for (stage, measure), group in measures.groupby(["stage", "measure"], sort=False):
+        median, low, high = median_interval(group.value.to_numpy(float))
+        seeds = int(group.value.notna().sum())
+        rows.append({"stage": stage, "measure": measure, "median": median, "low": low, "high": high, "seeds": seeds})
+    return pd.DataFrame(rows, columns=["stage", "measure", "median", "low", "high", "seeds"])

@@ -15,7 +15,8 @@ from PIL import Image
 from defuse.core.storage import load_arrays, read_table
 from defuse.core.verdicts import RegionVerdict
 from defuse.data.class_names import class_name
-from defuse.evidence.results import of_first_seed, provenance, result_path
+from defuse.evidence.results import measures_by_seed, of_first_seed, provenance, result_path
+from defuse.showing.report import OUTCOMES, shown_over_seeds
 
 ABSTAIN = -1
 # The claims of the post, each with the figure that carries it.
@@ -61,7 +62,7 @@ def render(template: str, **context: object) -> str:
         keep_trailing_newline=True,
     )
     environment.filters["percent"] = lambda share: "–" if pd.isna(share) else f"{share:.0%}"
-    environment.filters["accuracy"] = lambda share: "–" if pd.isna(share) else f"{share:.2%}"
+    environment.filters["by_seed"] = lambda values: shown_over_seeds("{:.3g}", list(map(float, values.split())))
     return environment.get_template(template).render(**context)
 
 
@@ -172,8 +173,11 @@ def dataset_page(tables: Path, dataset: str, figures: Sequence[str], front_page:
     """
     rows, shown = region_rows(tables, dataset).set_index("region", drop=False), load_shown(tables)
     cards = [region_card(dataset, rows.loc[region], shown) for region in shown[0]["region"]]
-    means = read_table(result_path(tables, "means.csv"))
-    outcome, novelty = (means[means.stage == stage].set_index("measure")["mean"] for stage in ("outcome", "novelty"))
+    measures = measures_by_seed(tables)
+    outcome = [
+        (words, *(shown_over_seeds("{:.2%}", measures[f"outcome.{data}_{when}"]) for data in ("region_test", "test")))
+        for when, words in OUTCOMES.items()
+    ]
     return render(
         "dataset.html",
         about=provenance(tables),
@@ -183,8 +187,10 @@ def dataset_page(tables: Path, dataset: str, figures: Sequence[str], front_page:
         figures=figures,
         front_page=front_page,
         carded={int(card["facts"].region) for card in cards},
-        outcome=outcome,
-        novelty=novelty.reindex(["new_type", "new_type_of_test_errors"]),
+        outcome=outcome if measures["outcome.region_test_after_correction"].notna().any() else [],
+        novelty=[
+            shown_over_seeds("{:.0%}", measures[f"novelty.{name}"]) for name in ("new_type", "new_type_of_test_errors")
+        ],
         seeds=read_table(result_path(tables, "measures.csv")).seed.nunique(),
     )
 
@@ -210,6 +216,7 @@ def front_page(claims: pd.DataFrame, tables: dict[str, Path]) -> str:
                 "title": about[dataset]["title"],
                 "slug": about[dataset]["slug"],
                 "verdict": own.verdict.iloc[0],
+                "met": f"{own.all_met.iloc[0]:.0f} of {own.all_judged.iloc[0]:.0f}",
                 "values": [row for _, row in own.iterrows()],
             }
             for dataset in tables

@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 
 from defuse.core.storage import read_table
 from defuse.data.class_names import class_name
-from defuse.evidence.results import of_first_seed, provenance, result_path
+from defuse.evidence.results import measures_by_seed, of_first_seed, provenance, result_path
 from defuse.showing.drawing import drawn, save, set_theme
-from defuse.showing.report import arms_table, markdown, shown
+from defuse.showing.report import arms_table, markdown, shown, shown_over_seeds
 
 Columns = dict[str, tuple[str, str]]  # of a table: heading and format of each column shown
 
@@ -30,21 +30,19 @@ def show_measures(tables: str, rows: dict[str, tuple[str, str]]) -> Markdown:
         tables: folder of a data set's tables.
         rows: words and format for each `stage.measure`.
     """
-    table = read_table(result_path(Path(tables), "measures.csv"))
-    values = table.assign(key=table.stage + "." + table.measure).pivot(index="key", columns="seed", values="value")
-    values = values.reindex(rows)
-    lines = [[words, *(shown(template, value) for value in values.loc[key])] for key, (words, template) in rows.items()]
-    return Markdown(markdown(["", *(f"seed {seed}" for seed in values)], lines))
+    values = pd.DataFrame(measures_by_seed(Path(tables))).reindex(columns=list(rows))
+    lines = [[words, *(shown(template, value) for value in values[key])] for key, (words, template) in rows.items()]
+    return Markdown(markdown(["", *(f"seed {seed}" for seed in values.index)], lines))
 
 
-def show_means(tables: str, file: str, keys: dict[str, str], columns: Columns) -> Markdown:
-    """A table of means over the seeds, one row for each value of the keys.
+def show_over_seeds(tables: str, file: str, keys: dict[str, str], columns: Columns) -> Markdown:
+    """A table over the seeds, one row for each value of the keys; of true and false, in how many seeds it is true.
 
     Args:
         tables: folder of a data set's tables.
-        file: a table of it, such as `causes.csv`.
+        file: a table of it, such as `causes.csv`; several rows of one seed and the same keys are averaged.
         keys: heading of each column that names a row.
-        columns: heading and format of each column averaged.
+        columns: heading and format of each column shown.
     """
     path = result_path(Path(tables), file)
     if not path.is_file():
@@ -54,7 +52,14 @@ def show_means(tables: str, file: str, keys: dict[str, str], columns: Columns) -
     lines = []
     for names, group in table.groupby(list(keys), dropna=False, observed=True):
         words = [name.replace("_", " ") if isinstance(name, str) else shown("{:g}", name) for name in names]
-        lines.append(words + [shown(template, group[column].mean()) for column, (_, template) in columns.items()])
+        by_seed = group.groupby("seed")[list(columns)].mean()
+        cells = [
+            f"{by_seed[column].sum():.0f} of {len(by_seed)}"
+            if table[column].dtype == bool
+            else shown_over_seeds(template, by_seed[column])
+            for column, (_, template) in columns.items()
+        ]
+        lines.append(words + cells)
     return Markdown(markdown([*keys.values(), *(heading for heading, _ in columns.values())], lines))
 
 
@@ -97,7 +102,7 @@ def show_regions(tables: str, count: int) -> Markdown:
 
 
 def show_arms(tables: str, kind: str) -> Markdown:
-    """What the arms of a study did, means over its seeds with half of their interval; `kind` as in `report.ARMS`."""
+    """What the arms of a study did, over its seeds; `kind` as in `report.ARMS`."""
     return Markdown(arms_table(Path(tables), kind) or f"*No {kind} was studied.*")
 
 

@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from defuse.core.storage import read_table
-from defuse.evidence.results import result_path
+from defuse.evidence.results import measures_by_seed, result_path
 from defuse.showing.drawing import REGIONS, TEST, draw_over_seeds, empty, finish
+from defuse.showing.report import FEWEST_FOR_INTERVAL, OUTCOMES, shown_over_seeds
 
 
 def lambda_sweep(tables: Path) -> Figure:
@@ -18,7 +18,8 @@ def lambda_sweep(tables: Path) -> Figure:
 
     A network that diverged has no accuracy: a cross marks its lambda.
     """
-    sweep, title = read_table(result_path(tables, "lambda_sweep.csv")), "correction against lambda (bands: all seeds)"
+    title = "correction against lambda (dots: seeds, lines: medians)"
+    sweep = read_table(result_path(tables, "lambda_sweep.csv"))
     baseline = read_table(result_path(tables, "baseline.csv"))
     arms = sweep[sweep.arm == "correction"]
     if sweep.region_test_accuracy.isna().all():
@@ -30,11 +31,11 @@ def lambda_sweep(tables: Path) -> Figure:
     chosen_baseline = baseline[baseline.chosen.astype(bool)]
     for measure, colour, name in measures:
         draw_over_seeds(axes, arms, "position", measure, colour, name)
-        before = sweep[sweep.arm == "before"][measure].mean()
+        before = sweep[sweep.arm == "before"][measure].median()
         axes.axhline(before, color=colour, linestyle=":", linewidth=1, label=f"{name}, before")
         if len(chosen_baseline):
             axes.axhline(
-                chosen_baseline[measure].mean(), color=colour, linestyle="--", linewidth=1, label=f"{name}, baseline"
+                chosen_baseline[measure].median(), color=colour, linestyle="--", linewidth=1, label=f"{name}, baseline"
             )
     for value in arms[arms.chosen.astype(bool)]["lambda"].unique():
         axes.axvline(max(value, smallest / 10), color="#999999", linewidth=6, alpha=0.25, zorder=0)
@@ -70,30 +71,15 @@ def mark_diverged(axes: Axes, arms: pd.DataFrame) -> None:
 
 def results_table(tables: Path) -> Figure:
     """Accuracy on test and on the regions' test draws before, after the baseline and after correction (table)."""
-    means, title = read_table(result_path(tables, "means.csv")), "accuracy"
-    means = means[means.stage == "outcome"].set_index("measure")
-    rows = {
-        "before": "before",
-        "after_baseline": "after fine-tuning on mistakes alone (baseline)",
-        "after_correction": "after correction with regions",
-    }
+    measures, title = measures_by_seed(tables), "accuracy"
     columns = {"test": ("original test set", TEST), "region_test": ("region test draws", REGIONS)}
-    wanted = [f"{column}_{row}" for row in rows for column in columns]
-    if not set(wanted) <= set(means.index) or np.isnan(means.loc["region_test_after_correction", "mean"]):
+    if measures.get("outcome.region_test_after_correction", pd.Series(dtype=float)).isna().all():
         return empty(tables, title, "No region was accepted, so there is nothing to correct.")
-
-    def value(measure: str) -> str:
-        facts = means.loc[measure]
-        if np.isnan(facts["mean"]):
-            return "-"
-        spread = "" if np.isnan(facts.low) else f" ± {(facts.high - facts.low) / 2:.1%}"
-        return f"{facts['mean']:.1%}{spread}"
-
-    figure, axes = pyplot.subplots(figsize=(7.4, 1.9))
+    figure, axes = pyplot.subplots(figsize=(8.2, 2.2))
     axes.set_axis_off()
     body = axes.table(
-        [[value(f"{column}_{row}") for column in columns] for row in rows],
-        rowLabels=list(rows.values()),
+        [[shown_over_seeds("{:.1%}", measures[f"outcome.{column}_{row}"]) for column in columns] for row in OUTCOMES],
+        rowLabels=list(OUTCOMES.values()),
         colLabels=[name for name, _ in columns.values()],
         cellLoc="center",
         loc="center",
@@ -105,7 +91,9 @@ def results_table(tables: Path) -> Figure:
     body.scale(1, 1.5)
     for column, (_, colour) in enumerate(columns.values()):
         body[0, column].get_text().set(color=colour, fontweight="bold")
-    seeds = means.loc[wanted, "seeds"].max()
-    figure.subplots_adjust(left=0.46, right=0.98, top=0.82, bottom=0.12)
-    spread = f"mean of {seeds:.0f} seeds ± half of its 95 % interval" if seeds > 1 else "one seed"
+    seeds = len(measures["outcome.test_before"])
+    figure.subplots_adjust(left=0.42, right=0.98, top=0.82, bottom=0.12)
+    spread = (
+        "one seed" if seeds == 1 else "each seed" if seeds < FEWEST_FOR_INTERVAL else "median and its 95 % interval"
+    )
     return finish(figure, tables, f"{title} ({spread})")

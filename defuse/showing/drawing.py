@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from defuse.core.errors import MissingFileError
+from defuse.core.statistics import median_interval
 from defuse.core.storage import atomic_path
 from defuse.evidence.results import provenance
 
@@ -136,11 +137,12 @@ def stack_causes(axes: Axes, parts: dict[str, np.ndarray], height: float) -> Non
 
 
 def draw_over_seeds(axes: Axes, table: pd.DataFrame, key: str, column: str, colour: str, name: str) -> None:
-    """Means of `column` against `key`, with a band from the lowest to the highest seed where there are several."""
-    values = table.groupby(key)[column]
-    axes.plot(values.mean(), color=colour, marker="o", markersize=4, label=name)
-    if values.size().max() > 1:
-        axes.fill_between(values.mean().index, values.min(), values.max(), color=colour, alpha=0.2)
+    """Medians of `column` against `key`, a dot for each seed, and a band of the median's interval where it has one."""
+    values = {where: median_interval(part.to_numpy(float)) for where, part in table.groupby(key)[column]}
+    median, low, high = np.array(list(values.values())).T
+    axes.plot(list(values), median, color=colour, linewidth=1.5, label=name)
+    axes.plot(table[key], table[column], "o", color=colour, markersize=3, alpha=0.6, linestyle="none")
+    axes.fill_between(list(values), low, high, color=colour, alpha=0.2, linewidth=0)
 
 
 def empty(tables: Path, title: str, message: str) -> Figure:

@@ -1,5 +1,6 @@
 """The figure of the planted bugs: how many are found, and what each looks like."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -11,30 +12,34 @@ from defuse.core.storage import load_arrays, read_table
 from defuse.evidence.results import of_first_seed, result_path
 from defuse.showing.drawing import FIRST_MEASURE, SECOND_MEASURE, THIRD_MEASURE, finish, show_image
 
-ARM_STYLES = {
-    "mixture": {"color": FIRST_MEASURE, "marker": "o"},
-    "k-means": {"color": SECOND_MEASURE, "marker": "s"},
-    "mixture of all mistakes": {"color": FIRST_MEASURE, "marker": "o", "linestyle": "--", "markerfacecolor": "white"},
-    "k-means of all mistakes": {"color": SECOND_MEASURE, "marker": "s", "linestyle": "--", "markerfacecolor": "white"},
-    "mixture of test mistakes": {"color": THIRD_MEASURE, "marker": "^"},
-}
-
-
+# Of the arms in the table's order: two on the mistakes that are not the VAE's, the same on all, one without a search.
+ARM_STYLES = (
+    {"color": FIRST_MEASURE, "marker": "o"},
+    {"color": SECOND_MEASURE, "marker": "s"},
+    {"color": FIRST_MEASURE, "marker": "o", "linestyle": "--", "markerfacecolor": "white"},
+    {"color": SECOND_MEASURE, "marker": "s", "linestyle": "--", "markerfacecolor": "white"},
+    {"color": THIRD_MEASURE, "marker": "^"},
+)
 KIND_COLOURS = {"mislabelled": FIRST_MEASURE, "left_out": THIRD_MEASURE}
 CURVES_WIDTH, NAMES_WIDTH, IMAGE_WIDTH, ROW_HEIGHT, LEAST_HEIGHT = 4.0, 1.5, 0.42, 0.68, 4.6  # inches
 
 
 def draw_curves(figure: SubFigure, table: pd.DataFrame) -> None:
-    """Share of the bugs found by each arm, and accuracy of each bug's subgroup, against strength; means over seeds."""
+    """Share of the bugs found by each arm, and accuracy of each bug's subgroup, against strength.
+
+    Lines are medians over seeds, small dots the seeds' own shares.
+    """
     above, below = figure.subplots(2, 1, sharex=True)
     strengths = sorted(table.strength.unique())
-    for number, (arm, group) in enumerate(table.groupby("arm", sort=False)):
+    for number, ((arm, group), style) in enumerate(zip(table.groupby("arm", sort=False), itertools.cycle(ARM_STYLES))):
         # Apart from each other, since shares of a few bugs coincide.
         position = np.arange(len(strengths)) + 0.05 * (number - 2)
-        above.plot(position, group.groupby("strength").found.mean(), markersize=5, label=arm, **ARM_STYLES[arm])
+        shares = group.groupby(["strength", "seed"]).found.mean().unstack()
+        above.plot(position, shares.median(axis=1), markersize=5, label=arm, **style)
+        above.plot(position, shares, ".", color=style["color"], markersize=3, alpha=0.6)
     for (kind, _), group in table.groupby(["kind", "bug"], sort=False):
         below.plot(
-            group.groupby("strength").subgroup_accuracy.mean().to_numpy(),
+            group.groupby("strength").subgroup_accuracy.median().to_numpy(),
             ".-",
             color=KIND_COLOURS[kind],
             label=kind.replace("_", " "),

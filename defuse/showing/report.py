@@ -1,15 +1,18 @@
 """README's result tables, made from `results/` so that no number is typed by hand."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
+from defuse.core.statistics import median_interval
 from defuse.core.storage import read_table
 from defuse.core.verdicts import Cause
-from defuse.evidence.results import provenance, result_path
+from defuse.evidence.results import measures_by_seed, provenance, result_path
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
-BY_SEED = "{:g}"  # each seed's value in place of their mean
+FEWEST_FOR_INTERVAL = 6  # seeds; of fewer all values are shown (`median_interval`)
 ROWS = (
     ("classifier, test accuracy", "train_classifier.test_accuracy", "{:.2%}"),
     (
@@ -31,12 +34,18 @@ ROWS = (
     ("cause: not recognisable", "cause not recognisable.share", "{:.1%}"),
     ("cause: a third label", "cause third label.share", "{:.1%}"),
     ("components heavy enough to be regions", "distill.regions", "{:.0f}"),
-    ("regions that the annotators accept as bugs, by seed", "annotate.accepted_regions", BY_SEED),
-    ("chosen lambda, by seed", "correct.lambda", BY_SEED),
+    ("regions that the annotators accept as bugs", "annotate.accepted_regions", "{:.0f}"),
+    ("chosen lambda", "correct.lambda", "{:g}"),
     ("region test accuracy before", "outcome.region_test_before", "{:.1%}"),
+    (
+        "region test accuracy after training on without regions (lambda = 0)",
+        "outcome.region_test_after_control",
+        "{:.1%}",
+    ),
     ("region test accuracy after the baseline", "outcome.region_test_after_baseline", "{:.1%}"),
     ("region test accuracy after correction", "outcome.region_test_after_correction", "{:.1%}"),
     ("test accuracy before", "outcome.test_before", "{:.2%}"),
+    ("test accuracy after training on without regions (lambda = 0)", "outcome.test_after_control", "{:.2%}"),
     ("test accuracy after the baseline", "outcome.test_after_baseline", "{:.2%}"),
     ("test accuracy after correction", "outcome.test_after_correction", "{:.2%}"),
     ("accepted regions that are a new type of error", "novelty.new_type", "{:.0%}"),
@@ -49,7 +58,18 @@ ROWS = (
 )
 
 
-# Columns of the tables of arms: kind of arm in the table of means, then each measure's heading and format.
+OVER_SEEDS = (
+    "Median over seeds with its distribution-free 95 % interval; the value of each seed where they are fewer than six, "
+    "a dash where nothing could be measured:"
+)
+# What is done to the classifier, in the order of the paper's results table.
+OUTCOMES = {
+    "before": "before",
+    "after_control": "after training on without regions (lambda = 0)",
+    "after_baseline": "after fine-tuning on mistakes alone (baseline)",
+    "after_correction": "after correction with regions",
+}
+# Columns of the tables of arms: kind of arm in the table of measures, then each measure's heading and format.
 CAUSES = {cause.replace(" ", "_"): (str(cause), "{:.1%}") for cause in Cause}
 BEFORE_NOISE = (Cause.WRONG_BEFORE, Cause.RECONSTRUCTION)
 
@@ -90,19 +110,27 @@ def shown(template: str, value: float) -> str:
     return "–" if pd.isna(value) else template.format(value)
 
 
-def load_means(tables: Path) -> pd.DataFrame:
-    """Mean and 95 % interval of every measure, indexed by `stage.measure`."""
-    means = read_table(result_path(tables, "means.csv"))
-    return means.set_index(means.stage + "." + means.measure)
+def shown_over_seeds(template: str, values: Sequence[float]) -> str:
+    """One cell of a table over seeds: the median with its interval, or of few seeds each one's value.
 
+    Args:
+        template: format of a number; a percent sign is set once, behind the last.
+        values: one for each seed, in the order of the seeds; NaN where nothing was measured.
 
-def with_spread(template: str, means: pd.DataFrame, key: str) -> str:
-    """A mean in its format, plus or minus half of its interval where there is one."""
-    if key not in means.index:
+    Returns:
+        For example "98.2% (97.9 to 98.4)", "98.2 / – / 97.9%", or a dash where no seed has a value.
+    """
+    numbers = np.array(values, float)
+    count, sign = int((~np.isnan(numbers)).sum()), "%" if template.endswith("%}") else ""
+    if count == 0:
         return "–"
-    facts = means.loc[key]
-    half = (facts.high - facts.low) / 2
-    return shown(template, facts["mean"]) + ("" if pd.isna(half) else f" ± {template.format(half)}")
+    if count < FEWEST_FOR_INTERVAL:
+        texts = [shown(template, value).removesuffix(sign) for value in numbers]
+        last = max(place for place, value in enumerate(numbers) if not np.isnan(value))
+        return " / ".join(text + sign * (place == last) for place, text in enumerate(texts))
+    median, low, high = (template.format(value) for value in median_interval(numbers))
+    missing = f", {count} of {len(numbers)} seeds" if count < len(numbers) else ""
+    return f"{median} ({low.removesuffix(sign)} to {high.removesuffix(sign)}{missing})"
 
 
 def title_with_seeds(tables: Path) -> str:
@@ -111,38 +139,29 @@ def title_with_seeds(tables: Path) -> str:
     return f"{provenance(tables)['title']} ({seeds} seed{'s' if seeds > 1 else ''})"
 
 
-def values_by_seed(tables: Path, key: str) -> str:
-    """A measure's value of each seed, in the order of the seeds."""
-    measures = read_table(result_path(tables, "measures.csv"))
-    values = measures[measures.stage + "." + measures.measure == key].sort_values("seed").value
-    return ", ".join(shown(BY_SEED, value) for value in values) or "–"
-
-
 def main_numbers(folders: list[Path]) -> str:
-    """The main numbers of each data set, means over its seeds."""
+    """The main numbers of each data set over its seeds."""
     columns = []
     for tables in folders:
-        means = load_means(tables)
         # The oracles are shared by all seeds.
-        means.loc["oracles", "mean"] = read_table(result_path(tables, "oracles.csv")).test_accuracy.min()
-        columns.append(
-            [
-                values_by_seed(tables, key) if template == BY_SEED else with_spread(template, means, key)
-                for _, key, template in ROWS
-            ]
-        )
+        oracles = pd.Series([read_table(result_path(tables, "oracles.csv")).test_accuracy.min()])
+        measures = {**measures_by_seed(tables), "oracles": oracles}
+        columns.append([shown_over_seeds(template, measures.get(key, [])) for _, key, template in ROWS])
     rows = [[name, *cells] for (name, *_), cells in zip(ROWS, zip(*columns))]
     return markdown(["", *(title_with_seeds(tables) for tables in folders)], rows)
 
 
 def arms_table(tables: Path, kind: str) -> str:
-    """Means over seeds of what the arms of a kind (`ARMS`) did; empty if the tables hold none."""
-    means = load_means(tables)
-    stages = [stage for stage in dict.fromkeys(means.stage) if stage.startswith(f"{kind} ")]
+    """What the arms of a kind (`ARMS`) did, over seeds; empty if the tables hold none."""
+    measures = measures_by_seed(tables)
+    stages = dict.fromkeys(key.rpartition(".")[0] for key in measures if key.startswith(f"{kind} "))
     rows = [
         [
             stage.removeprefix(f"{kind} ").replace("_", " "),
-            *(with_spread(template, means, f"{stage}.{column}") for column, (_, template) in ARMS[kind].items()),
+            *(
+                shown_over_seeds(template, measures.get(f"{stage}.{column}", []))
+                for column, (_, template) in ARMS[kind].items()
+            ),
         ]
         for stage in stages
     ]
@@ -163,46 +182,66 @@ def by_eye_table(results: Path, datasets: list[str]) -> str:
 
 
 def conditions_table(claims: Path) -> str:
-    """Each condition of each claim: measure, rule, value with its interval, whether it holds."""
+    """Each condition of each claim: measure, rule, values, the cells that meet it, whether it holds."""
     table = read_table(claims)
     table = table[table.rule.notna()]
     rows = []
     for row in table.itertuples(index=False):
-        interval = "" if pd.isna(row.low) else f" ({row.low:.3g} to {row.high:.3g})"
+        values = [float(value) for value in str(row.values).split()]
+        unjudged = f", {row.seeds - row.judged:.0f} not judged" if row.judged < row.seeds else ""
         rows.append(
             [
                 *map(str, (row.claim, row.data, row.measure, row.rule)),
-                f"{shown('{:.3g}', row.value)}{interval}",
-                "open" if pd.isna(row.holds) else str(row.holds),
-                str(row.verdict),
+                shown_over_seeds("{:.3g}", values),
+                f"{row.met:.0f} of {row.judged:.0f}{unjudged}",
+                *map(str, (row.holds, row.verdict)),
             ]
         )
-    return markdown(["claim", "data", "measure", "rule", "value (95 % interval)", "holds", "verdict"], rows)
+    return markdown(["claim", "data", "measure", "rule", "by seed", "cells that meet it", "holds", "verdict"], rows)
 
 
 def claims_table(claims: Path) -> str:
-    """Each claim's verdict by data set; in brackets what the rule says of the seeds there are."""
+    """Each claim's verdict by data set, and how many of the judged cells meet all of its conditions."""
     table = read_table(claims)
     table = table[table.rule.notna()].drop_duplicates(["claim", "data"])
     titles = list(table.data.unique())
     rows = []
     for name, group in table.groupby("claim", sort=False):
         by_data = group.set_index("data")
-        cells = []
-        for title in titles:
-            decided, indicated = by_data.loc[title, ["verdict", "indication"]]
-            cells.append(decided if decided == indicated else f"{decided} (so far: {indicated})")
+        cells = [
+            f"{row.verdict} ({row.all_met:.0f} of {row.all_judged:.0f})" for _, row in by_data.loc[titles].iterrows()
+        ]
         rows.append([f"{name}: {group.statement.iloc[0]}", *cells])
     return markdown(["claim", *titles], rows)
+
+
+def lambda_table(tables: Path) -> str:
+    """Accuracy on the original test set and on the regions' test draws for each lambda, over seeds."""
+    sweep = read_table(result_path(tables, "lambda_sweep.csv"))
+    seeds = sorted(sweep.seed.unique())
+    rows = []
+    for lambda_, arms in sweep[sweep.arm == "correction"].groupby("lambda"):
+        by_seed = arms.set_index("seed").reindex(seeds)
+        rows.append(
+            [
+                f"{lambda_:g}" + (" (control)" if lambda_ == 0 else ""),
+                shown_over_seeds("{:.2%}", by_seed.test_accuracy),
+                shown_over_seeds("{:.1%}", by_seed.region_test_accuracy),
+                f"{arms.chosen.astype(bool).sum()} of {len(seeds)}",
+            ]
+        )
+    return markdown(["lambda", "test set", "regions' test draws", "chosen by"], rows)
 
 
 def results_block(results: Path, datasets: list[str]) -> str:
     """README's results section, without its markers, for the data sets that have tables."""
     folders = [results / name / "tables" for name in datasets if (results / name / "tables").is_dir()]
-    parts = ["Main numbers, means over seeds ± half of their 95 % interval:", main_numbers(folders)]
+    parts = [OVER_SEEDS, main_numbers(folders)]
     if (results / "claims.csv").exists():
         parts += [
-            "Verdicts on the paper's claims and three of ours (`results/claims.csv` has the measures and rules):",
+            "Verdicts on the paper's claims and three of ours, and in brackets in how many of the seeds that could be "
+            "judged all conditions are met (`results/claims.csv` has measures and rules; fewer than five seeds decide "
+            "nothing):",
             claims_table(results / "claims.csv"),
         ]
     return "\n\n".join(parts)
@@ -223,6 +262,8 @@ def replication_block(results: Path, datasets: list[str]) -> str:
         "tau": "How far a region's draws spread",
         "mixture": "Truncation and concentration prior of the mixture",
     }
+    for tables in folders:
+        sections[f"Accuracy by lambda: {title_with_seeds(tables)}"] = lambda_table(tables)
     for kind, name in names.items():
         for tables in folders:
             sections[f"{name}: {title_with_seeds(tables)}"] = arms_table(tables, kind)

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
+from defuse.core.statistics import median_interval
 from defuse.core.storage import read_table
 from defuse.evidence.results import result_path
 from defuse.showing.drawing import (
@@ -26,13 +27,16 @@ from defuse.showing.drawing import (
 )
 
 
-def draw_values(axes: Axes, table: pd.DataFrame, key: str, column: str, colour: str) -> None:
-    """One row per value of `key`: a dot for each seed, and a line at their mean."""
+def draw_values(axes: Axes, table: pd.DataFrame, key: str, column: str, colour: str, label: str = "") -> None:
+    """One row per value of `key`: a dot for each seed, a mark at their median, a line along its interval."""
     names = list(dict.fromkeys(table[key]))
     for position, name in enumerate(names):
-        values = table[table[key] == name][column].dropna()
-        axes.plot(values, np.full(len(values), position), "o", color=colour, markersize=4, alpha=0.8)
-        axes.plot([values.mean()] * 2, [position - 0.3, position + 0.3], color=colour, linewidth=1.5)
+        values = table[table[key] == name][column].dropna().to_numpy(float)
+        median, low, high = median_interval(values)
+        rows = np.full(len(values), position)
+        axes.plot(values, rows, "o", color=colour, markersize=4, alpha=0.8, label="" if position else label)
+        axes.plot([median] * 2, [position - 0.3, position + 0.3], color=colour, linewidth=1.5)
+        axes.plot([low, high], [position] * 2, color=colour, linewidth=1)
     axes.set_ylim(len(names) - 0.5, -0.5)
 
 
@@ -42,7 +46,7 @@ def draw_causes(axes: Axes, table: pd.DataFrame, key: str) -> None:
     stack_causes(axes, {cause: means[cause.replace(" ", "_")].fillna(0).to_numpy() for cause in CAUSE_COLOURS}, 0.7)
     axes.set_yticks(range(len(means)), [name.replace("_", " ") for name in means.index])
     axes.set_ylim(len(means) - 0.5, -0.5)
-    axes.set(xlabel="share of the judged mistakes, by cause", xlim=(0, 1))
+    axes.set(xlabel="share of the judged mistakes, by cause\n(means over seeds)", xlim=(0, 1))
     axes.legend(fontsize=6.5, frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
 
 
@@ -55,8 +59,8 @@ def draw_curves(axes: Axes, table: pd.DataFrame, key: str, columns: dict[str, tu
 
 def noise(tables: Path) -> Figure:
     """What each noise finds: share of draws that the classifier gets wrong, split by what the oracles say."""
-    table = read_table(result_path(tables, "noise.csv")).drop(columns="seed")
-    means = table.groupby("noise", sort=False).mean()
+    table = read_table(result_path(tables, "noise.csv"))
+    means = table.groupby("noise", sort=False).mean(numeric_only=True)
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(8.6, 3.6), sharey=True)
     position = np.arange(len(means))
     columns = {
@@ -68,12 +72,11 @@ def noise(tables: Path) -> Figure:
     parts = {cause: (means.wrong * means[column].fillna(0)).to_numpy() for column, cause in columns.items()}
     stack_causes(left, parts, 0.8)
     left.set_yticks(position, [name.replace("_", " ") for name in means.index])
-    left.invert_yaxis()
-    left.set(xlabel="share of draws classified wrongly, by cause")
+    left.set(xlabel="share of draws classified wrongly, by cause\n(means over seeds)")
     left.legend(fontsize=7, frameon=False)
-    right.plot(means.label_kept, position, "o", color=FIRST_MEASURE, label="keeps its label (of recognisable)")
-    right.plot(means.recognisable, position, "s", color=THIRD_MEASURE, label="recognisable", markerfacecolor="none")
-    right.set(xlabel="share of draws, by the oracles", xlim=(0, 1.02))
+    draw_values(right, table, "noise", "label_kept", FIRST_MEASURE, "keeps its label (of recognisable)")
+    draw_values(right, table, "noise", "recognisable", THIRD_MEASURE, "recognisable")
+    right.set(xlabel="share of draws, by the oracles\n(dots: seeds, marks: medians)", xlim=(0, 1.02))
     right.legend(fontsize=7, frameon=False, loc="lower left")
     figure.subplots_adjust(left=0.13, right=0.98, top=0.89, bottom=0.19, wspace=0.08)
     return finish(figure, tables, "noise distributions")
