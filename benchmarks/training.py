@@ -17,9 +17,17 @@ from torch.nn import functional
 
 from benchmarks.subjects import SIZES, digits, loaded, untrained
 from benchmarks.timing import in_turns, ratio, seconds
-from defuse.core.params import Correct, Settings
+from defuse.core.params import Correct, Settings, TrainClassifier
 from defuse.core.random_streams import Streams
-from defuse.method.correction import Batches, classified_right, correct, cross_entropies, draw_batches
+from defuse.method.correction import (
+    Batches,
+    classified_right,
+    correct,
+    cross_entropy,
+    draw_batches,
+    logits_of,
+    one_rate,
+)
 from defuse.models.augmentation import augment
 from defuse.models.autoencoder import kl_per_dimension, reconstruction_loss
 from defuse.models.autoencoder_training import train_vae
@@ -196,22 +204,32 @@ def quality(settings: Settings, machine: Machine) -> Iterator[str]:
     )
 
 
-def arms(classifier: nn.Module, batches: Batches, evaluation: Data, chosen: Correct, machine: Machine) -> None:
+def arms(
+    classifier: nn.Module,
+    batches: Batches,
+    evaluation: Data,
+    chosen: Correct,
+    recipe: TrainClassifier,
+    machine: Machine,
+) -> None:
     """Some arms of the sweep as the stage runs them, each evaluated."""
     for lambda_ in SWEEP_LAMBDAS:
-        tuned = correct(classifier, batches, batches, lambda_, chosen, machine, "arm")
+        tuned = correct(classifier, batches, batches, lambda_, chosen, recipe, machine, "arm")
         classified_right(tuned, {"all": evaluation})
 
 
-def bare_steps(classifier: nn.Module, batches: Batches, chosen: Correct, machine: Machine) -> None:
+def bare_steps(
+    classifier: nn.Module, batches: Batches, chosen: Correct, recipe: TrainClassifier, machine: Machine
+) -> None:
     """The training steps of the same arms, and nothing else."""
     for lambda_ in SWEEP_LAMBDAS:
         tuned = copy.deepcopy(classifier)
-        optimizer = make_optimizer(tuned, chosen)
+        optimizer = make_optimizer(tuned, one_rate(chosen, chosen.learning_rate, recipe.weight_decay))
         for step in range(len(batches.order)):
-            data = batches.at(step)
+            images, labels = batches.at(step)
             with machine.autocast():
-                losses = cross_entropies(tuned, *[data] * (2 if lambda_ else 1))
+                logits = logits_of(tuned, *[images] * (2 if lambda_ else 1))
+                losses = [cross_entropy(part, labels, recipe.label_smoothing) for part in logits]
             optimizer.zero_grad()
             sum(losses).backward()
             optimizer.step()
@@ -225,12 +243,12 @@ def sweep(settings: Settings, machine: Machine) -> Iterator[str]:
         images, labels, *_ = digits(subject.vae.decoder[-1].out_channels)
         many = torch.arange(EVALUATION_IMAGES) % len(images)
         steps = settings.correct[size].steps // SWEEP_SHARE
-        chosen = settings.correct[size].model_copy(update={"steps": steps})
+        chosen, recipe = settings.correct[size].model_copy(update={"steps": steps}), settings.train_classifier[size]
         batches = draw_batches((images, labels), chosen, torch.Generator().manual_seed(0))
         times = in_turns(
             2,
-            partial(arms, subject.classifier, batches, (images[many], labels[many]), chosen, machine),
-            partial(bare_steps, subject.classifier, batches, chosen, machine),
+            partial(arms, subject.classifier, batches, (images[many], labels[many]), chosen, recipe, machine),
+            partial(bare_steps, subject.classifier, batches, chosen, recipe, machine),
         )
         rows.append([f"{size}-sized, {len(SWEEP_LAMBDAS)} arms of {steps} steps", ratio(times[:, 0], times[:, 1])])
     yield markdown(

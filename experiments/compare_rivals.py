@@ -5,8 +5,8 @@ import torch
 
 from defuse.core.storage import write_table
 from defuse.data.prepared import load_split
+from defuse.method.correction import draw_batches
 from defuse.method.distillation import class_regions, kmeans_regions
-from defuse.models.augmentation import augment
 from defuse.models.evaluation import decode
 from defuse.studies.rivals import SINGLE_MISTAKES, Rival, compare_rivals, region_rival, single_mistakes, split_by_seed
 from experiments.shared.annotators import load_annotators
@@ -58,17 +58,25 @@ def compare(cell: Cell) -> str:
         "region_test": own["test"],
         "mistake_test": singles(held_out, 0.0).training,
     }
-    generator = cell.streams.torch("augmentation")
-    augmented = augment(training[0], cell.params("train_oracle").augmentation, generator), training[1]
+    correction, recipe = cell.params("correct"), cell.params("train_classifier")
+    # One stream for both: they draw the same images in the same order.
+    batches = {
+        arm: draw_batches(training, correction, cell.streams.torch("training"), augmentation)
+        for arm, augmentation in (
+            ("more training", recipe.augmentation),
+            ("more training, augmented", cell.params("train_oracle").augmentation),
+        )
+    }
     table = pd.DataFrame(
         compare_rivals(
             annotators.subject,
-            {"more training": training, "more training, augmented": augmented},
+            batches,
             rivals,
             data,
             chosen,
-            cell.params("correct"),
+            correction,
             cell.params("finetune_baseline"),
+            recipe,
             cell.streams,
         )
     )

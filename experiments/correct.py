@@ -34,7 +34,8 @@ def sweep(cell: Cell) -> str:
     regions = decoded_regions(cell, vae, "correction")
     numbers = accepted_regions(cell)
     data = evaluation_data(cell, vae)
-    batches = draw_batches(training, chosen, cell.streams.torch("training"))
+    recipe = cell.params("train_classifier")
+    batches = draw_batches(training, chosen, cell.streams.torch("training"), recipe.augmentation)
     region_batches = draw_batches(regions, chosen, cell.streams.torch("regions")) if len(numbers) else None
     codes = load_codes(cell.folder("distill") / "samples.npz", vae, "shown")["shown"]
     shown = decode(vae, torch.from_numpy(codes.reshape(-1, vae.latent_dim)))
@@ -55,6 +56,7 @@ def sweep(cell: Cell) -> str:
             region_batches,
             lambda_,
             chosen,
+            recipe,
             subject.machine,
             f"{cell} lambda {lambda_:g}",
         )

@@ -20,6 +20,7 @@ from defuse.method.correction import (
     has_diverged,
     label_regions,
 )
+from defuse.models.augmentation import augment
 from defuse.models.classifiers import build_classifier
 from defuse.models.evaluation import accuracy, predict
 from defuse.models.machine import Machine
@@ -31,10 +32,26 @@ SETTINGS = params.Correct(
     optimizer="sgd",
     learning_rate=0.05,
     momentum=0.9,
-    weight_decay=0.0,
     batch_size=8,
     steps=6,
     maximum_accuracy_drop=0.005,
+)
+PLAIN = params.Augmentation(
+    rotation=0.0, translation=0.0, scaling=0.0, elastic=0.0, blur=0.0, contrast=0.0, brightness=0.0
+)
+# How the classifier was trained.
+RECIPE = params.TrainClassifier(
+    network=params.Network(architecture="small_cnn", width=4, stem=None),
+    initial_weights=None,
+    epochs=1,
+    optimizer="sgd",
+    learning_rate=0.1,
+    momentum=0.9,
+    weight_decay=0.01,
+    batch_size=8,
+    schedule="constant",
+    label_smoothing=0.2,
+    augmentation=PLAIN,
 )
 
 
@@ -65,34 +82,54 @@ def weights(network):
     return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
 
 
-def test_lambda_zero_is_plain_continued_training_on_the_same_batches(setting):
-    _, training, _, batches = setting
+def test_lambda_zero_is_the_classifiers_own_training_gone_on(setting):
+    """With its label smoothing, weight decay and distortions; the statistics of batch norm stay."""
+    _, training, _, _ = setting
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        classifier = build_classifier("vgg", 1, 2, 4).eval()  # with batch norm, whose statistics must not move
-    corrected = correct(classifier, *batches, 0.0, SETTINGS, MACHINE, "test")
+        classifier = build_classifier("vgg", 1, 2, 4).eval()  # with batch norm
+    bright = PLAIN.model_copy(update={"brightness": 0.2})
+    batches = draw_batches(training, SETTINGS, torch.Generator().manual_seed(5), bright)
+    corrected = correct(classifier, batches, None, 0.0, SETTINGS, RECIPE, MACHINE, "test")
     plain = copy.deepcopy(classifier).eval()
-    optimizer = torch.optim.SGD(plain.parameters(), lr=0.05, momentum=0.9)
-    for batch in batches[0].order:
+    optimizer = torch.optim.SGD(plain.parameters(), lr=0.05, momentum=0.9, weight_decay=0.01)
+    generator = torch.Generator().manual_seed(5)
+    order = torch.randint(len(training[1]), (SETTINGS.steps, SETTINGS.batch_size), generator=generator)
+    images = augment(training[0][order.flatten()], bright, generator).unflatten(0, order.shape)
+    assert not torch.equal(images[0], training[0][order[0]])
+    for step, batch in enumerate(order):
         optimizer.zero_grad()
-        functional.cross_entropy(plain(training[0][batch]), training[1][batch]).backward()
+        functional.cross_entropy(plain(images[step]), training[1][batch], label_smoothing=0.2).backward()
         optimizer.step()
     assert torch.allclose(weights(corrected), weights(plain), atol=1e-6)
     assert all(torch.equal(moving, kept) for moving, kept in zip(corrected.buffers(), classifier.buffers()))
     assert not torch.allclose(weights(corrected), weights(classifier), atol=1e-4)
 
 
+def test_the_regions_labels_are_not_smoothed(setting):
+    classifier, _, _, batches = setting
+    one_step = SETTINGS.model_copy(update={"steps": 1, "momentum": 0.0})
+    batches = [Batches(part.images, part.labels, part.order[:1]) for part in batches]
+    corrected = correct(classifier, *batches, 2.0, one_step, RECIPE, MACHINE, "test")
+    plain = copy.deepcopy(classifier).eval()
+    (images, labels), (region_images, region_labels) = (part.at(0) for part in batches)
+    loss = functional.cross_entropy(plain(images), labels, label_smoothing=0.2)
+    (loss + 2 * functional.cross_entropy(plain(region_images), region_labels)).backward()
+    torch.optim.SGD(plain.parameters(), lr=0.05, weight_decay=0.01).step()
+    assert torch.allclose(weights(corrected), weights(plain), atol=1e-6)
+
+
 def test_the_debugged_classifier_stays_as_it_was(setting):
     classifier, _, _, batches = setting
     before = copy.deepcopy(classifier.state_dict())
-    correct(classifier, *batches, 1.0, SETTINGS, MACHINE, "test")
+    correct(classifier, *batches, 1.0, SETTINGS, RECIPE, MACHINE, "test")
     assert all(torch.equal(before[name], tensor) for name, tensor in classifier.state_dict().items())
 
 
 def test_small_lambdas_tend_to_the_control(setting):
     classifier, _, _, batches = setting
     control, small, large = (
-        weights(correct(classifier, *batches, value, SETTINGS, MACHINE, "test")) for value in (0.0, 1e-6, 1.0)
+        weights(correct(classifier, *batches, value, SETTINGS, RECIPE, MACHINE, "test")) for value in (0.0, 1e-6, 1.0)
     )
     assert (small - control).norm() < 1e-3 * (large - control).norm()
 
@@ -101,7 +138,7 @@ def test_correction_learns_the_regions(setting):
     classifier, training, regions, _ = setting
     longer, generator = SETTINGS.model_copy(update={"steps": 60}), torch.Generator().manual_seed(1)
     batches = [draw_batches(data, longer, generator) for data in (training, regions)]
-    corrected = correct(classifier, *batches, 1.0, longer, MACHINE, "test")
+    corrected = correct(classifier, *batches, 1.0, longer, RECIPE, MACHINE, "test")
     assert accuracy(corrected, *regions) == 1
     assert accuracy(corrected, *training) >= 0.95
 

@@ -7,7 +7,7 @@ import tiny_cell
 import torch
 from hypothesis import given
 from hypothesis import strategies as some
-from test_correction import MACHINE, SETTINGS, small_problem
+from test_correction import MACHINE, RECIPE, SETTINGS, small_problem
 from test_region_ablation import ANNOTATE, DISTILL, annotators, regions_at
 
 from defuse.core import params
@@ -125,12 +125,18 @@ def rows_of(setting):
     classifier, training, rivals, data = setting
     rows = compare_rivals(
         Subject(classifier, None, MACHINE),  # no arm makes an image
-        {"more training": training, "more training, augmented": (1 - training[0], training[1])},
+        {
+            "more training": draw_batches(training, SETTINGS, STREAMS.torch("training")),
+            "more training, augmented": draw_batches(
+                (1 - training[0], training[1]), SETTINGS, STREAMS.torch("training")
+            ),
+        },
         rivals,
         data,
         RIVALS,
         SETTINGS,
         BASELINE,
+        RECIPE,
         STREAMS,
     )
     return {row["arm"]: row for row in rows}
@@ -188,8 +194,8 @@ def test_an_arm_is_a_correction_from_the_start_on_the_same_batches(setting):
         draw_batches(images, SETTINGS, STREAMS.torch(purpose))
         for images, purpose in ((training, "training"), (rivals["regions"].training, "own"))
     ]
-    network = correct(classifier, *batches, rows["regions"]["lambda"], SETTINGS, MACHINE, "test")
+    network = correct(classifier, *batches, rows["regions"]["lambda"], SETTINGS, RECIPE, MACHINE, "test")
     assert rows["regions"]["region_test_accuracy"] == accuracy(network, *data["region_test"])
-    plain = correct(classifier, batches[0], None, 0.0, SETTINGS, MACHINE, "test")
+    plain = correct(classifier, batches[0], None, 0.0, SETTINGS, RECIPE, MACHINE, "test")
     assert rows["more training"]["region_test_accuracy"] == accuracy(plain, *data["region_test"])
     assert rows["before"]["test_accuracy"] == accuracy(classifier, *data["test"])

@@ -16,7 +16,6 @@ from defuse.core.params_training import (
     Name,
     Network,
     NonNegative,
-    Optimisation,
     Optimizer,
     Params,
     Positive,
@@ -26,8 +25,10 @@ from defuse.core.params_training import (
     TrainClassifier,
     TrainOracle,
     TrainVAE,
+    WeightDecay,
 )
 from defuse.core.params_training import Augmentation as Augmentation
+from defuse.core.params_training import Optimisation as Optimisation
 from defuse.core.params_training import Training as Training
 
 Distribution = Literal["beta", "beta_centred", "normal", "posterior"]
@@ -129,7 +130,7 @@ class Annotate(Params):
     annotated_mistakes: Count
 
 
-class FineTuning(Optimisation):
+class FineTuning(Optimizer):
     """Fine-tuning of the classifier."""
 
     steps: Count
@@ -137,8 +138,12 @@ class FineTuning(Optimisation):
 
 
 class Correct(FineTuning):
-    """Stage correct: fine-tuning with regions, and the lambdas to try."""
+    """Stage correct: fine-tuning with regions, and the lambdas to try.
 
+    Label smoothing, distortions and weight decay are those that the classifier was trained with.
+    """
+
+    learning_rate: LearningRate
     lambdas: Annotated[tuple[NonNegative, ...], Field(strict=False, min_length=2), TOLD_APART]
 
     @field_validator("lambdas")
@@ -150,12 +155,11 @@ class Correct(FineTuning):
         return lambdas
 
 
-class FinetuneBaseline(Optimizer):
+class FinetuneBaseline(FineTuning):
     """Stage finetune_baseline: fine-tuning on single mistakes, and the learning rates to try."""
 
+    weight_decay: WeightDecay
     learning_rates: Arms[LearningRate]
-    steps: Count
-    maximum_accuracy_drop: Share
 
 
 class CompareRivals(Params):

@@ -12,6 +12,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+WeightDecay = Annotated[float, Field(ge=0, le=1e38)]
 LearningRate = Annotated[float, Field(gt=0, le=1e38)]  # torch fails where float32 ends
 Count = Annotated[int, Field(ge=1, lt=2**63)]  # torch and NumPy count in 64 bits
 
@@ -81,11 +82,10 @@ class Augmentation(Params):
 
 
 class Optimizer(Params):
-    """An optimiser without its learning rate."""
+    """An optimiser without its learning rate and decay."""
 
     optimizer: Literal["sgd", "adam"]
     momentum: Annotated[float, Field(ge=0, lt=1)] | None
-    weight_decay: Annotated[float, Field(ge=0, le=1e38)]
     batch_size: Count
 
     @field_validator("momentum")
@@ -99,9 +99,10 @@ class Optimizer(Params):
 
 
 class Optimisation(Optimizer):
-    """An optimiser with one learning rate."""
+    """An optimiser with one learning rate, and a decay of the weights."""
 
     learning_rate: LearningRate
+    weight_decay: WeightDecay
 
 
 class Training(Optimisation):

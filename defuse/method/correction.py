@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from defuse.core import params
 from defuse.data.prepared import Labelled
+from defuse.models.augmentation import augment
 from defuse.models.evaluation import predict
 from defuse.models.machine import Machine
 from defuse.models.training import make_optimizer, run_steps, steps_bar
@@ -37,11 +38,37 @@ class Batches:
 
 
 def draw_batches(
-    data: Labelled, settings: params.FineTuning | params.FinetuneBaseline, generator: torch.Generator
+    data: Labelled,
+    settings: params.FineTuning,
+    generator: torch.Generator,
+    augmentation: params.Augmentation | None = None,
 ) -> Batches:
-    """Batches of images and labels, drawn with replacement, for as many steps as the settings say."""
-    shape = (settings.steps, settings.batch_size)
-    return Batches(*data, torch.randint(len(data[1]), shape, generator=generator))
+    """Batches of images and labels, drawn with replacement, for as many steps as the settings say.
+
+    Args:
+        data: images and labels.
+        settings: steps and batch size.
+        generator: of the draws, and of the distortions.
+        augmentation: distorts each drawn image on its own, the same for all arms; None leaves images as they are.
+    """
+    images, labels = data
+    order = torch.randint(len(labels), (settings.steps, settings.batch_size), generator=generator)
+    if augmentation is None:
+        return Batches(images, labels, order)
+    drawn = order.flatten()
+    distorted = augment(images[drawn], augmentation, generator)
+    return Batches(distorted, labels[drawn], torch.arange(len(drawn)).reshape(order.shape))
+
+
+def one_rate(settings: params.FineTuning, learning_rate: float, weight_decay: float) -> params.Optimisation:
+    """The optimiser of fine-tuning at one learning rate and decay."""
+    return params.Optimisation(
+        optimizer=settings.optimizer,
+        momentum=settings.momentum,
+        batch_size=settings.batch_size,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+    )
 
 
 def fine_tune(
@@ -55,7 +82,7 @@ def fine_tune(
     """A fine-tuned copy of the classifier.
 
     Batch norm keeps its statistics (evaluation mode), so that the loss on one batch does not depend on what
-    else is in the step, and lambda = 0 is plain continued training.
+    else is in the step.
 
     Args:
         classifier: left as it is.
@@ -78,12 +105,15 @@ def fine_tune(
     return tuned
 
 
-def cross_entropies(classifier: nn.Module, *data: Labelled) -> list[Tensor]:
-    """Mean cross-entropy in nats of each batch of images and labels, all in one forward pass."""
-    device = next(classifier.parameters()).device
-    images = torch.cat([images for images, _ in data]).to(device)
-    logits = classifier(images).float().split([len(labels) for _, labels in data])
-    return [functional.cross_entropy(part, labels.to(device)) for part, (_, labels) in zip(logits, data)]
+def logits_of(classifier: nn.Module, *images: Float32[Tensor, "_images channels height width"]) -> list[Tensor]:
+    """Logits of each batch of images, all in one forward pass."""
+    together = torch.cat(images).to(next(classifier.parameters()).device)
+    return list(classifier(together).float().split([len(part) for part in images]))
+
+
+def cross_entropy(logits: Float32[Tensor, "batch classes"], labels: Int64[Tensor, "batch"], smoothing: float) -> Tensor:
+    """Mean cross-entropy in nats; `smoothing` is the share of the target that is spread over all classes."""
+    return functional.cross_entropy(logits, labels.to(logits.device), label_smoothing=smoothing)
 
 
 def correct(
@@ -92,6 +122,7 @@ def correct(
     regions: Batches | None,
     lambda_: float,
     settings: params.Correct,
+    recipe: params.TrainClassifier,
     machine: Machine,
     description: str,
 ) -> nn.Module:
@@ -99,22 +130,27 @@ def correct(
 
     Args:
         classifier: left as it is.
-        training: the original training data.
+        training: the original training data, distorted as `recipe` says.
         regions: decoded region samples, labelled by the annotators; not needed where `lambda_` is 0.
-        lambda_: weight of the regions; 0 is plain continued training on the same batches.
-        settings: optimiser.
+        lambda_: weight of the regions; 0 is the classifier's own training gone on with the same batches: the control.
+        settings: optimiser and learning rate.
+        recipe: how the classifier was trained; its weight decay and, on the training batches, its label smoothing.
         machine: device and precision.
         description: shown by the progress bar.
     """
 
     def loss_of_step(tuned: nn.Module, step: int) -> Tensor:
+        images, labels = training.at(step)
         if lambda_ == 0:
-            return cross_entropies(tuned, training.at(step))[0]
+            return cross_entropy(logits_of(tuned, images)[0], labels, recipe.label_smoothing)
         assert regions is not None
-        training_loss, region_loss = cross_entropies(tuned, training.at(step), regions.at(step))
-        return training_loss + lambda_ * region_loss
+        region_images, region_labels = regions.at(step)
+        logits, region_logits = logits_of(tuned, images, region_images)
+        region_loss = cross_entropy(region_logits, region_labels, 0.0)
+        return cross_entropy(logits, labels, recipe.label_smoothing) + lambda_ * region_loss
 
-    return fine_tune(classifier, loss_of_step, len(training.order), settings, machine, description)
+    optimisation = one_rate(settings, settings.learning_rate, recipe.weight_decay)
+    return fine_tune(classifier, loss_of_step, len(training.order), optimisation, machine, description)
 
 
 def finetune_baseline(
@@ -135,16 +171,11 @@ def finetune_baseline(
         machine: device and precision.
         description: shown by the progress bar.
     """
-    optimisation = params.Optimisation(
-        optimizer=settings.optimizer,
-        learning_rate=learning_rate,
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
-        batch_size=settings.batch_size,
-    )
+    optimisation = one_rate(settings, learning_rate, settings.weight_decay)
 
     def loss_of_step(tuned: nn.Module, step: int) -> Tensor:
-        return cross_entropies(tuned, mistakes.at(step))[0]
+        images, labels = mistakes.at(step)
+        return cross_entropy(logits_of(tuned, images)[0], labels, 0.0)
 
     return fine_tune(classifier, loss_of_step, len(mistakes.order), optimisation, machine, description)
 

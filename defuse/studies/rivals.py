@@ -135,12 +135,13 @@ def single_mistakes(
 
 def compare_rivals(
     subject: Subject,
-    training: dict[str, Labelled],
+    training: dict[str, Batches],
     rivals: dict[str, Rival],
     data: dict[str, Labelled],
     settings: params.CompareRivals,
     correction: params.Correct,
     baseline: params.FinetuneBaseline,
+    recipe: params.TrainClassifier,
     streams: Streams,
 ) -> list[dict[str, Any]]:
     """Fine-tune the classifier in each arm, from the same weights and for the same number of steps, and measure it.
@@ -150,14 +151,15 @@ def compare_rivals(
 
     Args:
         subject: its classifier is left as it is.
-        training: the training images, and the same ones distorted, by the name of the arm that trains on them alone;
-            the rivals train beside the first.
+        training: batches of the training images, differently distorted, by the name of the arm that trains on them
+            alone; the rivals train beside the first.
         rivals: what to train on beside the training images, by the arm's name; holds SINGLE_MISTAKES, on which one more
             arm, the paper's baseline, trains alone.
         data: what to measure accuracy on, by name; holds "validation".
         settings: the lambdas.
         correction: optimiser, steps and allowed drop of all arms but the baseline.
         baseline: optimiser, steps, allowed drop and learning rates of the baseline.
+        recipe: how the classifier was trained, as for `correct`.
         streams: of the batches.
 
     Returns:
@@ -168,19 +170,17 @@ def compare_rivals(
     """
     classifier, machine = subject.classifier, subject.machine
     start = accuracies(classified_right(classifier, {"validation": data["validation"]}))["validation_accuracy"]
-    # The same stream for each: distorted images are drawn in the order of the plain ones.
-    batches_of = {arm: draw_batches(images, correction, streams.torch("training")) for arm, images in training.items()}
-    plain = next(iter(batches_of.values()))
+    first = next(iter(training.values()))
 
-    def own_batches(rival: Rival, settings: params.FineTuning | params.FinetuneBaseline) -> Batches:
+    def own_batches(rival: Rival, settings: params.FineTuning) -> Batches:
         return draw_batches(rival.training, settings, streams.torch("own"))
 
     def with_lambda(rival: Rival, lambda_: float) -> nn.Module:
         batches = own_batches(rival, correction)
-        return correct(classifier, plain, batches, lambda_, correction, machine, f"lambda {lambda_:g}")
+        return correct(classifier, first, batches, lambda_, correction, recipe, machine, f"lambda {lambda_:g}")
 
     def more_training(batches: Batches) -> nn.Module:
-        return correct(classifier, batches, None, 0.0, correction, machine, "lambda 0")
+        return correct(classifier, batches, None, 0.0, correction, recipe, machine, "lambda 0")
 
     def at_rate(rival: Rival, rate: float) -> nn.Module:
         batches = own_batches(rival, baseline)
@@ -223,7 +223,7 @@ def compare_rivals(
     nothing = Rival(NOTHING, NOTHING, 0)
     rows = [
         row(BEFORE, classifier, nothing),
-        *(row(arm, more_training(batches), nothing, **{"lambda": 0.0}) for arm, batches in batches_of.items()),
+        *(row(arm, more_training(batches), nothing, **{"lambda": 0.0}) for arm, batches in training.items()),
     ]
     for arm, rival in tqdm(rivals.items(), desc="rivals", disable=None, leave=False):
         drop = correction.maximum_accuracy_drop
