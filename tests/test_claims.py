@@ -10,7 +10,7 @@ from defuse.core import params
 from defuse.core.errors import ClaimsError
 from defuse.core.statistics import sign_test
 from defuse.core.storage import write_json, write_table
-from defuse.evidence.claims import Condition, claims
+from defuse.evidence.claims import Condition, claims, search_noise
 from defuse.evidence.judging import COLUMNS, judge, measures_of, verdict
 
 BOUNDS = params.Claims(
@@ -234,6 +234,23 @@ def test_questions_are_about_the_arms_that_the_tables_hold(tmp_path):
     assert [row["measure"] for row in rows if row["claim"] == "variety"] == [
         f"tau {tau}.{name}" for tau in ("0.01", "0.7") for name in ("variety", "failure_rate", "agreement")
     ]
+
+
+def test_the_noise_that_the_search_used_decides_on_small_perturbation(tmp_path):
+    def normal(scale):
+        return params.Noise({"normal": scale})
+
+    arms = {"normal_0.1": normal(0.1), "normal_0.2": normal(0.2)}
+    values = {"normal_0.1": 0.99, "normal_0.2": 0.8, "search": 0.96}
+    kept = {f"noise {arm}.{name}": value for arm, value in values.items() for name in ("label_kept", "recognisable")}
+    found = {
+        scale: verdicts(judged(tmp_path, kept, noise=search_noise(normal(scale), arms))) for scale in (0.1, 0.2, 0.3)
+    }
+    assert {scale: said["small perturbation"] for scale, said in found.items()} == {
+        0.1: "reproduced",
+        0.2: "not reproduced",
+        0.3: "reproduced",
+    }
 
 
 def test_tables_of_other_seeds_are_refused(tmp_path):

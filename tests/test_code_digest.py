@@ -480,8 +480,8 @@ SHIPPED_EDITS = {
     ),
     "bound of the claims": (
         "defuse/core/params.py",
-        "minimum_seeds: Annotated[int, Field(ge=2)]",
-        "minimum_seeds: Count",
+        "level: Annotated[float, Field(gt=0, lt=0.5)]",
+        "level: Share",
         {"claims"},
     ),
     "bound of TrainVAE": (

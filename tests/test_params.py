@@ -92,7 +92,7 @@ def test_every_missing_key_is_named(tree, write_params, start):
     ("path", "meant"),
     [
         ("seed", "seeds"),
-        ("claims.minimum_seed", "minimum_seeds"),
+        ("claims.region_acuracy", "region_accuracy"),
         ("train_oracle.digits.networks.0.widht", "width"),
         (f"{CLASSIFIER}.network.architecure", "architecture"),
         ("ablate_noise.digits.noises.small.norml", "normal"),
@@ -155,7 +155,7 @@ def test_wrong_type_or_word(tree, write_params, path, value):
         ("calibrate_oracle.digits.originals_recognised", 1.0, "less than 1"),
         (f"{DISTILL}.minimum_weight", 0.0, "greater than 0"),
         ("annotate.digits.slip_rate", 1.5, "less than or equal to 1"),
-        ("claims.minimum_seeds", 1, "greater than or equal to 2"),
+        ("claims.level", 0.5, "less than 0.5"),
     ],
 )
 def test_out_of_range(tree, write_params, path, value, allowed):

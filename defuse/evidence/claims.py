@@ -54,8 +54,8 @@ class Claim:
 
 
 def search_noise(search: params.Noise, compared: dict[str, params.Noise]) -> str:
-    """The arm of the noise ablation that is the search's own noise; a name that no table has if there is none."""
-    return next((arm for arm, noise in compared.items() if noise == search), "of the search")
+    """The arm of the noise ablation that is the search's own noise."""
+    return next(arm for arm, noise in params.compared_noises(compared, search).items() if noise == search)
 
 
 def claims(bounds: params.Claims, dataset: str, noise: str) -> list[Claim]:
