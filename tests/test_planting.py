@@ -3,22 +3,36 @@
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
 from defuse.core import params
 from defuse.core.errors import PlantingError
+from defuse.core.params_file import load_params
+from defuse.core.random_streams import Streams
+from defuse.data.sources import read_digits
+from defuse.data.splits import prepare_arrays, split_validation
+from defuse.models.autoencoder import VAE
+from defuse.models.autoencoder_training import train_vae
+from defuse.models.evaluation import predict
+from defuse.models.machine import Machine
+from defuse.models.subject import Subject
 from defuse.studies.planting import (
     belongs_to_bug,
     find_subgroup,
     in_subgroup,
     measure_property,
     plant,
+    planted_classifier,
     property_bound,
     slant,
     thickness,
     touched_images,
 )
+from defuse.studies.recovery import bug_rows, cluster_arms
+
+USED = ("train_vae", "train_classifier", "identify", "distill", "plant_bugs")
 
 
 def bug(**changes):
@@ -144,3 +158,51 @@ def test_a_mistake_belongs_by_its_seed_and_where_mislabelled_by_the_planted_labe
     assert belongs_to_bug(inside, predictions, bug()).tolist() == [True, False, False]
     left_out = bug(kind="left_out", target=None)
     assert belongs_to_bug(inside, predictions, left_out).tolist() == [True, True, False]
+
+
+def test_the_reconstruction_control_keeps_a_bug_planted_in_real_digits():
+    """End to end: a bug is planted, learnt, searched for and found; its seed images are wrong before the search."""
+    source = read_digits(0.25, 0)
+    arrays = prepare_arrays(source, split_validation(source, 0.15, 0))
+
+    def labelled(split, count):
+        images = torch.from_numpy(arrays[f"x_{split}"][:count]).permute(0, 3, 1, 2).float() / 255
+        return images, torch.from_numpy(arrays[f"y_{split}"][:count])
+
+    training, validation, test = labelled("train", 600), labelled("validation", 60), labelled("test", 200)
+    machine = Machine(torch.device("cpu"), torch.float32, torch.channels_last, compiled=False)
+    settings, streams = load_params(ROOT / "params.yaml"), Streams(0, ("planted",))
+    chosen = {name: getattr(settings, name)["digits"] for name in USED}
+    planted = bug(label=4, property="slant", share=0.5, target=9)
+    subgroup = find_subgroup(training, test, planted)
+    with streams.seeding_torch("weights"):
+        vae = VAE(channels=1, latent_dim=8, width=8, batch_norm=True)
+    short = chosen["train_vae"].model_copy(update={"epochs": 12})
+    train_vae(vae, training[0], validation[0], short, machine, streams.torch("VAE"), 0, "VAE")
+    classifier = planted_classifier(
+        {"architecture": "small_cnn", "width": 8, "stem": None, "channels": 1, "classes": 10},
+        plant(*training, np.flatnonzero(subgroup.training), planted),
+        validation,
+        chosen["train_classifier"].model_copy(update={"epochs": 8}),
+        machine,
+        streams,
+        "classifier",
+    )
+    arms, seeds = cluster_arms(
+        Subject(classifier, vae, machine),
+        {"train": training, "test": test},
+        np.arange(600),
+        chosen["identify"].model_copy(update={"draws": 10}),
+        chosen["distill"].model_copy(update={"components": 12}),
+        1,
+        streams,
+        "search",
+    )
+    right = (predict(classifier, test[0]).argmax(1) == test[1]).numpy()
+    rows = bug_rows(arms, seeds, right, subgroup, planted, chosen["plant_bugs"])[0]
+    kept, everything = ({row["arm"]: row for row in rows}[arm] for arm in ("mixture", "mixture of all mistakes"))
+    assert kept["bug_mistakes"] >= 0.9 * everything["bug_mistakes"] > 40 and kept["found"] == 1
+    mistakes = arms["mixture of all mistakes"]
+    own = belongs_to_bug(subgroup.training[mistakes.image], mistakes.prediction, planted)
+    wrong_reconstructed = seeds.reconstruction_prediction != seeds.label
+    assert wrong_reconstructed[mistakes.image][own].mean() > 0.5  # all of these left before

@@ -52,7 +52,7 @@ ROWS = (
     ("the same of the classifier's errors on test images", "novelty.new_type_of_test_errors", "{:.0%}"),
     ("bugs planted on purpose that a region matches", "plant_bugs.found", "{:.0%}"),
     ("the same with all mistakes kept, as in the paper", "planted mixture of all mistakes at 1.found", "{:.0%}"),
-    ("k-means instead of the mixture (right reconstructions only)", "plant_bugs.found_by_kmeans", "{:.0%}"),
+    ("k-means instead of the mixture", "plant_bugs.found_by_kmeans", "{:.0%}"),
     ("clusters of test mistakes instead of the search", "planted mixture of test mistakes at 1.found", "{:.0%}"),
     ("matched where nothing was planted", "plant_bugs.found_in_control", "{:.0%}"),
 )
@@ -114,23 +114,21 @@ def shown_over_seeds(template: str, values: Sequence[float]) -> str:
     """One cell of a table over seeds: the median with its interval, or of few seeds each one's value.
 
     Args:
-        template: format of a number; a percent sign is set once, behind the last.
+        template: format of a number.
         values: one for each seed, in the order of the seeds; NaN where nothing was measured.
 
     Returns:
-        For example "98.2% (97.9 to 98.4)", "98.2 / – / 97.9%", or a dash where no seed has a value.
+        For example "98.2% (97.9% to 98.4%)", "98.2% / – / 97.9%", or a dash where no seed has a value.
     """
     numbers = np.array(values, float)
-    count, sign = int((~np.isnan(numbers)).sum()), "%" if template.endswith("%}") else ""
+    count = int((~np.isnan(numbers)).sum())
     if count == 0:
         return "–"
     if count < FEWEST_FOR_INTERVAL:
-        texts = [shown(template, value).removesuffix(sign) for value in numbers]
-        last = max(place for place, value in enumerate(numbers) if not np.isnan(value))
-        return " / ".join(text + sign * (place == last) for place, text in enumerate(texts))
+        return " / ".join(shown(template, value) for value in numbers)
     median, low, high = (template.format(value) for value in median_interval(numbers))
     missing = f", {count} of {len(numbers)} seeds" if count < len(numbers) else ""
-    return f"{median} ({low.removesuffix(sign)} to {high.removesuffix(sign)}{missing})"
+    return f"{median} ({low} to {high}{missing})"
 
 
 def title_with_seeds(tables: Path) -> str:
