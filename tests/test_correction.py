@@ -162,7 +162,7 @@ def test_the_baseline_sees_mistakes_alone(setting):
 
 def test_a_network_that_diverged_has_no_accuracy(setting):
     classifier, training, regions, batches = setting
-    broken = correct(classifier, *batches, 1e30, SETTINGS, MACHINE, "test")
+    broken = correct(classifier, *batches, 1e30, SETTINGS, RECIPE, MACHINE, "test")
     assert (predict(broken, training[0]).argmax(1) == 0).all()  # what NaN picks is right for the half of the images
     right = classified_right(broken, {"training": training, "regions": regions})
     assert has_diverged(right) and not has_diverged(classified_right(classifier, {"training": training}))

@@ -92,7 +92,7 @@ def test_each_figure_stands_in_one_notebook():
 def test_causes_are_bars_as_long_as_their_shares(tables):
     table = read_table(tables / "svhn_greyscale_subset_causes.csv").set_index("cause").loc[list(drawing.CAUSE_COLOURS)]
     axes = search_figures.causes(tables).axes[0]
-    assert [bar.get_width() for bar in axes.patches] == pytest.approx(table.share.tolist())
+    assert [bar.get_width() for bar in axes.patches] == pytest.approx(table.share.tolist(), nan_ok=True)
     assert [label.get_text() for label in axes.get_yticklabels()] == list(table.index)
 
 
@@ -102,21 +102,29 @@ def test_noises_are_stacked_bars_that_end_at_their_wrong_draws(tables):
     assert [bar.get_x() + bar.get_width() for bar in last] == pytest.approx(wrong.tolist(), abs=1e-6)
 
 
-def test_the_sweep_of_several_seeds_is_drawn_with_its_range(tables):
-    sweep = read_table(tables / "svhn_greyscale_subset_lambda_sweep.csv")
-    lower = sweep.assign(seed=1, test_accuracy=sweep.test_accuracy - 0.2)
-    write_table(tables / "svhn_greyscale_subset_lambda_sweep.csv", pd.concat([sweep, lower]))
+@pytest.mark.parametrize("seeds", [2, 7])
+def test_the_sweep_of_several_seeds_has_their_median_a_dot_for_each_and_a_band_for_many(tables, seeds):
+    path = tables / "svhn_greyscale_subset_lambda_sweep.csv"
+    sweep = read_table(path)
+    sweep = sweep[~sweep.diverged]
+    each = [sweep.assign(seed=seed, test_accuracy=sweep.test_accuracy - 0.01 * seed) for seed in range(seeds)]
+    write_table(path, pd.concat(each))
     axes = correction_figures.lambda_sweep(tables).axes[0]
     arms = sweep[sweep.arm == "correction"].sort_values("lambda")
-    assert axes.lines[0].get_ydata() == pytest.approx(arms.test_accuracy.to_numpy() - 0.1)
-    heights = axes.collections[0].get_paths()[0].vertices[:, 1]
-    assert heights.max() == pytest.approx(arms.test_accuracy.max())
-    assert heights.min() == pytest.approx(arms.test_accuracy.min() - 0.2)
+    assert axes.lines[0].get_ydata() == pytest.approx(arms.test_accuracy.to_numpy() - 0.005 * (seeds - 1))
+    assert len(axes.lines[1].get_ydata()) == seeds * len(arms) and axes.lines[1].get_linestyle() == "None"
+    paths = axes.collections[0].get_paths()
+    assert bool(paths and len(paths[0].vertices)) == (seeds == 7)
+    if seeds == 7:  # of seven values the interval leaves out none
+        heights = paths[0].vertices[:, 1]
+        assert heights.max() == pytest.approx(arms.test_accuracy.max())
+        assert heights.min() == pytest.approx(arms.test_accuracy.min() - 0.06)
 
 
 def test_a_lambda_that_diverges_is_a_cross_and_takes_no_part_in_the_curve(tables):
     path = tables / "svhn_greyscale_subset_lambda_sweep.csv"
-    sweep = read_table(path).assign(diverged=False)
+    sweep = read_table(path)
+    sweep = sweep[~sweep.diverged]
     largest = sweep["lambda"].max()
     broken = sweep["lambda"] == largest
     accuracy = [name for name in sweep if name.endswith("accuracy")]
@@ -150,29 +158,27 @@ def test_samples_of_many_regions_share_the_figure_of_the_nearest_mistakes(tables
     ]
 
 
-def test_the_results_table_shows_means_with_half_of_their_intervals(tables):
-    means = read_table(tables / "svhn_greyscale_subset_means.csv")
-    outcome = means.stage == "outcome"
-    values = {
-        "test_before": 0.8,
-        "test_after_baseline": 0.85,
-        "test_after_correction": 0.9,
-        "region_test_before": 0.1,
-        "region_test_after_baseline": 0.5,
-        "region_test_after_correction": 0.95,
-    }
-    for measure, value in values.items():
-        facts = value, value - 0.02, value + 0.02, 3
-        means.loc[outcome & (means.measure == measure), ["mean", "low", "high", "seeds"]] = facts
-    write_table(tables / "svhn_greyscale_subset_means.csv", means)
+@pytest.mark.parametrize(
+    ("seeds", "expected", "said"),
+    [(3, "{0:.1%} / {1:.1%} / –", "each seed"), (7, "{2:.1%} ({0:.1%} to {3:.1%}, 6 of 7 seeds)", "median")],
+)
+def test_the_results_table_shows_each_of_few_seeds_and_the_median_of_more(tables, seeds, expected, said):
+    path = tables / "svhn_greyscale_subset_measures.csv"
+    measures = read_table(path)
+    first = measures[(measures.stage == "outcome") & (measures.seed == measures.seed.iloc[0])]
+    start = {name: 0.1 + 0.05 * place for place, name in enumerate(first.measure)}
+    rows = [
+        first.assign(seed=seed, value=np.nan if seed == seeds - 1 else first.measure.map(start) + seed / 100)
+        for seed in range(seeds)
+    ]
+    write_table(path, pd.concat(rows))
     figure = correction_figures.results_table(tables)
     cells = {place: cell.get_text().get_text() for place, cell in figure.axes[0].tables[0].get_celld().items()}
-    assert [[cells[row, column] for column in (0, 1)] for row in (1, 2, 3)] == [
-        ["80.0% ± 2.0%", "10.0% ± 2.0%"],
-        ["85.0% ± 2.0%", "50.0% ± 2.0%"],
-        ["90.0% ± 2.0%", "95.0% ± 2.0%"],
-    ]
-    assert "mean of 3 seeds" in words(figure)
+    for row, when in enumerate(("before", "after_control", "after_baseline", "after_correction"), 1):
+        for column, data in enumerate(("test", "region_test")):
+            low = start[f"{data}_{when}"]
+            assert cells[row, column] == expected.format(low, low + 0.01, low + 0.025, low + 0.05)
+    assert said in words(figure)
 
 
 def test_the_procedure_shows_three_accepted_regions_before_and_after_correction(tables):
@@ -200,7 +206,7 @@ def emptied(path: Path) -> None:
         ("identified_mistakes", "identified.npz", "The search found no mistake."),
         ("procedure", "regions.npz", "No component of the mixture is heavy enough"),
         ("interpolation", "interpolation.npz", "No two test images have different labels."),
-        ("results_table", "means.csv", "No region was accepted, so there is nothing to correct."),
+        ("results_table", "measures.csv", "No region was accepted, so there is nothing to correct."),
         ("regions", "regions.npz", "No component of the mixture is heavy enough"),
         ("acceptance", "acceptance.csv", "No component of the mixture is heavy enough"),
         ("novelty", "novelty.npz", "No failing region sample, or no misclassified training image."),

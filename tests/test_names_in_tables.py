@@ -1,4 +1,4 @@
-"""Names read back as they were written: arms called like numbers or gaps stay arms, in means, figures and sheets."""
+"""Names read back as they were written: arms called like numbers or gaps stay arms, in tables, figures and sheets."""
 
 import csv
 import importlib
@@ -119,10 +119,10 @@ def test_every_column_of_words_in_the_repository_is_read_as_words():
     ],
 )
 def test_each_arm_of_one_seed_has_one_seed_under_its_own_name(tables, kind, names):
-    means = read_table(tables / "digits_means.csv")
-    means = means[means.stage.str.startswith(f"{kind} ") & means["mean"].notna()]
-    assert list(dict.fromkeys(means.stage)) == [f"{kind} {name}" for name in names]
-    assert set(means.seeds) == {1}
+    medians = read_table(tables / "digits_medians.csv")
+    medians = medians[medians.stage.str.startswith(f"{kind} ") & medians["median"].notna()]
+    assert list(dict.fromkeys(medians.stage)) == [f"{kind} {name}" for name in names]
+    assert set(medians.seeds) == {1}
     rows = [line.split(" | ")[0].removeprefix("| ") for line in arms_table(tables, kind).splitlines()[2:]]
     assert rows == [name.replace("_", " ") for name in names]
 

@@ -6,21 +6,26 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from defuse.core.params_file import load_params
+from defuse.core.storage import read_table, write_table
 from defuse.showing.report import (
     ARMS,
     BEGIN,
     END,
     arms_table,
     by_eye_table,
+    claims_table,
     conditions_table,
+    lambda_table,
     main_numbers,
     replication_block,
     results_block,
     shown,
+    shown_over_seeds,
     with_results,
-    with_spread,
 )
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -45,10 +50,34 @@ def cells(table: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
 
 
-def test_a_mean_has_half_of_its_interval_beside_it():
-    means = pd.DataFrame({"mean": [0.5, 0.25], "low": [0.4, np.nan], "high": [0.6, np.nan]}, index=["several", "one"])
-    found = [with_spread("{:.1%}", means, key) for key in ("several", "one", "absent")]
-    assert found == ["50.0% ± 10.0%", "25.0%", "–"]
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([], "–"),
+        ([np.nan, np.nan], "–"),
+        ([0.5], "50.0%"),
+        ([0.425, 0.015, np.nan], "42.5% / 1.5% / –"),  # was "22.0% ± 260.5%"
+        ([1.0, 1.0, 0.999, np.nan, 1.0], "100.0% / 100.0% / 99.9% / – / 100.0%"),
+        ([0.1, 0.9, 0.2, 0.8, 0.3, 0.7], "50.0% (10.0% to 90.0%)"),
+        ([0.1, 0.9, 0.2, 0.8, 0.3, 0.7, np.nan], "50.0% (10.0% to 90.0%, 6 of 7 seeds)"),
+    ],
+)
+def test_few_seeds_are_told_one_by_one_and_more_by_median_and_interval(values, expected):
+    assert shown_over_seeds("{:.1%}", values) == expected
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_no_share_outside_of_0_to_1_is_ever_printed(values):
+    numbers = [float(number) for number in re.findall(r"-?[0-9.]+(?=%)", shown_over_seeds("{:.4%}", values))]
+    assert numbers and min(numbers) >= 0 and max(numbers) <= 100
+
+
+@pytest.mark.parametrize("dataset", ["mnist", "svhn", "gtsrb"])
+def test_the_committed_tables_of_the_report_hold_nothing_impossible(dataset):
+    tables = ROOT / "results" / dataset / "tables"
+    text = "\n".join([main_numbers([tables]), lambda_table(tables), *(arms_table(tables, kind) for kind in ARMS)])
+    shares = [float(number) for number in re.findall(r"-?[0-9.]+(?=%)", text)]
+    assert len(shares) > 100 and min(shares) >= 0 and max(shares) <= 100 and "nan" not in text and "±" not in text
 
 
 def test_accepted_regions_are_listed_by_seed():
@@ -56,11 +85,18 @@ def test_accepted_regions_are_listed_by_seed():
     measures = pd.read_csv(tables / "mnist_measures.csv", encoding="utf-8")
     counts = measures[measures.measure == "accepted_regions"].sort_values("seed").value
     line = next(row for row in cells(main_numbers([tables])) if row[0].startswith("regions that the annotators"))
-    assert line[1] == ", ".join(f"{count:g}" for count in counts) and len(counts) == measures.seed.nunique() > 1
+    assert line[1] == " / ".join(f"{count:g}" for count in counts) and len(counts) == measures.seed.nunique() > 1
+
+
+def test_the_accuracy_on_test_images_is_told_for_each_lambda():
+    tables = ROOT / "results" / "gtsrb" / "tables"
+    rows = {row[0]: row[1:] for row in cells(lambda_table(tables))}
+    assert rows["0 (control)"] == ["98.15% / 98.15% / 98.23%", "25.0% / 80.5% / –", "0 of 3"]
+    assert rows["1000"] == ["–", "–", "0 of 3"]  # diverged, or without a region
 
 
 @pytest.mark.parametrize("kind", ARMS)
-def test_each_arm_of_the_mnist_has_a_row_with_its_means(kind):
+def test_each_arm_of_the_mnist_has_a_row_with_the_value_of_each_seed(kind):
     tables = ROOT / "results" / "mnist" / "tables"
     name, keys = {
         "rival": ("rivals", ["arm"]),
@@ -68,32 +104,39 @@ def test_each_arm_of_the_mnist_has_a_row_with_its_means(kind):
         "search": ("searches", ["search"]),
         "noise": ("noise", ["noise"]),
         "tau": ("taus", ["tau"]),
-        "mixture": ("mixtures", ["components", "concentration_prior"]),
+        "mixture": ("mixtures", ["components", "prior"]),
     }[kind]
     column, (_, template) = next(iter(ARMS[kind].items()))
-    means = pd.read_csv(tables / f"mnist_{name}.csv", encoding="utf-8").groupby(keys, sort=False)[column].mean()
-    rows = cells(arms_table(tables, kind))
-    assert [row[1].partition(" ±")[0] for row in rows] == [shown(template, value) for value in means]
+    groups = read_table(tables / f"mnist_{name}.csv").groupby(keys, sort=False)[column]
+    expected = [" / ".join(shown(template, value) for value in values) for _, values in groups]
+    assert [row[1] for row in cells(arms_table(tables, kind))] == expected
 
 
-def test_conditions_have_their_rule_value_and_decision(tmp_path):
-    pd.DataFrame(
+def test_conditions_have_their_rule_values_and_decision_and_claims_the_cells_that_meet_them_all(tmp_path):
+    claims = tmp_path / "claims.csv"
+    table = pd.DataFrame(
         {
             "claim": ["a", "a", "b"],
+            "statement": ["all well", "all well", "?"],
             "data": "MNIST",
             "measure": ["x", "y", "z"],
-            "rule": [">= 1", "<= 2", ""],
-            "value": [1.5, np.nan, 7],
-            "low": [1.25, np.nan, np.nan],
-            "high": [1.75, np.nan, np.nan],
-            "holds": ["yes", "", ""],
-            "verdict": "partly",
+            "rule": [">= 1", "<= 2", None],
+            "values": ["1.5 0.5", "nan 7", "7 7"],
+            "met": [1, 0, None],
+            "judged": [2, 1, None],
+            "seeds": 2,
+            "holds": ["open", "no", None],
+            "all_met": [0, 0, None],
+            "all_judged": [2, 2, None],
+            "verdict": ["partly", "partly", "measured"],
         }
-    ).to_csv(tmp_path / "claims.csv", index=False, encoding="utf-8")
-    assert cells(conditions_table(tmp_path / "claims.csv")) == [
-        ["a", "MNIST", "x", ">= 1", "1.5 (1.25 to 1.75)", "yes", "partly"],
-        ["a", "MNIST", "y", "<= 2", "–", "open", "partly"],
+    )
+    write_table(claims, table)
+    assert cells(conditions_table(claims)) == [
+        ["a", "MNIST", "x", ">= 1", "1.5 / 0.5", "1 of 2", "open", "partly"],
+        ["a", "MNIST", "y", "<= 2", "– / 7", "0 of 1, 1 not judged", "no", "partly"],
     ]
+    assert cells(claims_table(claims)) == [["a: all well", "partly (0 of 2)"]]
 
 
 def test_judgements_by_eye_are_a_table_only_where_there_are_some(tmp_path):

@@ -22,7 +22,7 @@ TEXT_COLUMNS = frozenset(
         *("noise", "search", "vae", "arm", "prior", "architecture", "likelihood"),
         *("cause", "verdict", "stage", "measure"),
         *("bug", "property", "side", "kind"),
-        *("claim", "statement", "source", "data", "rule", "paper_value", "holds", "indication", "file"),
+        *("claim", "statement", "source", "data", "rule", "paper_value", "values", "holds", "file"),
         *("digest", "sheet", "oracles", "by_eye"),
         "dataset",
     )
