@@ -48,12 +48,12 @@ def lambda_sweep(tables: Path) -> Figure:
         xlabel="lambda, weight of the region loss (grey: chosen on validation)", ylabel="accuracy", ylim=(-0.02, 1.02)
     )
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
-    figure.subplots_adjust(left=0.09, right=0.72, top=0.9, bottom=0.17)
+    figure.subplots_adjust(left=0.09, right=0.72, top=0.86, bottom=0.17)
     return finish(figure, tables, title)
 
 
 def mark_diverged(axes: Axes, arms: pd.DataFrame) -> None:
-    """Crosses at the bottom of the axes where arms diverged, with how many of several seeds above each.
+    """Crosses above the axes where arms diverged, with how many of several seeds above each.
 
     Args:
         axes: of accuracy against lambda.
@@ -62,11 +62,12 @@ def mark_diverged(axes: Axes, arms: pd.DataFrame) -> None:
     counts = arms.groupby("position").diverged.agg(["sum", "size"]).query("sum > 0")
     if counts.empty:
         return
-    at_bottom = axes.get_xaxis_transform()
-    axes.plot(counts.index, [0.04] * len(counts), "x", color="black", label="diverged", transform=at_bottom)
+    above = axes.get_xaxis_transform()
+    (crosses,) = axes.plot(counts.index, [1.02] * len(counts), "x", color="black", markersize=4, label="diverged")
+    crosses.set(transform=above, clip_on=False)
     if arms.seed.nunique() > 1:
         for position, diverged, seeds in counts.itertuples():
-            axes.text(position, 0.08, f"{diverged} of {seeds}", fontsize=6, ha="center", transform=at_bottom)
+            axes.text(position, 1.035, f"{diverged} of {seeds}", fontsize=6, ha="center", transform=above)
 
 
 def results_table(tables: Path) -> Figure:

@@ -77,8 +77,8 @@ def noise(tables: Path) -> Figure:
     draw_values(right, table, "noise", "label_kept", FIRST_MEASURE, "keeps its label (of recognisable)")
     draw_values(right, table, "noise", "recognisable", THIRD_MEASURE, "recognisable")
     right.set(xlabel="share of draws, by the oracles\n(dots: seeds, marks: medians)", xlim=(0, 1.02))
-    right.legend(fontsize=7, frameon=False, loc="lower left")
-    figure.subplots_adjust(left=0.13, right=0.98, top=0.89, bottom=0.19, wspace=0.08)
+    right.legend(fontsize=7, frameon=False, loc="upper left")
+    figure.subplots_adjust(left=0.13, right=0.98, top=0.89, bottom=0.24, wspace=0.08)
     return finish(figure, tables, "noise distributions")
 
 
