@@ -5,8 +5,10 @@ from pathlib import Path
 from defuse.core.storage import read_table
 from defuse.core.verdicts import Cause, RegionVerdict
 from defuse.evidence.results import result_path
+from defuse.showing.report import OUTCOMES, shown
 
 SHOWN_BUGS = 3
+DATA = ("region_test", "test")
 
 
 def measures(tables: Path) -> dict[str, float]:
@@ -44,8 +46,8 @@ def findings(tables: Path) -> list[tuple[str, str]]:
     ]
 
 
-def before_and_after(tables: Path) -> list[tuple[str, str, str, str]]:
-    """Accuracy before, after fine-tuning on single mistakes (the baseline), and after correction with regions.
+def before_and_after(tables: Path) -> list[tuple[str, str, str]]:
+    """Accuracy on fresh draws of the accepted regions and on the original test set, a row for each of OUTCOMES.
 
     Args:
         tables: folder of a data set's tables, of one seed.
@@ -54,9 +56,5 @@ def before_and_after(tables: Path) -> list[tuple[str, str, str, str]]:
         StorageError: a table is missing or damaged.
     """
     found = measures(tables)
-    rows = []
-    for name, key in (("fresh draws of the accepted regions", "region_test"), ("original test set", "test")):
-        values = [found[f"outcome.{key}_{when}"] for when in ("before", "after_baseline", "after_correction")]
-        shown = ["–" if value != value else f"{value:.1%}" for value in values]
-        rows.append((name, shown[0], shown[1], shown[2]))
-    return rows
+    values = ((words, [found[f"outcome.{data}_{when}"] for data in DATA]) for when, words in OUTCOMES.items())
+    return [(words, shown("{:.1%}", regions), shown("{:.1%}", test)) for words, (regions, test) in values]
