@@ -76,6 +76,7 @@ def sweep(cell: Cell) -> str:
             {
                 "region": numbers,
                 "accuracy_before": by_region[0],
+                "accuracy_control": by_region[1],  # the first lambda is 0
                 "accuracy_after": by_region[after],
             }
         ),

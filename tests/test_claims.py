@@ -14,7 +14,6 @@ from defuse.evidence.claims import Condition, claims, search_noise
 from defuse.evidence.judging import COLUMNS, judge, measures_of, verdict
 
 BOUNDS = params.Claims(
-    level=0.05,
     region_accuracy=0.9,
     accuracy_drop=0.01,
     agreement=0.8,
@@ -74,7 +73,7 @@ def verdicts(rows):
     ],
 )
 def test_a_sign_test_over_the_seeds_decides_a_condition(met, cells, expected):
-    assert sign_test(met, cells, 0.05) is expected
+    assert sign_test(met, cells) is expected
 
 
 @pytest.mark.parametrize(
@@ -94,7 +93,7 @@ def test_how_often_the_rule_says_holds_fails_and_open(seeds, chance, holds, fail
     draw = np.random.default_rng(seeds).exponential if skewed else np.random.default_rng(seeds).normal
     bound = np.quantile(draw(size=400_000), 1 - chance)
     met = Condition("m", ">=", bound).met(draw(size=(repetitions, seeds))).sum(1)
-    decisions = np.array([sign_test(count, seeds, 0.05) for count in range(seeds + 1)], object)
+    decisions = np.array([sign_test(count, seeds) for count in range(seeds + 1)], object)
     for right, counts in ((True, met), (False, seeds - met)):  # the mirror: cells that miss it with this chance
         said, opposite = decisions[counts] == right, decisions[counts] == (not right)
         assert said.mean() == pytest.approx(holds[seeds], abs=0.012)
@@ -150,6 +149,7 @@ def test_made_tables_give_each_verdict(tmp_path):
                 REGIONS: 0.97,
                 CONTROL: 0.1,
                 DROP: 0.002,
+                "outcome.region_test_gain": 0.9,
                 "outcome.region_test_gain_over_baseline": -0.2,
                 "outcome.test_gain_over_baseline": -0.02,
                 "novelty.new_type": [0.3, 0.7] * 4,
@@ -175,7 +175,7 @@ def test_a_gain_that_training_on_brings_too_is_none_of_correction(tmp_path):
     assert without["correction"] == without["end to end"] == "not reproduced"
 
 
-def test_a_cell_without_a_region_fails_end_to_end_and_does_not_judge_correction(tmp_path):
+def test_a_cell_without_a_region_fails_end_to_end_and_rivals_and_does_not_judge_correction(tmp_path):
     some = [True] * 5 + [False] * 3
     rows = judged(
         tmp_path,
@@ -196,12 +196,13 @@ def test_a_cell_without_a_region_fails_end_to_end_and_does_not_judge_correction(
     )
     assert (correction["all_met"], correction["all_judged"]) == (5, 5)
     assert (end["all_met"], end["all_judged"]) == (5, 8)
-    nothing = judged(tmp_path, {"annotate.accepted_regions": 0})
-    assert verdicts(nothing)["end to end"] == "not reproduced" and verdicts(nothing)["correction"] == "inconclusive"
+    nothing = verdicts(judged(tmp_path, {"annotate.accepted_regions": 0}))
+    assert nothing["end to end"] == nothing["rivals"] == "not reproduced" and nothing["correction"] == "inconclusive"
 
 
 def test_cells_that_meet_every_condition_are_counted_one_by_one(tmp_path):
-    rows = judged(tmp_path, {REGIONS: [0.95] * 6 + [0.5, NAN], CONTROL: [0.1] * 7 + [NAN], DROP: [0.5] + [0.0] * 7})
+    gains = {name: [0.1] * 7 + [NAN] for name in (CONTROL, "outcome.region_test_gain")}
+    rows = judged(tmp_path, {REGIONS: [0.95] * 6 + [0.5, NAN], **gains, DROP: [0.5] + [0.0] * 7})
     row = next(row for row in rows if row["claim"] == "correction")
     assert (row["all_met"], row["all_judged"]) == (5, 7)  # the last cell cannot be judged on all, and misses none
 

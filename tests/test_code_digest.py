@@ -480,8 +480,8 @@ SHIPPED_EDITS = {
     ),
     "bound of the claims": (
         "defuse/core/params.py",
-        "level: Annotated[float, Field(gt=0, lt=0.5)]",
-        "level: Share",
+        "planted_advantage: Annotated[float, Field(gt=0, le=1)]",
+        "planted_advantage: Share",
         {"claims"},
     ),
     "bound of TrainVAE": (

@@ -23,6 +23,7 @@ from defuse.showing import (
     search_figures,
     study_figures,
 )
+from defuse.showing.cells import show_over_seeds
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 FIGURES = {
@@ -102,6 +103,28 @@ def test_noises_are_stacked_bars_that_end_at_their_wrong_draws(tables):
     assert [bar.get_x() + bar.get_width() for bar in last] == pytest.approx(wrong.tolist(), abs=1e-6)
 
 
+def test_each_seed_has_a_bar_of_its_own_causes(tables):
+    path = tables / "svhn_greyscale_subset_noise.csv"
+    first = read_table(path).iloc[:1].assign(label_changed=0.0, third_label=0.0, not_recognisable=0.0)
+    seeds = [
+        first.assign(seed=0, wrong=0.1, classifier_mistake=1.0),
+        first.assign(seed=1, wrong=0.3, classifier_mistake=0.0),
+    ]
+    write_table(path, pd.concat(seeds))
+    bars = study_figures.noise(tables).axes[0].patches[:2]
+    assert [bar.get_width() for bar in bars] == pytest.approx([0.1, 0.0])  # not 0.2 x 0.5 for both
+    assert bars[0].get_y() < bars[1].get_y()
+
+
+def test_a_seed_without_regions_counts_for_none_of_the_others(tables):
+    path = tables / "svhn_greyscale_subset_acceptance.csv"
+    table = read_table(path)
+    table = table[table.region < 4].assign(verdict="accepted", seed=3)  # the tables' other seeds have no region
+    write_table(path, table)
+    axes = region_figures.acceptance(tables).axes[0]
+    assert {bar.get_height() for bar in axes.patches} == {4, 0} and "a bar for each seed" in axes.get_ylabel()
+
+
 @pytest.mark.parametrize("seeds", [2, 7])
 def test_the_sweep_of_several_seeds_has_their_median_a_dot_for_each_and_a_band_for_many(tables, seeds):
     path = tables / "svhn_greyscale_subset_lambda_sweep.csv"
@@ -179,6 +202,18 @@ def test_the_results_table_shows_each_of_few_seeds_and_the_median_of_more(tables
             low = start[f"{data}_{when}"]
             assert cells[row, column] == expected.format(low, low + 0.01, low + 0.025, low + 0.05)
     assert said in words(figure)
+
+
+def test_a_table_over_seeds_has_a_dash_for_a_seed_without_a_row():
+    tables = RESULTS / "gtsrb" / "tables"  # its third seed has no accepted region
+    columns = {"test_accuracy": ("test", "{:.2%}"), "chosen": ("chosen", "")}
+    lines = show_over_seeds(
+        str(tables), "lambda_sweep.csv", {"arm": "arm", "lambda": "lambda"}, columns
+    ).data.splitlines()
+    assert (
+        "| correction | 1e-05 | 98.15% / 98.15% / – | 0 of 3 |" in lines
+        and "| correction | 0.1 | 98.12% / 98.06% / – | 1 of 3 |" in lines
+    )
 
 
 def test_the_procedure_shows_three_accepted_regions_before_and_after_correction(tables):

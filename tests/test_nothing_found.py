@@ -169,7 +169,7 @@ def test_arms_that_diverge_have_no_accuracy_and_are_never_chosen(project, closin
         assert measured[table.diverged].isna().all(axis=None) and measured[~table.diverged].notna().all(axis=None)
         assert not table.chosen[table.diverged].any() and table.chosen.sum() == 1
     rivals = pd.read_csv(tables / "digits_rivals.csv", encoding="utf-8").set_index("arm")
-    assert rivals.loc["regions", "lambda"] == 1e30 and np.isnan(rivals.loc["regions", "test_accuracy"])
+    assert np.isnan(rivals.loc["regions", ["lambda", "test_accuracy"]].astype(float)).all()
     drawn_figures(tmp_path)
 
 

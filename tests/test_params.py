@@ -155,7 +155,7 @@ def test_wrong_type_or_word(tree, write_params, path, value):
         ("calibrate_oracle.digits.originals_recognised", 1.0, "less than 1"),
         (f"{DISTILL}.minimum_weight", 0.0, "greater than 0"),
         ("annotate.digits.slip_rate", 1.5, "less than or equal to 1"),
-        ("claims.level", 0.5, "less than 0.5"),
+        ("claims.planted_advantage", 0.0, "greater than 0"),
     ],
 )
 def test_out_of_range(tree, write_params, path, value, allowed):

@@ -62,7 +62,7 @@ def test_lambda_is_not_chosen_on_siblings_of_the_mistakes_trained_on():
 
 
 @given(some.lists(some.integers(0, 6), max_size=30), some.integers(0, 40), some.integers(0, 5))
-def test_a_split_by_seed_keeps_siblings_together_and_comes_as_near_to_its_size_as_whole_seeds_allow(
+def test_a_split_by_seed_keeps_siblings_together_and_ends_before_the_seed_that_no_longer_fits(
     seeds, count, random_state
 ):
     seeds = np.array(seeds, np.int64)
@@ -177,14 +177,22 @@ def test_lambda_and_the_baselines_rate_may_cost_what_their_own_settings_allow(se
     assert SETTINGS.maximum_accuracy_drop != BASELINE.maximum_accuracy_drop
 
 
-def test_an_arm_that_diverges_at_each_value_has_no_accuracy_and_is_none_that_trained_nothing(setting, monkeypatch):
+def test_an_arm_that_diverges_at_each_value_leaves_the_classifier_as_it_was(setting, monkeypatch):
     monkeypatch.setattr("test_rivals.RIVALS", RIVALS.model_copy(update={"lambdas": (1e30, 1e31)}))
     rows = rows_of(setting)
-    assert rows["regions"]["lambda"] == 1e30 and np.isnan(rows["regions"]["test_accuracy"])
+    assert rows["regions"]["lambda"] is None and rows["regions"]["test_accuracy"] is None
     table = pd.DataFrame(rows.values()).assign(seed=0)
     values = rival_measures(table).set_index(["stage", "measure"]).value
-    assert len(values) and values.isna().all()
-    assert rows["k-means"]["lambda"] is None and rows["k-means"]["test_accuracy"] is None
+    assert values["regions against before", "test_accuracy"] == 0
+    assert values["regions against more training", "test_accuracy"] == pytest.approx(
+        rows["before"]["test_accuracy"] - rows["more training"]["test_accuracy"]
+    )
+
+
+def test_single_mistakes_of_two_seed_images_are_one_to_train_on_and_one_to_choose_by():
+    images = torch.zeros(2, 1, 32, 32)
+    rival = single_mistakes(images, np.zeros(2, int), np.ones(2, bool), np.arange(2), 0.2, STREAMS.numpy("validation"))
+    assert len(rival.training[1]) == len(rival.validation[1]) == 1
 
 
 def test_an_arm_is_a_correction_from_the_start_on_the_same_batches(setting):

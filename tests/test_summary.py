@@ -70,6 +70,7 @@ def test_outcome_takes_the_chosen_arms_and_their_differences():
             "seed": 0,
             "arm": ["before", "correction", "correction"],
             "lambda": [np.nan, 0.0, 1.0],
+            "diverged": False,
             "test_accuracy": [0.98, 0.97, 0.975],
             "region_test_accuracy": [0.1, 0.2, 0.9],
             "chosen": [False, False, True],
@@ -78,6 +79,7 @@ def test_outcome_takes_the_chosen_arms_and_their_differences():
     baseline = pd.DataFrame(
         {
             "seed": 0,
+            "diverged": False,
             "test_accuracy": [0.9, 0.95],
             "region_test_accuracy": [0.8, 0.5],
             "chosen": [True, False],
@@ -92,18 +94,38 @@ def test_outcome_takes_the_chosen_arms_and_their_differences():
     assert values["region_test_gain_over_baseline"] == pytest.approx(0.1)
 
 
+def test_where_every_arm_diverged_the_classifier_stays_as_it_was_and_gains_nothing():
+    """A cell with regions and no usable network is no cell without regions: it is judged, and fails."""
+    sweep = pd.DataFrame(
+        {
+            "seed": 0,
+            "arm": ["before", "correction", "correction"],
+            "lambda": [np.nan, 0.0, 1.0],
+            "diverged": [False, True, True],
+            "test_accuracy": [0.98, np.nan, np.nan],
+            "region_test_accuracy": [0.1, np.nan, np.nan],
+            "chosen": False,
+        }
+    )
+    rate = {"seed": 0, "diverged": True, "test_accuracy": np.nan, "region_test_accuracy": np.nan, "chosen": False}
+    values = outcome_measures(sweep, pd.DataFrame([rate])).set_index("measure").value
+    assert (values["region_test_after_correction"], values["region_test_gain"], values["test_drop"]) == (0.1, 0, 0)
+    assert values["region_test_gain_over_baseline"] == values["region_test_gain_over_control"] == 0
+
+
 def test_without_a_chosen_arm_there_is_no_gain_and_the_control_is_told_all_the_same():
     sweep = pd.DataFrame(
         {
             "seed": 0,
             "arm": ["before", "correction"],
             "lambda": [np.nan, 0.0],
+            "diverged": False,
             "test_accuracy": [0.98, 0.97],
             "region_test_accuracy": [np.nan, np.nan],
             "chosen": [False, False],
         }
     )
-    baseline = pd.DataFrame(columns=["seed", "test_accuracy", "region_test_accuracy", "chosen"])
+    baseline = pd.DataFrame(columns=["seed", "diverged", "test_accuracy", "region_test_accuracy", "chosen"])
     values = outcome_measures(sweep, baseline).set_index("measure").value
     assert values["test_after_control"] == 0.97
     assert values[["test_drop", "region_test_gain", "region_test_gain_over_control"]].isna().all()
@@ -155,9 +177,9 @@ def test_regions_are_set_against_each_rival_of_the_same_seed():
         (0, "before", None, None, 0.9, 0.0, 0.0),
         (0, "regions", 1.0, None, 0.9, 1.0, 0.5),
         (0, "k-means", 1.0, None, 0.8, 0.4, 0.6),
-        (1, "before", None, None, 0.9, 0.0, 0.0),
+        (1, "before", None, None, 0.9, np.nan, 0.0),
         (1, "regions", 1.0, None, 0.7, np.nan, 0.5),
-        (1, "k-means", 0.1, None, 0.9, 0.5, 0.1),
+        (1, "k-means", 0.1, None, 0.9, np.nan, 0.1),
     )
     assert values[0, "regions against k-means", "test_accuracy"] == pytest.approx(0.1)
     assert values[0, "regions against k-means", "region_test_accuracy"] == pytest.approx(0.6)
@@ -184,7 +206,7 @@ def test_an_arm_without_anything_to_train_on_leaves_the_classifier_as_it_was():
     )
 
 
-def test_an_arm_whose_network_diverged_has_no_accuracy_to_compare():
+def test_an_arm_that_diverged_at_every_value_leaves_the_classifier_as_it_was():
     values = advantages(
         (0, "before", None, None, 0.9, 0.0, 0.0),
         (0, "regions", 1.0, None, 0.9, 1.0, 0.5),
@@ -192,7 +214,9 @@ def test_an_arm_whose_network_diverged_has_no_accuracy_to_compare():
         (0, "more training", 0.0, None, np.nan, np.nan, np.nan),
         (0, "baseline: mistakes alone", None, 0.01, np.nan, np.nan, np.nan),
     )
-    assert values.drop(index="regions against before", level="stage").isna().all() and len(values) == 12
+    as_before = {"test_accuracy": 0.0, "region_test_accuracy": 1.0, "mistake_test_accuracy": 0.5}
+    for arm in ("k-means", "more training", "baseline: mistakes alone"):
+        assert values[0, f"regions against {arm}"].to_dict() == as_before
 
 
 def test_planted_bugs_are_averaged_by_seed_arm_and_strength():

@@ -317,14 +317,13 @@ class Reconstructions(Params):
 class Claims(Params):
     """Stage claims: the bounds of the claims."""
 
-    level: Annotated[float, Field(gt=0, lt=0.5)]
     region_accuracy: Share
     accuracy_drop: Share
     agreement: Share
     new_error_types: Share
     labels_kept: Share
     planted_found: Share
-    planted_advantage: Share
+    planted_advantage: Annotated[float, Field(gt=0, le=1)]
     reconstructions: Reconstructions
 
 

@@ -34,15 +34,15 @@ def median_interval(values: Float64[np.ndarray, "seeds"]) -> tuple[float, float,
     return float(np.median(values)), float(low), float(high)
 
 
-def sign_test(met: int, cells: int, level: float) -> bool | None:
+def sign_test(met: int, cells: int) -> bool | None:
     """Whether the typical cell meets a bound, of `cells` judged cells of which `met` do; None where it stays open.
 
-    True where a one-sided sign test at `level` says that more than half of all cells would meet it, False where the
-    same test says so of the opposite. At 5 % that is 5 of 5, 7 of 7, 7 of 8, 9 of 10; four cells decide nothing.
+    True where a one-sided sign test at 5 % says that more than half of all cells would meet it, False where the same
+    test says so of the opposite: 5 of 5, 7 of 7, 7 of 8, 9 of 10; four cells decide nothing.
     """
     from scipy.stats import binomtest
 
     def shown(times: int) -> bool:
-        return cells > 0 and binomtest(times, cells, alternative="greater").pvalue <= level
+        return cells > 0 and binomtest(times, cells, alternative="greater").pvalue <= 0.05
 
     return True if shown(met) else False if shown(cells - met) else None

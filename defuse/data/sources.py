@@ -98,7 +98,7 @@ def read_mirror(path: Path) -> Source:
 
 
 def read_torchvision(dataset: str, folder: Path) -> Source:
-    """MNIST, SVHN or GTSRB as torchvision downloads it into `folder`, with its digests checked.
+    """MNIST, SVHN or GTSRB as torchvision downloads it into `folder`, with its digests checked, and its counts.
 
     torchvision compares archives with their digests, but takes any unpacked folder for a whole one: unzipping that was
     cut off leaves a part.
@@ -111,7 +111,7 @@ def read_torchvision(dataset: str, folder: Path) -> Source:
         parts = [read_torchvision_split(dataset, folder, train) for train in (True, False)]
     except (RuntimeError, OSError, ValueError) as error:
         raise DataError(
-            f"{TITLES[dataset]} is not at hand: {error}. Two ways to get it: let torchvision download it into "
+            f"{TITLES[dataset]} cannot be read: {error}. Two ways to get it: let torchvision download it into "
             f"{folder}/ (needs the network; delete {place} first if a part is there), or set DEFUSE_DATA_DIR to a "
             f"folder that holds {dataset}.npz with arrays x_train, y_train, x_test, y_test (uint8 images (N, H, W, C), "
             "int64 labels)"

@@ -99,7 +99,7 @@ def judge(bounds: params.Claims, dataset: str, noise: str, tables: Path, seeds: 
     """Rows of the claims table for one data set, one per claim and measure, with COLUMNS as keys.
 
     Args:
-        bounds: of the conditions, and the level of the sign test.
+        bounds: of the conditions.
         dataset: whose bound for reconstructions counts.
         noise: as in `claims`.
         tables: the data set's.
@@ -121,7 +121,7 @@ def judge(bounds: params.Claims, dataset: str, noise: str, tables: Path, seeds: 
         )
     for claim, names in asked.items():
         cells = [judged_cells(item, measures[item.measure], claim.nothing_fails) for item in claim.conditions]
-        decisions = [sign_test(int(cell.sum()), len(cell), bounds.level) for cell in cells]
+        decisions = [sign_test(int(cell.sum()), len(cell)) for cell in cells]
         together = all_conditions(cells) if cells else pd.Series(dtype=bool)
         for place, name in enumerate(names):
             values = measures[name].sort_index()

@@ -101,7 +101,8 @@ def gather_measures(cells: Path, seeds: Sequence[int]) -> pd.DataFrame:
 def outcome_measures(sweep: pd.DataFrame, baseline: pd.DataFrame) -> pd.DataFrame:
     """What correction and baseline did, per seed, as rows seed, stage, measure, value.
 
-    `control` is lambda = 0: correction's gains are told over it beside the gain over before.
+    `control` is lambda = 0: gains of correction are reported relative to it as well as to before. Where regions were
+    accepted and every arm diverged, no network is usable and the classifier stays as it was.
 
     Args:
         sweep: all seeds' arms, with columns arm, lambda, chosen and accuracies.
@@ -118,8 +119,10 @@ def outcome_measures(sweep: pd.DataFrame, baseline: pd.DataFrame) -> pd.DataFram
         }
         values = {"test_before": before.test_accuracy, "region_test_before": before.region_test_accuracy}
         for name, arm in after.items():
-            values[f"test_after_{name}"] = arm.test_accuracy.iloc[0] if len(arm) else np.nan
-            values[f"region_test_after_{name}"] = arm.region_test_accuracy.iloc[0] if len(arm) else np.nan
+            tried = baseline[baseline.seed == seed] if name == "baseline" else arms[arms["lambda"] >= 0]
+            usable = before if len(tried) and tried.diverged.all() else arm.iloc[0] if len(arm) else None
+            values[f"test_after_{name}"] = np.nan if usable is None else usable.test_accuracy
+            values[f"region_test_after_{name}"] = np.nan if usable is None else usable.region_test_accuracy
         corrected = {data: values[f"{data}_after_correction"] for data in ("test", "region_test")}
         values["test_drop"] = values["test_before"] - corrected["test"]
         values["region_test_gain"] = corrected["region_test"] - values["region_test_before"]
@@ -159,16 +162,13 @@ def check_unique(measures: pd.DataFrame) -> None:
 def rival_measures(rivals: pd.DataFrame) -> pd.DataFrame:
     """By how much the regions do better than each other arm, per seed.
 
-    Compared are the accuracies on test, on the regions' test draws and on the classifier's single mistakes that no arm
-    trained on. An arm that had nothing to train on or to choose by has neither a lambda nor a learning rate: it leaves
-    the classifier as it was, with the accuracies of the arm `before`.
+    Compared are the accuracies on test, on the regions' test draws and on the classifier's single mistakes whose labels
+    no arm had. An arm without a usable network (it had nothing to train on or to choose by, or it diverged at every
+    value) leaves the classifier as it was, with the accuracies of the arm `before`.
     """
     columns = ["test_accuracy", "region_test_accuracy", "mistake_test_accuracy"]
-    by_arm = rivals.set_index(["seed", "arm"])
-    measured = by_arm[columns].astype(float)
-    untrained = by_arm["lambda"].isna() & by_arm["learning_rate"].isna()
-    before = measured.xs("before", level="arm").reindex(measured.index, level="seed")
-    measured = measured.mask(untrained, before)
+    measured = rivals.set_index(["seed", "arm"])[columns].astype(float)
+    measured = measured.fillna(measured.xs("before", level="arm").reindex(measured.index, level="seed"))
     others = measured.drop(index="regions", level="arm")
     regions = measured.xs("regions", level="arm").reindex(others.index, level="seed")
     advantage = (regions - others).reset_index()

@@ -131,7 +131,7 @@ def causes_of_mistakes(
     raw_failure: Bool[np.ndarray, "mistakes"],
     reconstruction_failure: Bool[np.ndarray, "mistakes"],
 ) -> Shaped[np.ndarray, "mistakes"]:
-    """Cause of each mistake, the value of a `Cause`, as strings; what was wrong before any noise comes first.
+    """Cause of each mistake, the value of a `Cause`, as strings; what was wrong before the noise comes first.
 
     Args:
         majority_label: of the oracles, or ABSTAIN.

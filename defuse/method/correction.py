@@ -132,7 +132,7 @@ def correct(
         classifier: left as it is.
         training: the original training data, distorted as `recipe` says.
         regions: decoded region samples, labelled by the annotators; not needed where `lambda_` is 0.
-        lambda_: weight of the regions; 0 is the classifier's own training gone on with the same batches: the control.
+        lambda_: weight of the regions; 0 is continued training on the same batches: the control.
         settings: optimiser and learning rate.
         recipe: how the classifier was trained; its weight decay and, on the training batches, its label smoothing.
         machine: device and precision.

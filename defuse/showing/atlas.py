@@ -82,11 +82,16 @@ def headline(dataset: str, region: pd.Series) -> str:
 def region_rows(tables: Path, dataset: str) -> pd.DataFrame:
     """One row per region of the first seed, the accepted first.
 
-    It holds the table of regions, and the failure rate after correction, NaN where nothing was corrected.
+    It holds the table of regions, and the failure rates after continued training (lambda = 0) and after correction, NaN
+    where nothing was corrected.
     """
     table, corrected = of_first_seed(tables, "regions.csv"), of_first_seed(tables, "corrected_regions.csv")
-    after = (1 - corrected.set_index("region").accuracy_after).astype(float)
-    table = table.assign(failure_after=table.region.map(after), accepted=table.verdict == RegionVerdict.ACCEPTED)
+    failure = 1 - corrected.set_index("region").astype(float)
+    table = table.assign(
+        failure_control=table.region.map(failure.accuracy_control),
+        failure_after=table.region.map(failure.accuracy_after),
+        accepted=table.verdict == RegionVerdict.ACCEPTED,
+    )
     table["headline"] = [headline(dataset, region) for _, region in table.iterrows()]
     return table.sort_values(["accepted", "share_of_mistakes"], ascending=False)
 

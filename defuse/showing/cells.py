@@ -35,7 +35,9 @@ def show_measures(tables: str, rows: dict[str, tuple[str, str]]) -> Markdown:
     return Markdown(markdown(["", *(f"seed {seed}" for seed in values.index)], lines))
 
 
-def show_over_seeds(tables: str, file: str, keys: dict[str, str], columns: Columns) -> Markdown:
+def show_over_seeds(
+    tables: str, file: str, keys: dict[str, str], columns: Columns, measure: str = "outcome.test_before"
+) -> Markdown:
     """A table over the seeds, one row for each value of the keys; of true and false, in how many seeds it is true.
 
     Args:
@@ -43,16 +45,18 @@ def show_over_seeds(tables: str, file: str, keys: dict[str, str], columns: Colum
         file: a table of it, such as `causes.csv`; several rows of one seed and the same keys are averaged.
         keys: heading of each column that names a row.
         columns: heading and format of each column shown.
+        measure: whose seeds are told; one that has no row here is a dash.
     """
     path = result_path(Path(tables), file)
     if not path.is_file():
         return missing(path)
     table, first = read_table(path), next(iter(keys))
+    seeds = measures_by_seed(Path(tables))[measure].index
     table[first] = pd.Categorical(table[first], table[first].unique())  # in the table's order; the other keys by value
     lines = []
     for names, group in table.groupby(list(keys), dropna=False, observed=True):
         words = [name.replace("_", " ") if isinstance(name, str) else shown("{:g}", name) for name in names]
-        by_seed = group.groupby("seed")[list(columns)].mean()
+        by_seed = group.groupby("seed")[list(columns)].mean().reindex(seeds)
         cells = [
             f"{by_seed[column].sum():.0f} of {len(by_seed)}"
             if table[column].dtype == bool

@@ -128,12 +128,25 @@ def drawn(draw: Callable[[Path], Figure], tables: Path) -> Figure:
         return empty(tables, draw.__name__.replace("_", " "), message)
 
 
-def stack_causes(axes: Axes, parts: dict[str, np.ndarray], height: float) -> None:
-    """Horizontal bars, one for each position of the parts' arrays (N,), each part in its cause's colour."""
-    start = np.zeros(len(next(iter(parts.values()))))
+def stack_causes(axes: Axes, table: pd.DataFrame, key: str, parts: dict[str, pd.Series]) -> None:
+    """Horizontal bars, for each value of `key` in the table one for each seed, each part in its cause's colour.
+
+    Args:
+        axes: gets the values of `key`, from above, as its ticks.
+        table: a row for each seed and value of `key`.
+        key: a column of names.
+        parts: by cause, the length of its part in each row of the table.
+    """
+    names, seeds = list(dict.fromkeys(table[key])), sorted(table.seed.unique())
+    height = 0.8 / len(seeds)
+    offset = (table.seed.map(seeds.index) - (len(seeds) - 1) / 2) * height
+    position, start = table[key].map(names.index) + offset, np.zeros(len(table))
     for cause, part in parts.items():
-        axes.barh(np.arange(len(part)), part, height, left=start, color=CAUSE_COLOURS[cause], label=cause)
+        part = part.fillna(0).to_numpy(float)
+        axes.barh(position, part, 0.9 * height, left=start, color=CAUSE_COLOURS[cause], linewidth=0, label=cause)
         start += part
+    axes.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
+    axes.set_ylim(len(names) - 0.5, -0.5)
 
 
 def draw_over_seeds(axes: Axes, table: pd.DataFrame, key: str, column: str, colour: str, name: str) -> None:

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 
@@ -105,11 +104,19 @@ def acceptance(tables: Path) -> Figure:
     table, title = read_table(result_path(tables, "acceptance.csv")), "regions against annotator strictness"
     if table.empty:
         return empty(tables, title, NO_REGION)
-    counts = pd.crosstab(table.minimum_agreement, table.verdict) / table.seed.nunique()
+    counts = table.groupby(["minimum_agreement", "seed", "verdict"]).size().unstack(fill_value=0)
     counts = counts.reindex(columns=list(VERDICT_COLOURS), fill_value=0)
+    strictness, seeds = (sorted(table[name].unique()) for name in ("minimum_agreement", "seed"))
+    width = 0.8 / len(seeds)
+    offset = (counts.index.get_level_values("seed").map(seeds.index) - (len(seeds) - 1) / 2) * width
+    position = counts.index.get_level_values("minimum_agreement").map(strictness.index) + offset
     figure, axes = pyplot.subplots(figsize=(6.6, 3.4))
-    counts.plot.bar(stacked=True, color=list(VERDICT_COLOURS.values()), ax=axes, rot=0, width=0.7)
-    axes.set(xlabel="least agreement for a region (share of votes)", ylabel="regions per seed")
+    start = np.zeros(len(counts))
+    for verdict, colour in VERDICT_COLOURS.items():
+        axes.bar(position, counts[verdict], 0.9 * width, bottom=start, color=colour, linewidth=0, label=verdict)
+        start += counts[verdict].to_numpy()
+    axes.set_xticks(range(len(strictness)), [f"{value:g}" for value in strictness])
+    axes.set(xlabel="least agreement for a region (share of votes)", ylabel="regions (a bar for each seed)")
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     figure.subplots_adjust(left=0.1, right=0.77, top=0.89, bottom=0.2)
     return finish(figure, tables, title)

@@ -20,7 +20,7 @@ ROWS = (
         "identify.reconstruction_accuracy_of_correct",
         "{:.1%}",
     ),
-    ("lowest test accuracy of the five oracles", "oracles", "{:.2%}"),
+    ("lowest test accuracy of the oracles", "oracles", "{:.2%}"),
     (
         "oracles agree with the label on reconstructed test images (those they recognise)",
         "annotate.oracle_reconstruction_agreement",
@@ -38,17 +38,17 @@ ROWS = (
     ("chosen lambda", "correct.lambda", "{:g}"),
     ("region test accuracy before", "outcome.region_test_before", "{:.1%}"),
     (
-        "region test accuracy after training on without regions (lambda = 0)",
+        "region test accuracy after continued training (lambda = 0)",
         "outcome.region_test_after_control",
         "{:.1%}",
     ),
     ("region test accuracy after the baseline", "outcome.region_test_after_baseline", "{:.1%}"),
     ("region test accuracy after correction", "outcome.region_test_after_correction", "{:.1%}"),
     ("test accuracy before", "outcome.test_before", "{:.2%}"),
-    ("test accuracy after training on without regions (lambda = 0)", "outcome.test_after_control", "{:.2%}"),
+    ("test accuracy after continued training (lambda = 0)", "outcome.test_after_control", "{:.2%}"),
     ("test accuracy after the baseline", "outcome.test_after_baseline", "{:.2%}"),
     ("test accuracy after correction", "outcome.test_after_correction", "{:.2%}"),
-    ("accepted regions that are a new type of error", "novelty.new_type", "{:.0%}"),
+    ("accepted regions with failing draws that are a new type of error", "novelty.new_type", "{:.0%}"),
     ("the same of the classifier's errors on test images", "novelty.new_type_of_test_errors", "{:.0%}"),
     ("bugs planted on purpose that a region matches", "plant_bugs.found", "{:.0%}"),
     ("the same with all mistakes kept, as in the paper", "planted mixture of all mistakes at 1.found", "{:.0%}"),
@@ -59,13 +59,13 @@ ROWS = (
 
 
 OVER_SEEDS = (
-    "Median over seeds with its distribution-free 95 % interval; the value of each seed where they are fewer than six, "
-    "a dash where nothing could be measured:"
+    "Median over seeds with its distribution-free 95 % interval, or each seed's value where fewer than six have one; a "
+    "dash where nothing could be measured:"
 )
 # What is done to the classifier, in the order of the paper's results table.
 OUTCOMES = {
     "before": "before",
-    "after_control": "after training on without regions (lambda = 0)",
+    "after_control": "after continued training without regions (lambda = 0)",
     "after_baseline": "after fine-tuning on mistakes alone (baseline)",
     "after_correction": "after correction with regions",
 }
@@ -237,9 +237,8 @@ def results_block(results: Path, datasets: list[str]) -> str:
     parts = [OVER_SEEDS, main_numbers(folders)]
     if (results / "claims.csv").exists():
         parts += [
-            "Verdicts on the paper's claims and three of ours, and in brackets in how many of the seeds that could be "
-            "judged all conditions are met (`results/claims.csv` has measures and rules; fewer than five seeds decide "
-            "nothing):",
+            "Verdicts on the paper's claims and three of ours. In brackets: how many of the seeds that could be judged "
+            "meet all conditions. Fewer than five seeds decide nothing. `results/claims.csv` has measures and rules.",
             claims_table(results / "claims.csv"),
         ]
     return "\n\n".join(parts)

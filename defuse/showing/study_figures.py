@@ -31,7 +31,7 @@ def draw_values(axes: Axes, table: pd.DataFrame, key: str, column: str, colour: 
     """One row per value of `key`: a dot for each seed, a mark at their median, a line along its interval."""
     names = list(dict.fromkeys(table[key]))
     for position, name in enumerate(names):
-        values = table[table[key] == name][column].dropna().to_numpy(float)
+        values = table[table[key] == name][column].dropna().to_numpy(float)  # may be infinite, and then has no dot
         median, low, high = median_interval(values)
         rows = np.full(len(values), position)
         axes.plot(values, rows, "o", color=colour, markersize=4, alpha=0.8, label="" if position else label)
@@ -41,12 +41,9 @@ def draw_values(axes: Axes, table: pd.DataFrame, key: str, column: str, colour: 
 
 
 def draw_causes(axes: Axes, table: pd.DataFrame, key: str) -> None:
-    """One stacked bar per value of `key`: shares of the judged mistakes by cause, means over seeds."""
-    means = table.groupby(key, sort=False).mean(numeric_only=True)
-    stack_causes(axes, {cause: means[cause.replace(" ", "_")].fillna(0).to_numpy() for cause in CAUSE_COLOURS}, 0.7)
-    axes.set_yticks(range(len(means)), [name.replace("_", " ") for name in means.index])
-    axes.set_ylim(len(means) - 0.5, -0.5)
-    axes.set(xlabel="share of the judged mistakes, by cause\n(means over seeds)", xlim=(0, 1))
+    """For each value of `key` a stacked bar for each seed: shares of the judged mistakes by cause."""
+    stack_causes(axes, table, key, {cause: table[cause.replace(" ", "_")] for cause in CAUSE_COLOURS})
+    axes.set(xlabel="share of the judged mistakes, by cause\n(a bar for each seed)", xlim=(0, 1))
     axes.legend(fontsize=6.5, frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
 
 
@@ -60,19 +57,15 @@ def draw_curves(axes: Axes, table: pd.DataFrame, key: str, columns: dict[str, tu
 def noise(tables: Path) -> Figure:
     """What each noise finds: share of draws that the classifier gets wrong, split by what the oracles say."""
     table = read_table(result_path(tables, "noise.csv"))
-    means = table.groupby("noise", sort=False).mean(numeric_only=True)
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(8.6, 3.6), sharey=True)
-    position = np.arange(len(means))
     columns = {
         "classifier_mistake": "classifier mistake",
         "label_changed": "label changed",
         "third_label": "third label",
         "not_recognisable": "not recognisable",
     }
-    parts = {cause: (means.wrong * means[column].fillna(0)).to_numpy() for column, cause in columns.items()}
-    stack_causes(left, parts, 0.8)
-    left.set_yticks(position, [name.replace("_", " ") for name in means.index])
-    left.set(xlabel="share of draws classified wrongly, by cause\n(means over seeds)")
+    stack_causes(left, table, "noise", {cause: table.wrong * table[column] for column, cause in columns.items()})
+    left.set(xlabel="share of draws classified wrongly, by cause\n(a bar for each seed)")
     left.legend(fontsize=7, frameon=False)
     draw_values(right, table, "noise", "label_kept", FIRST_MEASURE, "keeps its label (of recognisable)")
     draw_values(right, table, "noise", "recognisable", THIRD_MEASURE, "recognisable")
@@ -89,7 +82,7 @@ def searches(tables: Path) -> Figure:
     draw_causes(left, table, "search")
     draw_values(right, table, "search", "draws_per_classifier_mistake", FIRST_MEASURE)
     right.set(xlabel="draws for one mistake\nof the classifier (dots: seeds)")
-    if table.draws_per_classifier_mistake.notna().any():
+    if np.isfinite(table.draws_per_classifier_mistake).any():
         right.set_xscale("log")
         right.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         right.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))

@@ -93,7 +93,7 @@ def split_by_seed(
 
     Args:
         seed_index: number of each mistake's seed image.
-        count: of mistakes that the first part holds at most; it is cut after whole seed images, as near as that allows.
+        count: of mistakes that the first part holds at most; it ends before the first seed image that no longer fits.
         generator: draws the order of the seed images.
 
     Returns:
@@ -121,11 +121,13 @@ def single_mistakes(
         labels: the annotators' majority.
         is_mistake: which of them annotators call the classifier's mistake.
         seed_index: number of each one's seed image.
-        validation_share: share of those mistakes, rounded up to whole seed images, kept to choose lambda by.
+        validation_share: share of those mistakes, at least one seed image of several, kept to choose lambda by.
         generator: draws the seed images of that share.
     """
     chosen = np.flatnonzero(is_mistake)
     training = len(chosen) - round(validation_share * len(chosen))
+    if validation_share > 0 and len(np.unique(seed_index[chosen])) > 1:
+        training = min(training, len(chosen) - 1)
     trained_on, kept = (
         (images[torch.from_numpy(chosen[part])], torch.from_numpy(labels[chosen[part]]))
         for part in split_by_seed(seed_index[chosen], training, generator)
@@ -147,7 +149,7 @@ def compare_rivals(
     """Fine-tune the classifier in each arm, from the same weights and for the same number of steps, and measure it.
 
     Lambda, or the baseline's learning rate, is chosen by `choose_arm` on validation data and the rival's own, within
-    the accuracy drop that the arm's own settings allow; the other data of `data` are read once, by the chosen network.
+    the accuracy drop that the arm's own settings allow; the other data of `data` are measured with the chosen network.
 
     Args:
         subject: its classifier is left as it is.
@@ -165,8 +167,7 @@ def compare_rivals(
     Returns:
         One row per arm: arm, lambda (0 for training images alone), learning_rate, labels_asked, images (trained on,
         beside the training data), and an accuracy for each of `data`. Lambda, learning rate and accuracies are None
-        where an arm has no image to train on, or none to choose by. Accuracies are NaN where it diverges at each value;
-        lambda or learning rate is then the first.
+        where an arm has no image to train on, or none to choose by, or diverges at each value.
     """
     classifier, machine = subject.classifier, subject.machine
     start = accuracies(classified_right(classifier, {"validation": data["validation"]}))["validation_accuracy"]
@@ -216,8 +217,9 @@ def compare_rivals(
         validation = {"validation": data["validation"], "region_validation": rival.validation}
         measured = [accuracies(classified_right(network, validation)) for network in networks.values()]
         best = choose_arm(measured, start, maximum_drop)
-        # Where all diverged, the first stands for them: no value would say that nothing was trained.
-        value, network = list(networks.items())[0 if best is None else best]
+        if best is None:
+            return row(arm, None, rival)
+        value, network = list(networks.items())[best]
         return row(arm, network, rival, **{key: value})
 
     nothing = Rival(NOTHING, NOTHING, 0)

@@ -56,6 +56,11 @@ def noise_row(
     }
 
 
+def cost_of_each(mistakes: float, draws: int) -> float:
+    """Draws for one mistake: infinite where there is none, NaN without any draw."""
+    return float("nan") if draws == 0 else draws / mistakes if mistakes > 0 else float("inf")
+
+
 def search_row(
     annotators: Annotators,
     seeds: Seeds,
@@ -81,7 +86,7 @@ def search_row(
         seeds_with_mistake: share of seed images; noise_norm: mean L2 noise of the kept mistakes;
         one column for each `Cause` (with underscores): shares of the judged mistakes;
         recognisable: share of the judged mistakes with a majority; label_kept: share of those with the seed's label;
-        draws_per_classifier_mistake: how many draws one kept mistake of the classifier costs.
+        draws_per_classifier_mistake: how many draws one kept mistake of the classifier costs, infinite without one.
         NaN where there is nothing to measure.
     """
     found = find_mistakes(annotators.subject, seeds, search, key, description)
@@ -110,5 +115,5 @@ def search_row(
         **shares,
         "recognisable": share(given, np.ones(len(picked), bool)),
         "label_kept": share(majority_label == label, given),
-        "draws_per_classifier_mistake": found.draws / mistakes if mistakes > 0 else float("nan"),
+        "draws_per_classifier_mistake": cost_of_each(mistakes, found.draws),
     }
