@@ -8,7 +8,8 @@ from experiments.shared.command import gathering_command
 
 def make_page(cell: Cell) -> str:
     """Write the front page."""
-    claims = read_table(cell.results / "claims.csv", "claim", "statement", "data", "verdict", "rule", "value")
+    columns = ("claim", "statement", "data", "verdict", "rule", "values", "all_met", "all_judged")
+    claims = read_table(cell.results / "claims.csv", *columns)
     page = front_page(claims, {dataset: cell.results / dataset / "tables" for dataset in cell.settings.datasets})
     with atomic_path(cell.report / "index.html") as temporary:
         temporary.write_text(page, encoding="utf-8")

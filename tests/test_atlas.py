@@ -1,6 +1,7 @@
 """The bug atlas: pages that say what the tables say, stand alone, and work in a browser."""
 
 import base64
+import html
 import io
 import shutil
 from html.parser import HTMLParser
@@ -16,6 +17,7 @@ from PIL import Image
 from playwright.sync_api import Error as BrowserError
 from playwright.sync_api import sync_playwright
 
+from defuse.core.params_file import load_params
 from defuse.core.storage import load_arrays, read_json, read_table, save_arrays, write_json, write_table
 from defuse.data.class_names import TRAFFIC_SIGNS, class_name
 from defuse.data.prepared import CLASSES
@@ -24,6 +26,8 @@ from defuse.showing.atlas import CARRIERS, FIGURES, STUDY_FIGURES, dataset_page,
 from defuse.showing.cells import show_regions
 from defuse.showing.drawing import MISTAKES
 from defuse.showing.region_figures import procedure, regions
+from experiments.front_page import make_page
+from experiments.shared.cell import Cell
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 TABLES = RESULTS / "mnist" / "tables"
@@ -197,6 +201,17 @@ def test_the_front_page_has_a_bug_and_each_claim_with_its_verdict_and_figure():
     assert any(headline in text for headline in region_rows(TABLES, "mnist").query("accepted").headline)
     other = front_page(claims_about("SVHN"), {"mnist": TABLES})
     assert "verdict 1" not in other and other.count("take no part in the claims") == len(CARRIERS)
+
+
+def test_the_stage_makes_the_front_page_of_the_committed_claims(tmp_path):
+    settings = load_params(RESULTS.parent / "params.yaml")
+    shutil.copy(RESULTS / "claims.csv", tmp_path)
+    for name in settings.datasets:
+        shutil.copytree(RESULTS / name / "tables", tmp_path / name / "tables")
+    assert make_page(Cell(settings, "front_page", results=tmp_path)).startswith("3 data sets; open ")
+    text = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+    claims = read_table(RESULTS / "claims.csv")
+    assert all(statement in html.unescape(text) for statement in claims[claims.claim.isin(CARRIERS)].statement)
 
 
 def test_pages_say_where_there_is_nothing(tmp_path):
