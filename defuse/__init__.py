@@ -6,8 +6,8 @@ they are first asked for, so that `import defuse` itself costs nothing.
 Images are float32 (N, C, 32, 32) in [0, 1], labels int64 (N,), latent codes float32 (N, latent_dim).
 
 - settings and randomness: `load_params`, `Settings`, `Streams`
-- networks: `build_classifier`, `VAE`, `set_up_machine`, `train_classifier`, `train_vae`, `save_network`,
-  `load_network`, `predict`, `encode`, `decode`
+- networks: `build_classifier`, `VAE`, `FeatureLayers`, `set_up_machine`, `train_classifier`, `train_vae`,
+  `save_network`, `load_network`, `predict`, `encode`, `decode`
 - identification: `Subject`, `prepare_seeds`, `find_mistakes`
 - distillation: `fit_regions`, `sample_regions`
 - annotation: `Annotators`, `calibrate_threshold`, `judge_regions`, `causes_of_mistakes`, `Cause`, `RegionVerdict`
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from defuse.models.autoencoder_training import train_vae
     from defuse.models.classifiers import build_classifier
     from defuse.models.evaluation import decode, encode, predict
+    from defuse.models.features import FeatureLayers
     from defuse.models.machine import set_up_machine
     from defuse.models.saved_networks import load_network, save_network
     from defuse.models.subject import Subject
@@ -44,6 +45,7 @@ _HOMES = {
     "Annotators": "annotators.oracles",
     "Cause": "core.verdicts",
     "DefuseError": "core.errors",
+    "FeatureLayers": "models.features",
     "RegionVerdict": "core.verdicts",
     "Settings": "core.params",
     "Streams": "core.random_streams",

@@ -1,4 +1,4 @@
-"""Compare VAEs (latent dimension, likelihood, width): right reconstructions, mistakes found, and their causes."""
+"""Compare VAEs (latent dimension, likelihood, width, feature term): reconstructions, mistakes found, their causes."""
 
 from tqdm import tqdm
 
@@ -14,7 +14,7 @@ from defuse.studies.searches import search_row
 from experiments.shared.annotators import load_oracles
 from experiments.shared.cell import Cell
 from experiments.shared.command import cell_command
-from experiments.shared.trained import load_classifier
+from experiments.shared.trained import load_classifier, load_features
 
 
 def ablate(cell: Cell) -> str:
@@ -24,6 +24,7 @@ def ablate(cell: Cell) -> str:
     chosen = cell.params()
     machine = set_up_machine(cell.settings.compute)
     classifier, oracles = load_classifier(cell, machine), load_oracles(cell, machine)
+    features = load_features(cell, machine)
     images, labels = load_split(cell.data_file, "train")
     validation = load_split(cell.data_file, "validation")
     order = cell.streams.numpy("images").permutation(len(labels))
@@ -50,6 +51,7 @@ def ablate(cell: Cell) -> str:
             cell.streams.torch("batches", name),
             cell.streams.integer("validation"),
             name,
+            features=features,
         )
         subject = Subject(classifier, vae, machine)
         seeds = prepare_seeds(subject, images[seed_images], labels[seed_images])
@@ -69,6 +71,7 @@ def ablate(cell: Cell) -> str:
                 **arm.model_dump(),
                 "squared_error": curve[-1]["squared_error"],
                 "kl": curve[-1]["kl"],
+                "feature_distance": curve[-1]["feature_distance"],
                 "reconstruction_accuracy": reconstructed_accuracy(subject, *validation),
                 **row,
             }

@@ -23,6 +23,7 @@ from experiments import (
     summarize,
     summarize_cell,
     train_classifier,
+    train_features,
     train_oracle,
     train_vae,
 )
@@ -34,6 +35,7 @@ DATASET = "digits"
 CHAIN: tuple[tuple[str, Callable[[Cell], str], bool], ...] = (
     ("prepare", prepare.prepare, False),
     ("train_classifier", train_classifier.train, True),
+    ("train_features", train_features.train, False),
     ("train_vae", train_vae.train, True),
     ("train_oracle", train_oracle.train, False),
     ("calibrate_oracle", calibrate_oracle.calibrate, False),

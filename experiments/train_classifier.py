@@ -26,7 +26,7 @@ def train(cell: Cell) -> str:
         load_imagenet_weights(classifier)
     checkpoint = Checkpoint(
         cell.checkpoints / "classifier.safetensors",
-        fingerprint(running_code(cell.stage), cell.data_file, compute=computed, train_classifier=chosen),
+        fingerprint(running_code(cell.stage), {"data": cell.data_file}, compute=computed, train_classifier=chosen),
     )
     curve = train_classifier(
         classifier,

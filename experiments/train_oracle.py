@@ -17,7 +17,8 @@ def train(cell: Cell) -> str:
     machine = set_up_machine(cell.settings.compute)
     computed = machine.resolved(cell.settings.compute)
     data = {split: load_split(cell.data_file, split) for split in ("train", "validation")}
-    belongs_to = fingerprint(running_code(cell.stage), cell.data_file, compute=computed, train_oracle=chosen)
+    files = {"data": cell.data_file}
+    belongs_to = fingerprint(running_code(cell.stage), files, compute=computed, train_oracle=chosen)
     reached = []
     for index, network in enumerate(chosen.networks):
         built = {**network.model_dump(), "channels": data["train"][0].shape[1], "classes": CLASSES[cell.dataset]}

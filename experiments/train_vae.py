@@ -10,6 +10,7 @@ from defuse.models.saved_networks import save_network
 from experiments.running.code_digest import running_code
 from experiments.shared.cell import Cell
 from experiments.shared.command import cell_command
+from experiments.shared.trained import features_file, load_features
 
 
 def train(cell: Cell) -> str:
@@ -19,6 +20,7 @@ def train(cell: Cell) -> str:
     computed = machine.resolved(cell.settings.compute)
     images, _ = load_split(cell.data_file, "train")
     validation, _ = load_split(cell.data_file, "validation")
+    features = load_features(cell, machine)
     network = {
         "channels": images.shape[1],
         "latent_dim": chosen.latent_dim,
@@ -28,12 +30,15 @@ def train(cell: Cell) -> str:
     with cell.streams.seeding_torch("weights"):
         vae = VAE(**network)
     generator = cell.streams.torch("batches")
+    files = {"data": cell.data_file, "features": features_file(cell)}
     checkpoint = Checkpoint(
         cell.checkpoints / "vae.safetensors",
-        fingerprint(running_code(cell.stage), cell.data_file, compute=computed, train_vae=chosen),
+        fingerprint(running_code(cell.stage), files, compute=computed, train_vae=chosen),
     )
     validation_seed = cell.streams.integer("validation")
-    curve = train_vae(vae, images, validation, chosen, machine, generator, validation_seed, str(cell), checkpoint)
+    curve = train_vae(
+        vae, images, validation, chosen, machine, generator, validation_seed, str(cell), checkpoint, features
+    )
     divergences = [
         {"epoch": row["epoch"], "dimension": dimension, "kl": kl}
         for row in curve

@@ -37,6 +37,7 @@ LONGEST = ("pipeline", "replication", "crashes", "cluster", "vae", "nothing_foun
 DIGITS = ("atlas@digits", "compare_by_eye@digits")  # the last stages of the digits
 CUT_DOWN = {
     ("train_classifier", "epochs"): 4,
+    ("train_features", "epochs"): 2,
     ("train_vae", "epochs"): 12,
     ("train_oracle", "epochs"): 6,
     ("identify", "max_seed_images"): 300,
@@ -57,8 +58,8 @@ CUT_DOWN = {
     ("ablate_vae", "epochs"): 1,
     ("ablate_vae", "seed_images"): 60,
     ("ablate_vae", "arms"): {
-        "small": {"latent_dim": 2, "width": 8, "likelihood": "bernoulli"},
-        "ssim": {"latent_dim": 8, "width": 8, "likelihood": "ssim"},
+        "small": {"latent_dim": 2, "width": 8, "likelihood": "bernoulli", "feature_weight": 100.0},
+        "ssim": {"latent_dim": 8, "width": 8, "likelihood": "ssim", "feature_weight": 0.0},
     },
     ("ablate_regions", "components"): [6],
     ("ablate_regions", "samples"): 10,

@@ -163,7 +163,8 @@ def test_the_stage_compares_the_search_s_noise_where_the_params_name_another(tmp
     changes = {"ablate_noise": {"noises": noises}, "identify": {"noise": {"normal": 5.0}}}
     monkeypatch.chdir(tmp_path)
     tiny_cell.write_project(tmp_path, tiny_cell.small_params(shipped_tree, **changes))
-    for stage in ("train_classifier", "train_vae", "train_oracle", "calibrate_oracle", "ablate_noise"):
+    training = ("train_classifier", "train_features", "train_vae", "train_oracle", "calibrate_oracle")
+    for stage in (*training, "ablate_noise"):
         tiny_cell.run_stage(stage)
     table = read_table(tmp_path / "artifacts/ablate_noise/digits/0/noise.csv").set_index("noise")
     assert table.index.tolist() == ["small", "search"]

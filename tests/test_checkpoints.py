@@ -60,6 +60,7 @@ def vae_settings(optimizer="adam", schedule="one_cycle"):
         likelihood="gaussian",
         beta=1.0,
         warmup_share=0.5,
+        feature_weight=0.0,
         **common(optimizer, schedule),
     )
 
@@ -192,7 +193,7 @@ def test_momentum_comes_back_in_the_layout_of_its_weight(tmp_path, images, make_
 def test_fingerprint_tells_params_data_and_code_apart(tmp_path, still):
     def made(code="first", **changes):
         settings = classifier_settings().model_copy(update=changes)
-        return fingerprint(code, tmp_path / "data.npz", train_classifier=settings)
+        return fingerprint(code, {"data": tmp_path / "data.npz"}, train_classifier=settings)
 
     save_arrays(tmp_path / "data.npz", x=np.zeros(3))
     first = made()

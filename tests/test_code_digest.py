@@ -357,7 +357,16 @@ def test_scripts_and_params_that_do_not_fit_are_refused(small):
 
 STAGES = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 LOADS_NETWORKS = {
-    *("calibrate_oracle", "identify", "ablate_noise", "ablate_search", "ablate_vae", "annotate", "ablate_regions"),
+    *(
+        "train_vae",
+        "calibrate_oracle",
+        "identify",
+        "ablate_noise",
+        "ablate_search",
+        "ablate_vae",
+        "annotate",
+        "ablate_regions",
+    ),
     *("correct", "finetune_baseline", "compare_rivals", "novelty", "plant_bugs", "summarize", "demo"),
 }
 CORRECTING = {"correct", "compare_rivals", "demo"}

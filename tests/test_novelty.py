@@ -136,9 +136,9 @@ def test_without_failing_draws_or_test_errors_there_is_nothing_to_say():
 def test_the_stage_measures_its_regions_and_the_misclassified_test_images_alike(tmp_path, shipped_tree, monkeypatch):
     monkeypatch.chdir(tmp_path)
     tiny_cell.write_project(tmp_path, tiny_cell.small_params(shipped_tree, novelty={"samples": 3}))
-    for stage in ("train_classifier", "train_vae", "train_oracle", "calibrate_oracle", "identify", "distill"):
+    for stage in ("train_classifier", "train_features", "train_vae", "train_oracle", "calibrate_oracle"):
         tiny_cell.run_stage(stage)
-    for stage in ("annotate", "novelty"):
+    for stage in ("identify", "distill", "annotate", "novelty"):
         tiny_cell.run_stage(stage)
     folder = tmp_path / "artifacts/novelty/digits/0"
     table, measures = read_table(folder / "regions.csv"), read_json(folder / "metrics.json")

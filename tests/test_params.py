@@ -372,7 +372,7 @@ ARMS = (
         "ablate_search.digits.searches",
         {"seed_source": "train", "noise": {"normal": 0.3}, "draws": 3, "keep": 3},
     ),
-    ("ablate_vae.digits.arms", {"latent_dim": 2, "width": 8, "likelihood": "gaussian"}),
+    ("ablate_vae.digits.arms", {"latent_dim": 2, "width": 8, "likelihood": "gaussian", "feature_weight": 0.0}),
     ("plant_bugs.digits.bugs", BUG),
 )
 

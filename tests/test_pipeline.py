@@ -91,6 +91,7 @@ def test_nothing_runs_twice(clone):
             {"identify@digits-0", "ablate_vae@digits-0", "plant_bugs@digits-0"},
         ),
         ({("train_vae", "digits", "beta"): 2.0}, {"train_vae@digits-0", "ablate_vae@digits-0"}),
+        ({("train_features", "digits", "epochs"): 3}, {"train_features@digits"}),
         ({("calibrate_oracle", "digits", "originals_recognised"): 0.9}, {"calibrate_oracle@digits"}),
         ({("plant_bugs", "digits", "minimum_members"): 3}, {"plant_bugs@digits-0"}),
         (

@@ -34,6 +34,7 @@ def vae_settings(**changes):
             "likelihood": "bernoulli",
             "beta": 1.0,
             "warmup_share": 0.0,
+            "feature_weight": 0.0,
             "epochs": 6,
             "optimizer": "adam",
             "learning_rate": 0.01,

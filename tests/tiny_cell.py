@@ -22,6 +22,7 @@ CLASSIFIER = Path("artifacts/train_classifier/digits/0/classifier.safetensors")
 # Stages in their order: the function that does the work, and whether it runs for a seed.
 STAGES = {
     "train_classifier": ("train", True),
+    "train_features": ("train", False),
     "train_vae": ("train", True),
     "train_oracle": ("train", False),
     "calibrate_oracle": ("calibrate", False),
@@ -41,9 +42,10 @@ STAGES = {
     "summarize_studies": ("summarize_studies", True),
     "summarize": ("summarize", False),
 }
-TRAINING = ("train_classifier", "train_vae", "train_oracle", "calibrate_oracle", "plant_bugs")
+TRAINING = ("train_classifier", "train_features", "train_vae", "train_oracle", "calibrate_oracle", "plant_bugs")
 SMALL = {
     "train_classifier": {"network": CNN, "epochs": 1, "batch_size": 8},
+    "train_features": {"width": 2, "epochs": 1, "batch_size": 8},
     "train_vae": {"latent_dim": 2, "width": 4, "epochs": 1, "batch_size": 8},
     "train_oracle": {"networks": [CNN] * 3, "epochs": 1, "batch_size": 8},
     "calibrate_oracle": {"originals_recognised": 0.99},
@@ -92,7 +94,7 @@ SMALL = {
         "epochs": 1,
         "seed_images": 6,
         "judged_mistakes": 5,
-        "arms": {"small": {"latent_dim": 2, "width": 4, "likelihood": "gaussian"}},
+        "arms": {"small": {"latent_dim": 2, "width": 4, "likelihood": "gaussian", "feature_weight": 10.0}},
     },
     "ablate_regions": {"samples": 3, "components": [2], "concentration_priors": [None], "taus": [0.01, 1.0]},
     "summarize": {"tsne_codes": 10},

@@ -23,6 +23,7 @@ from defuse.core.params_training import (
     Seed,
     Share,
     TrainClassifier,
+    TrainFeatures,
     TrainOracle,
     TrainVAE,
     WeightDecay,
@@ -226,6 +227,7 @@ class ComparedVAE(Params):
     latent_dim: Count
     width: Count
     likelihood: Likelihood
+    feature_weight: NonNegative
 
 
 class AblateVAE(Params):
@@ -338,6 +340,7 @@ class Settings(Params):
     train_classifier: dict[DatasetName, TrainClassifier]
     train_vae: dict[DatasetName, TrainVAE]
     train_oracle: dict[DatasetName, TrainOracle]
+    train_features: dict[DatasetName, TrainFeatures]
     calibrate_oracle: dict[DatasetName, CalibrateOracle]
     identify: dict[DatasetName, Identify]
     distill: dict[DatasetName, Distill]

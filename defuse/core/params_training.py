@@ -158,6 +158,14 @@ class TrainVAE(Training):
     likelihood: Likelihood
     beta: NonNegative
     warmup_share: Share
+    feature_weight: NonNegative
+
+
+class TrainFeatures(Training):
+    """Stage train_features: the vgg in whose layers the autoencoder's feature term compares images."""
+
+    width: Count
+    augmentation: Augmentation
 
 
 class TrainOracle(Training):

@@ -30,20 +30,22 @@ class Checkpoint:
     fingerprint: dict[str, Any]
 
 
-def fingerprint(code: str, data: Path, **trees: BaseModel) -> dict[str, Any]:
-    """What a training's result depends on: code, torch, the data file's bytes, and each key of params sub-trees.
+def fingerprint(code: str, files: dict[str, Path], **trees: BaseModel) -> dict[str, Any]:
+    """What a training's result depends on: code, torch, the bytes of files, and each key of params sub-trees.
 
     Args:
         code: digest of the code that trains.
-        data: the prepared data.
+        files: by name, the prepared data and what else is read.
         trees: sub-trees of `params.yaml` by name.
     """
-    with open(data, "rb") as file:
-        data_digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digests = {}
+    for name, path in files.items():
+        with open(path, "rb") as file:
+            digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
     values = {
         f"{name}.{key}": value for name, tree in trees.items() for key, value in tree.model_dump(mode="json").items()
     }
-    return {"code": code, "data": data_digest, "torch": torch.__version__, **values}
+    return {"code": code, "torch": torch.__version__, **digests, **values}
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

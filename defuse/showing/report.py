@@ -82,7 +82,11 @@ ARMS = {
         "mistake_test_accuracy": ("single mistakes, unseen", "{:.1%}"),
         "test_accuracy": ("test set", "{:.2%}"),
     },
-    "VAE": {"reconstruction_accuracy": ("right reconstructions", "{:.1%}"), **CAUSES},
+    "VAE": {
+        "reconstruction_accuracy": ("right reconstructions", "{:.1%}"),
+        "feature_weight": ("weight of the feature term", "{:g}"),
+        **CAUSES,
+    },
     "search": {"draws_per_classifier_mistake": ("draws per mistake of the classifier", "{:.0f}"), **CAUSES},
     "noise": {
         "wrong": ("draws that are wrong", "{:.1%}"),

@@ -92,10 +92,11 @@ def searches(tables: Path) -> Figure:
 
 
 def vaes(tables: Path) -> Figure:
-    """Latent dimension, likelihood and width against right reconstructions, and the causes of what is found then."""
-    table = read_table(result_path(tables, "vaes.csv"))
+    """Each autoencoder's settings against right reconstructions, and the causes of what is found then."""
+    table = read_table(result_path(tables, "vaes.csv"), "feature_weight")
     names = {
-        row.vae: f"{row.vae} ({row.likelihood}, {row.latent_dim} latent, width {row.width})"
+        row.vae: f"{row.vae} ({row.likelihood}{' + features' if row.feature_weight else ''}, {row.latent_dim} latent, "
+        f"width {row.width})"
         for row in table.itertuples()
     }
     table = table.assign(vae=table.vae.map(names))

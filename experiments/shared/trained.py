@@ -10,6 +10,7 @@ from defuse.core.storage import load_arrays, load_rows
 from defuse.data.prepared import CLASSES
 from defuse.models.autoencoder import VAE
 from defuse.models.classifiers import build_classifier
+from defuse.models.features import FeatureLayers
 from defuse.models.machine import Machine, set_up_machine, to_machine
 from defuse.models.saved_networks import load_network
 from defuse.models.subject import Subject
@@ -26,6 +27,17 @@ def load_classifier(cell: Cell, machine: Machine) -> nn.Module:
     weights = cell.folder("train_classifier") / "classifier.safetensors"
     expected = {"channels": image_channels(cell), "classes": CLASSES[cell.dataset]}
     return to_machine(load_network(weights, build_classifier, **expected), machine)
+
+
+def features_file(cell: Cell) -> Path:
+    """Weights of the network of the autoencoder's feature term."""
+    return cell.dataset_folder("train_features") / "features.safetensors"
+
+
+def load_features(cell: Cell, machine: Machine) -> nn.Module:
+    """The frozen layers in which the autoencoder's feature term compares images."""
+    expected = {"architecture": "vgg", "channels": image_channels(cell), "classes": CLASSES[cell.dataset]}
+    return to_machine(FeatureLayers(load_network(features_file(cell), build_classifier, **expected)), machine)
 
 
 def load_subject(cell: Cell) -> Subject:
