@@ -18,20 +18,25 @@ class FeatureLayers(nn.Module):
     def __init__(self, classifier: nn.Sequential) -> None:
         """Freeze `classifier`, a vgg of `build_classifier`."""
         super().__init__()
-        self.normalise, body = classifier.eval().requires_grad_(False)
+        self.normalise, body = classifier.requires_grad_(False)
         assert isinstance(body, nn.Sequential)
         self.blocks = body[:-3]  # without the pooling to one place, its flattening and the linear layer
+        self.eval()
 
     def forward(
         self, images: Float[Tensor, "images channels height width"]
-    ) -> list[Float[Tensor, "images features lower narrower"]]:
-        """Activations of each block, the largest first, of images in [0, 1]."""
+    ) -> tuple[
+        Float[Tensor, "images first height width"],
+        Float[Tensor, "images second half half_width"],
+        Float[Tensor, "images third quarter quarter_width"],
+    ]:
+        """Activations of each block, of images in [0, 1]."""
         activations, layers = self.normalise(images), []
         for module in self.blocks:
             if isinstance(module, nn.MaxPool2d):
                 layers.append(activations)
             activations = module(activations)
-        return [*layers, activations]
+        return layers[0], layers[1], activations
 
 
 def feature_squares(
