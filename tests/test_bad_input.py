@@ -19,6 +19,7 @@ from defuse.models.saved_networks import save_network
 from defuse.models.weights import load_weights, save_weights
 
 VAE_FILE = Path("artifacts/train_vae/digits/0/vae.safetensors")
+FEATURES = Path("artifacts/train_features/digits/features.safetensors")
 ORACLE = Path("artifacts/train_oracle/digits/oracle_1.safetensors")
 ORACLES = Path("artifacts/calibrate_oracle/digits/oracles.csv")
 MISTAKES = Path("artifacts/identify/digits/0/mistakes.npz")
@@ -238,6 +239,11 @@ CASES = [
         "weights of another network (",
     ),
     ("identify", VAE_FILE, vae(channels=3), "weights of another network (channels is 3; allowed: 1)"),
+    ("train_vae", FEATURES, gone, "no such file"),
+    ("train_vae", FEATURES, a_pickle, "not a safetensors file of this package"),
+    ("train_vae", FEATURES, classifier(), "weights of another network (architecture is small_cnn; allowed: vgg)"),
+    ("train_vae", FEATURES, classifier(architecture="vgg", channels=3), "(channels is 3; allowed: 1)"),
+    ("ablate_vae", FEATURES, classifier(architecture="vgg", classes=43), "(classes is 43; allowed: 10)"),
     ("annotate", ORACLE, gone, "no such file"),
     ("annotate", ORACLE, a_pickle, "not a safetensors file of this package"),
     ("annotate", ORACLE, classifier(classes=43), "weights of another network (classes is 43; allowed: 10)"),

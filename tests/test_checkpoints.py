@@ -190,12 +190,15 @@ def test_momentum_comes_back_in_the_layout_of_its_weight(tmp_path, images, make_
         assert optimizer.state[weight]["momentum_buffer"].stride() == weight.stride() != weight.contiguous().stride()
 
 
-def test_fingerprint_tells_params_data_and_code_apart(tmp_path, still):
+def test_fingerprint_tells_params_files_and_code_apart(tmp_path, still):
+    files = {name: tmp_path / f"{name}.npz" for name in ("data", "features")}
+
     def made(code="first", **changes):
         settings = classifier_settings().model_copy(update=changes)
-        return fingerprint(code, {"data": tmp_path / "data.npz"}, train_classifier=settings)
+        return fingerprint(code, files, train_classifier=settings)
 
-    save_arrays(tmp_path / "data.npz", x=np.zeros(3))
+    for file in files.values():
+        save_arrays(file, x=np.zeros(3))
     first = made()
     assert made() == first
 
@@ -204,9 +207,10 @@ def test_fingerprint_tells_params_data_and_code_apart(tmp_path, still):
 
     assert differing(made(epochs=9)) == {"train_classifier.epochs"}
     assert differing(made(augmentation=still)) == {"train_classifier.augmentation"}
-    save_arrays(tmp_path / "data.npz", x=np.ones(3))
-    assert differing(made()) == {"data"}
-    save_arrays(tmp_path / "data.npz", x=np.zeros(3))
+    for name, file in files.items():
+        save_arrays(file, x=np.ones(3))
+        assert differing(made()) == {name}
+        save_arrays(file, x=np.zeros(3))
     assert differing(made("second")) == {"code"}
 
 

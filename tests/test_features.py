@@ -1,23 +1,29 @@
 """The feature term of the autoencoder's loss: what it measures, what it trains, and that without it nothing changes."""
 
 import json
+import shutil
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 import tiny_cell
 import torch
+from matplotlib import pyplot
 from test_vae import generator, stripes, vae_settings
 from torch import nn
 
 from defuse.core.errors import StorageError
 from defuse.core.params_file import load_params
-from defuse.core.storage import read_json, read_table
+from defuse.core.storage import read_json, read_table, write_table
+from defuse.evidence.tables import table_measures
 from defuse.models import autoencoder_training
 from defuse.models.autoencoder import kl_per_dimension, reconstruction_loss
 from defuse.models.autoencoder_training import measure, train_vae
 from defuse.models.evaluation import EVALUATION_BATCH
 from defuse.models.features import FeatureLayers, feature_distance, feature_squares
+from defuse.showing import drawing, study_figures
+from defuse.showing.report import arms_table
 from experiments.shared.cell import Cell
 from experiments.shared.trained import features_file, load_features
 
@@ -204,7 +210,37 @@ def test_a_weight_without_features_is_refused(make_vae, machine):
         trained(make_vae, machine, None, feature_weight=5.0)
 
 
-# The stages
+# The stages and what they show
+
+
+def test_the_training_of_a_vae_belongs_to_the_network_that_it_was_made_with(project, monkeypatch):
+    monkeypatch.chdir(project)
+    found = []
+    monkeypatch.setattr("experiments.train_vae.fingerprint", lambda *made, **_: found.append(made) or {})
+    tiny_cell.run_stage("train_vae")
+    assert found[0][1] == {
+        "data": tiny_cell.DATA,
+        "features": Path("artifacts/train_features/digits/features.safetensors"),
+    }
+
+
+def test_figure_and_report_name_the_term_of_the_arms_that_have_it(project, tmp_path):
+    vaes = read_table(project / "artifacts/ablate_vae/digits/0/vaes.csv")
+    vaes.insert(0, "seed", 0)
+    write_table(tmp_path / "digits_vaes.csv", vaes)
+    write_table(tmp_path / "digits_measures.csv", table_measures(vaes, "VAE", "vae"))
+    shutil.copy(project / "artifacts/prepare/digits/provenance.json", tmp_path)
+    with matplotlib.rc_context():
+        drawing.set_theme()
+        figure = study_figures.vaes(tmp_path)
+        named = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+        pyplot.close(figure)
+    assert named == [
+        "plain (gaussian, 2 latent, width 4)",
+        "features (gaussian + features, 2 latent, width 4)",
+    ]
+    rows = [line.split(" | ")[0] for line in arms_table(tmp_path, "VAE").splitlines()[2:]]
+    assert rows == ["| plain", "| features (+ features, weight 10000)"]
 
 
 @pytest.fixture(scope="module")

@@ -82,11 +82,7 @@ ARMS = {
         "mistake_test_accuracy": ("single mistakes, unseen", "{:.1%}"),
         "test_accuracy": ("test set", "{:.2%}"),
     },
-    "VAE": {
-        "reconstruction_accuracy": ("right reconstructions", "{:.1%}"),
-        "feature_weight": ("weight of the feature term", "{:g}"),
-        **CAUSES,
-    },
+    "VAE": {"reconstruction_accuracy": ("right reconstructions", "{:.1%}"), **CAUSES},
     "search": {"draws_per_classifier_mistake": ("draws per mistake of the classifier", "{:.0f}"), **CAUSES},
     "noise": {
         "wrong": ("draws that are wrong", "{:.1%}"),
@@ -153,13 +149,20 @@ def main_numbers(folders: list[Path]) -> str:
     return markdown(["", *(title_with_seeds(tables) for tables in folders)], rows)
 
 
+def arm_name(measures: dict[str, pd.Series], stage: str, kind: str) -> str:
+    """An arm's name in its table: that of an autoencoder with a feature term tells the term's weight."""
+    name = stage.removeprefix(f"{kind} ").replace("_", " ")
+    weight = max(measures.get(f"{stage}.feature_weight", []), default=0)  # the same for every seed
+    return f"{name} (+ features, weight {weight:g})" if weight else name
+
+
 def arms_table(tables: Path, kind: str) -> str:
     """What the arms of a kind (`ARMS`) did, over seeds; empty if the tables hold none."""
     measures = measures_by_seed(tables)
     stages = dict.fromkeys(key.rpartition(".")[0] for key in measures if key.startswith(f"{kind} "))
     rows = [
         [
-            stage.removeprefix(f"{kind} ").replace("_", " "),
+            arm_name(measures, stage, kind),
             *(
                 shown_over_seeds(template, measures.get(f"{stage}.{column}", []))
                 for column, (_, template) in ARMS[kind].items()

@@ -104,7 +104,7 @@ def vaes(tables: Path) -> Figure:
     draw_causes(left, table, "vae")
     draw_values(right, table, "vae", "reconstruction_accuracy", FIRST_MEASURE)
     right.set(xlabel="right reconstructions of validation\nimages that are right (dots: seeds)")
-    figure.subplots_adjust(left=0.31, right=0.98, top=0.78, bottom=0.21, wspace=0.06)
+    figure.subplots_adjust(left=0.36, right=0.98, top=0.78, bottom=0.21, wspace=0.06)
     return finish(figure, tables, "autoencoders")
 
 
