@@ -100,7 +100,7 @@ def vaes(tables: Path) -> Figure:
         for row in table.itertuples()
     }
     table = table.assign(vae=table.vae.map(names))
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9.4, 3.8), sharey=True, width_ratios=(2, 1))
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9.4, 3.8), sharey=True, width_ratios=(5, 3))
     draw_causes(left, table, "vae")
     draw_values(right, table, "vae", "reconstruction_accuracy", FIRST_MEASURE)
     right.set(xlabel="right reconstructions of validation\nimages that are right (dots: seeds)")
