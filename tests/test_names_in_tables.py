@@ -50,7 +50,7 @@ def tables(shipped_tree, tmp_path_factory, written):
         shipped_tree,
         ablate_noise={"noises": dict.fromkeys(NOISES, noise)},
         ablate_search={"searches": {name: {**search, "draws": 4 + place} for place, name in enumerate(SEARCHES)}},
-        ablate_vae={"arms": {"007": vae["small"]}},
+        ablate_vae={"arms": {"007": {**vae["small"], "feature_weight": 0.0}}},
         ablate_regions={"components": [1], "concentration_priors": [0.01, None, 1.0, 100.0]},
         plant_bugs={"bugs": {"1": bug["bright_4"]}},
     )
