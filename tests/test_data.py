@@ -516,7 +516,7 @@ def test_gtsrb_files_whose_tracks_become_groups(tmp_path, monkeypatch):
 def test_gtsrb_without_its_test_labels_is_a_data_error(tmp_path):
     write_gtsrb(tmp_path, classes=2)
     (tmp_path / "gtsrb" / "GT-final_test.csv").unlink()
-    with pytest.raises(DataError, match="GTSRB is not at hand"):
+    with pytest.raises(DataError, match="GTSRB cannot be read"):
         read_torchvision("gtsrb", tmp_path)
 
 
@@ -524,7 +524,7 @@ def test_gtsrb_with_a_damaged_image_is_a_data_error(tmp_path):
     write_gtsrb(tmp_path, classes=2)
     path = tmp_path / "gtsrb" / "GTSRB" / "Training" / "00001" / "00001_00002.ppm"
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(DataError, match="GTSRB is not at hand"):
+    with pytest.raises(DataError, match="GTSRB cannot be read"):
         read_torchvision("gtsrb", tmp_path)
 
 
@@ -627,7 +627,7 @@ def test_prepare_without_mirror_and_network_says_what_to_do(project, monkeypatch
 
     monkeypatch.delenv("DEFUSE_DATA_DIR")
     monkeypatch.setattr(torchvision.datasets, "MNIST", fail)
-    with pytest.raises(SystemExit, match=r"prepare mnist: MNIST is not at hand: no network. .*DEFUSE_DATA_DIR"):
+    with pytest.raises(SystemExit, match=r"prepare mnist: MNIST cannot be read: no network. .*DEFUSE_DATA_DIR"):
         run("prepare", prepare, "mnist")
     assert written() == []
 

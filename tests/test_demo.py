@@ -5,6 +5,8 @@ import json
 import pytest
 from conftest import ROOT
 
+from defuse.showing.demonstration import before_and_after, findings
+
 # Wide enough for another processor, whose last bits lead to another training: batches in another order once took the
 # weak classifier's test accuracy from 94.0 to 84.9 %, and the mistakes from 1,128 to 1,608.
 BOUNDS = {
@@ -29,6 +31,23 @@ def test_the_recorded_demonstration_is_inside_its_bounds():
     metrics = json.loads((ROOT / "results/demo/digits/metrics.json").read_text(encoding="utf-8"))
     assert outside(metrics, BOUNDS) == {}
     assert metrics["outcome.test_after_correction"] > metrics["outcome.test_before"] - 0.02
+
+
+def test_the_closing_words_are_those_of_the_recorded_tables():
+    tables = ROOT / "results/demo/digits/tables"
+    metrics = json.loads((ROOT / "results/demo/digits/metrics.json").read_text(encoding="utf-8"))
+    said = dict(findings(tables))
+    assert f"{metrics['identify.mistakes']:,.0f} mistakes" in said["identification"]
+    assert said["annotation"].startswith(
+        f"{metrics['annotate.accepted_regions']:.0f} of them accepted as bugs; the largest: "
+    )
+    rows = {words: values for words, *values in before_and_after(tables)}
+    assert rows["after correction with regions"] == [
+        f"{metrics[f'outcome.{data}_after_correction']:.1%}" for data in ("region_test", "test")
+    ]
+    assert rows["after continued training without regions (lambda = 0)"] == [
+        f"{metrics[f'outcome.{data}_after_control']:.1%}" for data in ("region_test", "test")
+    ]
 
 
 @pytest.mark.parametrize("name", BOUNDS)
