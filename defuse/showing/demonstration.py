@@ -4,7 +4,7 @@ from pathlib import Path
 
 from defuse.core.storage import read_table
 from defuse.core.verdicts import Cause, RegionVerdict
-from defuse.evidence.results import result_path
+from defuse.evidence.results import measures_by_seed, result_path
 from defuse.showing.report import OUTCOMES, shown
 
 SHOWN_BUGS = 3
@@ -13,8 +13,7 @@ DATA = ("region_test", "test")
 
 def measures(tables: Path) -> dict[str, float]:
     """Value of each measure of a run with one seed, by `stage.measure`."""
-    table = read_table(result_path(tables, "measures.csv"), "stage", "measure", "value")
-    return dict(zip(table.stage + "." + table.measure, table.value))
+    return {name: values.iloc[0] for name, values in measures_by_seed(tables).items()}
 
 
 def findings(tables: Path) -> list[tuple[str, str]]:
