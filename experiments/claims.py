@@ -2,9 +2,10 @@
 
 import pandas as pd
 
-from defuse.core.storage import write_table
+from defuse.core.storage import read_table, write_table
 from defuse.evidence.claims import search_noise
 from defuse.evidence.judging import COLUMNS, judge
+from defuse.evidence.results import BY_EYE
 from experiments.shared.cell import Cell
 from experiments.shared.command import gathering_command
 
@@ -17,8 +18,9 @@ def check_claims(cell: Cell) -> str:
     for dataset in cell.settings.datasets:
         if dataset != DEMONSTRATION:
             noise = search_noise(cell.settings.identify[dataset].noise, cell.settings.ablate_noise[dataset].noises)
-            tables = cell.results / dataset / "tables"
-            rows += judge(cell.settings.claims, dataset, noise, tables, list(cell.settings.seeds))
+            folder = cell.results / dataset
+            by_eye = read_table(folder / BY_EYE, "sheet", "by_eye", "count")
+            rows += judge(cell.settings.claims, dataset, noise, folder / "tables", list(cell.settings.seeds), by_eye)
     table = pd.DataFrame(rows, columns=COLUMNS)
     write_table(cell.results / "claims.csv", table)
     decided = table.drop_duplicates(["claim", "data"]).query("rule != ''").verdict.value_counts()

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from defuse.core.storage import load_arrays, read_table, write_table
-from defuse.evidence.results import result_path
-from defuse.studies.by_eye import compare
+from defuse.core.verdicts import RegionVerdict
+from defuse.evidence.results import BY_EYE, result_path
+from defuse.studies.by_eye import READINGS, compare
 from experiments.shared.cell import Cell
 from experiments.shared.command import dataset_command
 
@@ -25,8 +27,16 @@ def tally(cell: Cell) -> str:
         compare(JUDGEMENTS / f"{cell.dataset}_regions.csv", "regions", regions, first.loc[shown].to_numpy(str)),
         compare(JUDGEMENTS / f"{cell.dataset}_mistakes.csv", "mistakes", mistakes, causes),
     ]
+    for seed in cell.settings.study_seeds[:1]:
+        verdicts = read_table(result_path(tables, "reading_regions.csv"), "seed", "reading", "region", "verdict")
+        verdicts = verdicts[verdicts.seed == seed].set_index(["reading", "region"]).verdict
+        for reading in READINGS:
+            sheet = result_path(tables, f"shown_{reading}.npz")
+            said = [verdicts[reading, region] for region in load_arrays(sheet, "region")["region"]]
+            accepted = np.array([verdict for verdict in said if verdict == RegionVerdict.ACCEPTED], str)
+            judged.append(compare(JUDGEMENTS / f"{cell.dataset}_{reading}.csv", reading, sheet, accepted))
     table = pd.concat(judged, ignore_index=True)
-    write_table(cell.results / cell.dataset / "by_eye.csv", table)
+    write_table(cell.results / cell.dataset / BY_EYE, table)
     return f"{table['count'].sum()} items of these contact sheets were judged by eye"
 
 

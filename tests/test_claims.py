@@ -22,7 +22,12 @@ BOUNDS = params.Claims(
     planted_found=0.5,
     planted_advantage=0.1,
     reconstructions=params.Reconstructions(mnist=0.98, svhn=0.92, gtsrb=0.9),
+    released_discoveries=0.5,
+    label_advantage=0.05,
+    kept_accuracy=0.003,
+    right_by_eye=0.9,
 )
+NOT_LOOKED_AT = pd.DataFrame(columns=["sheet", "oracles", "by_eye", "count"])
 SEEDS = list(range(8))
 NOISE = "beta_raw"
 NAN = float("nan")
@@ -46,8 +51,8 @@ def tables_with(folder, values, seeds=SEEDS):
     return folder
 
 
-def judged(folder, values, dataset="mnist", noise=NOISE, seeds=SEEDS):
-    return judge(BOUNDS, dataset, noise, tables_with(folder, values, seeds), SEEDS)
+def judged(folder, values, dataset="mnist", noise=NOISE, seeds=SEEDS, by_eye=NOT_LOOKED_AT):
+    return judge(BOUNDS, dataset, noise, tables_with(folder, values, seeds), SEEDS, by_eye)
 
 
 def verdicts(rows):
@@ -220,10 +225,10 @@ def test_a_measure_that_does_not_exist_is_an_error(tmp_path):
     with pytest.raises(
         ClaimsError, match=r"no such measure: annotate.mean_purity \(bugs with a name\), annotate.mean_p"
     ):
-        judge(BOUNDS, "mnist", NOISE, tables, SEEDS)
+        judge(BOUNDS, "mnist", NOISE, tables, SEEDS, NOT_LOOKED_AT)
     write_table(tables / "mnist_measures.csv", table[table.stage != "tau 0.01"])
     with pytest.raises(ClaimsError, match=r"no such measure: tau \.\.\.\.variety \(variety\)"):
-        judge(BOUNDS, "mnist", NOISE, tables, SEEDS)
+        judge(BOUNDS, "mnist", NOISE, tables, SEEDS, NOT_LOOKED_AT)
 
 
 def test_questions_are_about_the_arms_that_the_tables_hold(tmp_path):
@@ -298,9 +303,73 @@ def test_regions_must_beat_each_rival(tmp_path):
     assert verdicts(judged(tmp_path, lost))["rivals"] == "not reproduced"
 
 
+@pytest.mark.parametrize(
+    ("claim", "values", "expected"),
+    [
+        ("released settings", {"readings.discoveries_released": 0.5}, "reproduced"),
+        ("released settings", {"readings.discoveries_released": 0.51}, "not reproduced"),
+        ("released settings", {"readings.discoveries_released": NAN}, "inconclusive"),  # it found no mistake
+        ("released settings", {"readings.discoveries_released": [0.2] * 7 + [0.9]}, "reproduced"),
+        ("released settings", {"readings.discoveries_released": [0.2] * 6 + [0.9] * 2}, "inconclusive"),
+        ("repair", {"readings.accepted_above_described": 1}, "reproduced"),
+        ("repair", {"readings.accepted_above_described": 0}, "not reproduced"),
+        ("repair", {"readings.accepted_above_described": -3}, "not reproduced"),
+        ("search beats no search", {"plant_bugs.found_beyond_no_search": 0.17}, "reproduced"),
+        ("search beats no search", {"plant_bugs.found_beyond_no_search": 0.0}, "not reproduced"),
+    ],
+)
+def test_the_readings_rules_decide_every_case(tmp_path, claim, values, expected):
+    assert verdicts(judged(tmp_path, values))[claim] == expected
+
+
+@pytest.mark.parametrize(
+    ("advantage", "drop", "expected"),
+    [
+        (-0.05, 0.003, "reproduced"),
+        (0.2, -0.001, "reproduced"),
+        (-0.06, 0.003, "not reproduced"),
+        (0.2, 0.0031, "not reproduced"),
+        (NAN, 0.0, "inconclusive"),
+    ],
+)
+def test_no_label_is_needed_if_it_repairs_about_as_much_and_keeps_the_accuracy(tmp_path, advantage, drop, expected):
+    values = {"readings.no_label_above_single_labels": advantage, "readings.no_label_test_drop": drop}
+    assert verdicts(judged(tmp_path, values))["no label needed"] == expected
+
+
+def looked_at(**counts):
+    rows = [("repaired", "accepted", word.replace("_", " "), count) for word, count in counts.items()]
+    return pd.DataFrame([("released", "accepted", "wrong", 5), *rows], columns=NOT_LOOKED_AT.columns)
+
+
+@pytest.mark.parametrize(
+    ("by_eye", "share", "counts", "holds", "expected"),
+    [
+        (looked_at(right=18, wrong=1, cannot_tell=1), "0.9", (18, 20), "yes", "reproduced"),
+        (looked_at(right=17, wrong=3), "0.85", (17, 20), "no", "not reproduced"),
+        (looked_at(right=17, cannot_tell=3), "0.85", (17, 20), "no", "not reproduced"),  # not right
+        (looked_at(wrong=20), "0", (0, 20), "no", "not reproduced"),
+        (looked_at(right=20), "1", (20, 20), "yes", "reproduced"),
+        (looked_at(right=5), "1", (5, 5), "yes", "reproduced"),  # fewer are accepted: all must be right
+        (looked_at(right=4, wrong=1), "0.8", (4, 5), "no", "not reproduced"),
+        (looked_at(right=4), "1", (4, 4), "open", "inconclusive"),  # too few to decide anything
+        (looked_at(), "nan", (0, 0), "open", "inconclusive"),  # none accepted, or another sheet judged alone
+        (NOT_LOOKED_AT, "nan", (0, 0), "open", "inconclusive"),
+    ],
+)
+def test_one_judgement_of_the_repaired_sheet_decides_what_is_right_by_eye(
+    tmp_path, by_eye, share, counts, holds, expected
+):
+    rows = [row for row in judged(tmp_path, {}, by_eye=by_eye) if row["claim"] == "right by eye"]
+    (row,) = rows
+    assert (row["values"], row["holds"], row["verdict"]) == (share, holds, expected)
+    assert (row["met"], row["judged"]) == (row["all_met"], row["all_judged"]) == counts
+    assert tuple(row) == COLUMNS and row["rule"] == ">= 0.9" and row["file"].endswith("/by_eye.csv")
+
+
 def test_every_claim_of_the_post_has_a_rule_and_no_number_is_put_in_the_papers_mouth(tmp_path):
     rules = [claim.source for claim in claims(BOUNDS, "mnist", NOISE) if claim.conditions]
-    assert rules.count("blog") == 6 and rules.count("later work") == 2 and rules.count("design") == 1
+    assert {source: rules.count(source) for source in rules} == {"blog": 6, "later work": 2, "design": 1, "ours": 5}
     rows = judged(tmp_path, {"annotate.mean_purity": [0.5, NAN, 0.7, 0.1, 0.2, 0.3, 0.4, 1.0]})
     assert all(row["paper_value"] == "" for row in rows)
     assert all(tuple(row) == COLUMNS for row in rows)

@@ -327,6 +327,10 @@ class Claims(Params):
     planted_found: Share
     planted_advantage: Annotated[float, Field(gt=0, le=1)]
     reconstructions: Reconstructions
+    released_discoveries: Share
+    label_advantage: Share
+    kept_accuracy: Share
+    right_by_eye: Share
 
 
 class Settings(Params):

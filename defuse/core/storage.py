@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # Columns of all tables that hold words: guessed from its values, an arm named 01 or NA would come back as a number.
 TEXT_COLUMNS = frozenset(
     (
-        *("noise", "search", "vae", "arm", "prior", "architecture", "likelihood"),
+        *("noise", "search", "vae", "arm", "reading", "prior", "architecture", "likelihood"),
         *("cause", "verdict", "stage", "measure"),
         *("bug", "property", "side", "kind"),
         *("claim", "statement", "source", "data", "rule", "paper_value", "values", "holds", "file"),

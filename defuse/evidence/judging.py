@@ -2,7 +2,7 @@
 
 A condition sets one measure against a bound, cell by cell (a seed is a cell). It holds, fails or stays open by a sign
 test over the cells (`sign_test`), which asks nothing of how the values are distributed. The conditions decide the claim
-(`verdict`).
+(`verdict`). A claim about what a person sees is decided by the one judgement of a contact sheet (`of_sheet`).
 """
 
 from pathlib import Path
@@ -15,8 +15,9 @@ from defuse.core.errors import ClaimsError
 from defuse.core.statistics import median_interval, sign_test
 from defuse.core.verdicts import ClaimVerdict
 from defuse.evidence.claims import Claim, Condition, claims
-from defuse.evidence.results import measures_by_seed, provenance, result_path
+from defuse.evidence.results import BY_EYE, measures_by_seed, provenance, result_path
 
+FEWEST_REGIONS = 5  # on a contact sheet, as of seeds: fewer decide nothing
 COLUMNS = (
     "claim",
     "statement",
@@ -38,6 +39,7 @@ COLUMNS = (
     "verdict",
     "file",
 )
+HOLDS = {True: "yes", False: "no", None: "open"}
 
 
 def verdict(decisions: list[bool | None], parts: bool) -> ClaimVerdict:
@@ -71,8 +73,23 @@ def all_conditions(cells: list[pd.Series]) -> pd.Series:
     return ~missed[missed | table.notna().all(axis=1)]
 
 
+def of_sheet(condition: Condition, right: int, judged: int) -> bool | None:
+    """Whether a contact sheet meets a bound on the share of its regions that are right by eye; None where it is open.
+
+    It is open where nobody has looked at the sheet, and where fewer than five regions are on it.
+
+    Args:
+        condition: a sign and a bound on the share.
+        right: regions that a person calls right; one of which nothing can be told is not among them.
+        judged: all accepted regions on the sheet, or 0 where nobody has looked.
+    """
+    return condition.met(right / judged) if judged >= FEWEST_REGIONS else None
+
+
 def measures_of(claim: Claim, names: list[str]) -> list[str]:
     """The measures that a claim names; for a question about arms, those of each arm in `names`."""
+    if claim.sheet:
+        return []  # no seed's
     if claim.conditions:
         return [condition.measure for condition in claim.conditions]
     if not claim.arms:
@@ -95,7 +112,28 @@ def load_measures(tables: Path, seeds: list[int]) -> dict[str, pd.Series]:
     return measures
 
 
-def judge(bounds: params.Claims, dataset: str, noise: str, tables: Path, seeds: list[int]) -> list[dict[str, object]]:
+def sheet_row(claim: Claim, by_eye: pd.DataFrame) -> dict[str, object]:
+    """What a claim's row says of the judgement of its sheet: here `met` and `judged` count regions, not seeds."""
+    (condition,) = claim.conditions
+    counts = by_eye[by_eye.sheet == claim.sheet]
+    right, judged = int(counts["count"][counts.by_eye == "right"].sum()), int(counts["count"].sum())
+    decision = of_sheet(condition, right, judged)
+    share = right / judged if judged else np.nan
+    return {
+        "measure": condition.measure,
+        "rule": f"{condition.sign} {condition.bound:g}",
+        "median": share,
+        "values": f"{share:.8g}",
+        **dict.fromkeys(("met", "all_met"), right),
+        **dict.fromkeys(("judged", "all_judged", "seeds"), judged),
+        "holds": HOLDS[decision],
+        "verdict": verdict([decision], claim.parts),
+    }
+
+
+def judge(
+    bounds: params.Claims, dataset: str, noise: str, tables: Path, seeds: list[int], by_eye: pd.DataFrame
+) -> list[dict[str, object]]:
     """Rows of the claims table for one data set, one per claim and measure, with COLUMNS as keys.
 
     Args:
@@ -104,6 +142,7 @@ def judge(bounds: params.Claims, dataset: str, noise: str, tables: Path, seeds: 
         noise: as in `claims`.
         tables: the data set's.
         seeds: what `params.yaml` asks for.
+        by_eye: how often a person said what of the contact sheets, with columns sheet, by_eye and count.
 
     Returns:
         median, low and high of the measure, and its `values` in the order of the seeds; of `seeds` cells `judged` could
@@ -120,6 +159,16 @@ def judge(bounds: params.Claims, dataset: str, noise: str, tables: Path, seeds: 
             f"{tables}: no such measure: {', '.join(missing)}; run the cells' summaries and summarize again"
         )
     for claim, names in asked.items():
+        about_claim = {
+            **dict.fromkeys(COLUMNS, ""),
+            "claim": claim.name,
+            "statement": claim.statement,
+            "source": claim.source,
+            "data": about["title"],
+        }
+        if claim.sheet:
+            rows.append({**about_claim, **sheet_row(claim, by_eye), "file": tables.with_name(BY_EYE).as_posix()})
+            continue
         cells = [judged_cells(item, measures[item.measure], claim.nothing_fails) for item in claim.conditions]
         decisions = [sign_test(int(cell.sum()), len(cell)) for cell in cells]
         together = all_conditions(cells) if cells else pd.Series(dtype=bool)
@@ -127,23 +176,13 @@ def judge(bounds: params.Claims, dataset: str, noise: str, tables: Path, seeds: 
             values = measures[name].sort_index()
             median, low, high = median_interval(values.to_numpy())
             row = {
-                "claim": claim.name,
-                "statement": claim.statement,
-                "source": claim.source,
-                "data": about["title"],
+                **about_claim,
                 "measure": name,
-                "rule": "",
-                "paper_value": "",
                 "median": median,
                 "low": low,
                 "high": high,
                 "values": " ".join(f"{value:.8g}" for value in values),
-                "met": "",
-                "judged": "",
                 "seeds": len(values),
-                "holds": "",
-                "all_met": "",
-                "all_judged": "",
                 "verdict": ClaimVerdict.MEASURED,
                 "file": result_path(tables, "measures.csv").as_posix(),
             }
@@ -153,7 +192,7 @@ def judge(bounds: params.Claims, dataset: str, noise: str, tables: Path, seeds: 
                     "rule": f"{condition.sign} {condition.bound:g}",
                     "met": int(cell.sum()),
                     "judged": len(cell),
-                    "holds": {True: "yes", False: "no", None: "open"}[decisions[place]],
+                    "holds": HOLDS[decisions[place]],
                     "all_met": int(together.sum()),
                     "all_judged": len(together),
                     "verdict": verdict(decisions, claim.parts),

@@ -6,6 +6,8 @@ import pandas as pd
 
 from defuse.core.storage import read_json, read_table
 
+BY_EYE = "by_eye.csv"  # in a data set's folder, beside its tables
+
 
 def provenance(tables: Path) -> dict[str, object]:
     """What a data set's tables were made from; `line` is shown on every figure.

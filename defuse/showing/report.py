@@ -9,7 +9,7 @@ import pandas as pd
 from defuse.core.statistics import median_interval
 from defuse.core.storage import read_table
 from defuse.core.verdicts import Cause
-from defuse.evidence.results import measures_by_seed, provenance, result_path
+from defuse.evidence.results import BY_EYE, measures_by_seed, provenance, result_path
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 FEWEST_FOR_INTERVAL = 6  # seeds; of fewer all values are shown (`median_interval`)
@@ -177,7 +177,7 @@ def by_eye_table(results: Path, datasets: list[str]) -> str:
     """A person's judgements of the contact sheets beside the oracles'; empty where there are none."""
     rows = []
     for name in datasets:
-        path = results / name / "by_eye.csv"
+        path = results / name / BY_EYE
         counts = read_table(path) if path.exists() else pd.DataFrame()
         rows += [
             list(map(str, (provenance(results / name / "tables")["title"], *row)))

@@ -12,8 +12,12 @@ from defuse.core.storage import read_table
 from defuse.core.verdicts import Cause
 
 CANNOT_TELL = "cannot tell"
+READINGS = (
+    "released",
+    "repaired",
+)  # of their sheets the accepted regions are judged, which come first, and all of them
 JUDGEMENTS = {
-    "regions": ("right", "wrong", CANNOT_TELL),
+    **dict.fromkeys(("regions", *READINGS), ("right", "wrong", CANNOT_TELL)),
     # What was wrong before any noise is measured, and cannot be seen.
     "mistakes": (*(cause for cause in Cause if cause not in (Cause.WRONG_BEFORE, Cause.RECONSTRUCTION)), CANNOT_TELL),
 }
@@ -33,16 +37,20 @@ def check_judgements(table: pd.DataFrame, path: Path, kind: str, count: int) -> 
     Args:
         table: the judgements.
         path: their file, for the message.
-        kind: "regions" or "mistakes"; decides which judgements are allowed.
-        count: items on the sheet.
+        kind: a key of JUDGEMENTS; decides which judgements are allowed.
+        count: items to judge on the sheet.
 
     Raises:
-        StorageError: a judgement that is not allowed, a position that is not on the sheet or comes twice.
+        StorageError: a judgement that is not allowed, a position that is not on the sheet or comes twice; of READINGS,
+            a position that is missing: a share of some would depend on where the person stopped.
     """
     for value in table.by_eye[~table.by_eye.isin(JUDGEMENTS[kind])]:
         raise StorageError(f"{path}: by_eye is {value!r}; allowed: {', '.join(JUDGEMENTS[kind])}")
     for value in table.position[table.position.duplicated() | ~table.position.isin(range(count))]:
         raise StorageError(f"{path}: position {value}; allowed: 0 to {count - 1}, each once")
+    if kind in READINGS and len(table) < count:
+        missing = sorted(set(range(count)) - set(table.position))
+        raise StorageError(f"{path}: no judgement of position {', '.join(map(str, missing))}; allowed: all or none")
 
 
 def compare(path: Path, kind: str, sheet: Path, oracles: Shaped[np.ndarray, "items"]) -> pd.DataFrame:
@@ -52,9 +60,10 @@ def compare(path: Path, kind: str, sheet: Path, oracles: Shaped[np.ndarray, "ite
 
     Args:
         path: the person's judgements.
-        kind: "regions" or "mistakes".
+        kind: a key of JUDGEMENTS.
         sheet: file of the contact sheet's data.
-        oracles: as strings, the region's verdict or the mistake's cause, in the order of the sheet.
+        oracles: as strings, what they say of each item to judge, in the order of the sheet: a region's verdict or a
+            mistake's cause.
 
     Raises:
         StorageError: as `check_judgements`.
