@@ -40,6 +40,7 @@ CUT_DOWN = {
     ("train_features", "epochs"): 2,
     ("train_vae", "epochs"): 12,
     ("train_oracle", "epochs"): 6,
+    ("train_checker", "epochs"): 6,
     ("identify", "max_seed_images"): 300,
     ("identify", "draws"): 6,
     ("distill", "components"): 6,

@@ -233,6 +233,7 @@ def test_the_shipped_pipeline_splits_into_cells_and_gathering_stages():
         "claims",
         "front_page",
         "demo",
+        "train_checker",
     }
     shared = [unit for unit in work.units if not unit.after]
     once = {stage.partition("@")[0] for unit in shared for stage in unit.stages}

@@ -25,6 +25,7 @@ STAGES = {
     "train_features": ("train", False),
     "train_vae": ("train", True),
     "train_oracle": ("train", False),
+    "train_checker": ("train", False),
     "calibrate_oracle": ("calibrate", False),
     "identify": ("identify", True),
     "ablate_noise": ("ablate", True),
@@ -42,12 +43,16 @@ STAGES = {
     "summarize_studies": ("summarize_studies", True),
     "summarize": ("summarize", False),
 }
-TRAINING = ("train_classifier", "train_features", "train_vae", "train_oracle", "calibrate_oracle", "plant_bugs")
+TRAINING = (
+    *("train_classifier", "train_features", "train_vae", "train_oracle", "train_checker", "calibrate_oracle"),
+    "plant_bugs",
+)
 SMALL = {
     "train_classifier": {"network": CNN, "epochs": 1, "batch_size": 8},
     "train_features": {"width": 2, "epochs": 1, "batch_size": 8},
     "train_vae": {"latent_dim": 2, "width": 4, "epochs": 1, "batch_size": 8},
     "train_oracle": {"networks": [CNN] * 3, "epochs": 1, "batch_size": 8},
+    "train_checker": {"network": CNN, "epochs": 1, "batch_size": 8},
     "calibrate_oracle": {"originals_recognised": 0.99},
     "identify": {"draws": 4, "keep": 4, "max_seed_images": None},
     "distill": {

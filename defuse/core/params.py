@@ -22,6 +22,7 @@ from defuse.core.params_training import (
     Prepare,
     Seed,
     Share,
+    TrainChecker,
     TrainClassifier,
     TrainFeatures,
     TrainOracle,
@@ -345,6 +346,7 @@ class Settings(Params):
     train_vae: dict[DatasetName, TrainVAE]
     train_oracle: dict[DatasetName, TrainOracle]
     train_features: dict[DatasetName, TrainFeatures]
+    train_checker: dict[DatasetName, TrainChecker]
     calibrate_oracle: dict[DatasetName, CalibrateOracle]
     identify: dict[DatasetName, Identify]
     distill: dict[DatasetName, Distill]

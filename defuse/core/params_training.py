@@ -176,6 +176,14 @@ class TrainOracle(Training):
     blend_fraction: Annotated[float, Field(ge=0, lt=1)]
 
 
+class TrainChecker(Training):
+    """Stage train_checker: a network trained like an annotator's, and never asked as one."""
+
+    network: Network
+    augmentation: Augmentation
+    blend_fraction: Annotated[float, Field(ge=0, lt=1)]
+
+
 class CalibrateOracle(Params):
     """Stage calibrate_oracle: when an oracle says "not recognisable"."""
 

@@ -168,7 +168,7 @@ def train_classifier(
     classifier: nn.Sequential,
     training: Labelled,
     validation: Labelled,
-    settings: params.TrainClassifier | params.TrainFeatures | params.TrainOracle,
+    settings: params.TrainClassifier | params.TrainFeatures | params.TrainOracle | params.TrainChecker,
     machine: Machine,
     generator: torch.Generator,
     description: str,

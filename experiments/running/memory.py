@@ -9,6 +9,7 @@ MEMORY = {
     "train_classifier": ("train_classifier.{}.batch_size",),
     "train_vae": ("train_vae.{}.batch_size",),
     "train_features": ("train_features.{}.batch_size",),
+    "train_checker": ("train_checker.{}.batch_size",),
     "train_oracle": ("train_oracle.{}.batch_size",),
     "identify": ("identify.{}.batch_size", "identify.{}.draws", "identify.{}.keep"),
     "ablate_noise": ("ablate_noise.{}.draws", "ablate_noise.{}.seed_images"),

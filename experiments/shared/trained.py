@@ -40,6 +40,17 @@ def load_features(cell: Cell, machine: Machine) -> nn.Module:
     return to_machine(FeatureLayers(load_network(features_file(cell), build_classifier, **expected)), machine)
 
 
+def checker_file(cell: Cell) -> Path:
+    """Weights of the checker."""
+    return cell.dataset_folder("train_checker") / "checker.safetensors"
+
+
+def load_checker(cell: Cell, machine: Machine) -> nn.Module:
+    """The network that looks at the mistakes of a search, and is neither debugged nor an annotator."""
+    expected = {"channels": image_channels(cell), "classes": CLASSES[cell.dataset]}
+    return to_machine(load_network(checker_file(cell), build_classifier, **expected), machine)
+
+
 def load_subject(cell: Cell) -> Subject:
     """Set up the machine; load the classifier to debug and the VAE."""
     machine = set_up_machine(cell.settings.compute)
