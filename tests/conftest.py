@@ -39,6 +39,8 @@ CUT_DOWN = {
     ("train_classifier", "epochs"): 4,
     ("train_features", "epochs"): 2,
     ("train_vae", "epochs"): 12,
+    ("train_released_vae", "epochs"): 1,
+    ("train_released_vae", "width"): 8,
     ("train_oracle", "epochs"): 6,
     ("train_checker", "epochs"): 6,
     ("identify", "max_seed_images"): 300,

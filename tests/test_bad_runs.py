@@ -146,6 +146,7 @@ OUT_OF_MEMORY = [
     [
         ("train_classifier", "lower train_classifier.digits.batch_size (now 8) in params.yaml"),
         ("train_vae", "lower train_vae.digits.batch_size (now 8) in params.yaml"),
+        ("train_released_vae", "lower train_released_vae.digits.batch_size (now 8) in params.yaml"),
         ("train_features", "lower train_features.digits.batch_size (now 8) in params.yaml"),
         ("train_checker", "lower train_checker.digits.batch_size (now 8) in params.yaml"),
         ("train_oracle", "lower train_oracle.digits.batch_size (now 8) in params.yaml"),

@@ -497,7 +497,7 @@ SHIPPED_EDITS = {
         "defuse/core/params_training.py",
         "warmup_share: Share",
         "warmup_share: Positive",
-        {"train_vae", "ablate_vae", "demo"},
+        {"train_vae", "train_released_vae", "ablate_vae", "demo"},
     ),
     "colour of figures": ("defuse/showing/drawing.py", "#D55E00", "#D55E01", {"figures", "demo"}),
     "code of a notebook": (

@@ -216,7 +216,7 @@ def test_a_weight_without_features_is_refused(make_vae, machine):
 def test_the_training_of_a_vae_belongs_to_the_network_that_it_was_made_with(project, monkeypatch):
     monkeypatch.chdir(project)
     found = []
-    monkeypatch.setattr("experiments.train_vae.fingerprint", lambda *made, **_: found.append(made) or {})
+    monkeypatch.setattr("experiments.shared.vae_training.fingerprint", lambda *made, **_: found.append(made) or {})
     tiny_cell.run_stage("train_vae")
     assert found[0][1] == {
         "data": tiny_cell.DATA,

@@ -30,8 +30,8 @@ KINDS = {
     "networks": (
         ("pandas", "PIL", "papermill", "jinja2", *NOWHERE),
         [
-            *("train_classifier", "train_features", "train_vae", "train_oracle", "train_checker"),
-            *("calibrate_oracle", "identify", "annotate"),
+            *("train_classifier", "train_features", "train_vae", "train_released_vae"),
+            *("train_oracle", "train_checker", "calibrate_oracle", "identify", "annotate"),
             *("correct", "finetune_baseline", "novelty", "compare_rivals", "plant_bugs"),
             *("ablate_noise", "ablate_search", "ablate_vae", "ablate_regions"),
         ],

@@ -24,6 +24,7 @@ STAGES = {
     "train_classifier": ("train", True),
     "train_features": ("train", False),
     "train_vae": ("train", True),
+    "train_released_vae": ("train", True),
     "train_oracle": ("train", False),
     "train_checker": ("train", False),
     "calibrate_oracle": ("calibrate", False),
@@ -44,13 +45,14 @@ STAGES = {
     "summarize": ("summarize", False),
 }
 TRAINING = (
-    *("train_classifier", "train_features", "train_vae", "train_oracle", "train_checker", "calibrate_oracle"),
-    "plant_bugs",
+    *("train_classifier", "train_features", "train_vae", "train_released_vae"),
+    *("train_oracle", "train_checker", "calibrate_oracle", "plant_bugs"),
 )
 SMALL = {
     "train_classifier": {"network": CNN, "epochs": 1, "batch_size": 8},
     "train_features": {"width": 2, "epochs": 1, "batch_size": 8},
     "train_vae": {"latent_dim": 2, "width": 4, "epochs": 1, "batch_size": 8},
+    "train_released_vae": {"latent_dim": 2, "width": 4, "epochs": 1, "batch_size": 8},
     "train_oracle": {"networks": [CNN] * 3, "epochs": 1, "batch_size": 8},
     "train_checker": {"network": CNN, "epochs": 1, "batch_size": 8},
     "calibrate_oracle": {"originals_recognised": 0.99},

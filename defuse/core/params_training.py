@@ -161,6 +161,18 @@ class TrainVAE(Training):
     feature_weight: NonNegative
 
 
+class TrainReleasedVAE(TrainVAE):
+    """Stage train_released_vae: the autoencoder of the released code."""
+
+    @field_validator("feature_weight")
+    @classmethod
+    def is_zero(cls, weight: float) -> float:
+        """Check that there is no feature term: the stage reads no network for it."""
+        if weight:
+            raise ValueError("Input should be 0: the released autoencoder has no feature term")
+        return weight
+
+
 class TrainFeatures(Training):
     """Stage train_features: the vgg in whose layers the autoencoder's feature term compares images."""
 

@@ -8,6 +8,7 @@ from defuse.core.params import Settings
 MEMORY = {
     "train_classifier": ("train_classifier.{}.batch_size",),
     "train_vae": ("train_vae.{}.batch_size",),
+    "train_released_vae": ("train_released_vae.{}.batch_size",),
     "train_features": ("train_features.{}.batch_size",),
     "train_checker": ("train_checker.{}.batch_size",),
     "train_oracle": ("train_oracle.{}.batch_size",),

@@ -18,6 +18,7 @@ from experiments.shared.cell import PARAMS, Cell
 Work = Callable[[Cell], str]
 # Stages that run for `study_seeds`; those of `seeds` are the main chain.
 STUDIES = (
+    "train_released_vae",
     "ablate_noise",
     "ablate_search",
     "ablate_vae",
