@@ -66,7 +66,7 @@ CUT_DOWN = {
     },
     ("ablate_regions", "components"): [6],
     ("ablate_regions", "samples"): 10,
-    ("compare_rivals", "lambdas"): [0.1, 1.0],
+    ("compare_readings", "lambdas"): [0.1, 1.0],
     ("plant_bugs", "strengths"): [1.0],
     ("plant_bugs", "seed_images"): 150,
 }

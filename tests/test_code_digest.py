@@ -367,9 +367,9 @@ LOADS_NETWORKS = {
         "annotate",
         "ablate_regions",
     ),
-    *("correct", "finetune_baseline", "compare_rivals", "novelty", "plant_bugs", "summarize", "demo"),
+    *("correct", "finetune_baseline", "compare_readings", "novelty", "plant_bugs", "summarize", "demo"),
 }
-CORRECTING = {"correct", "compare_rivals", "demo"}
+CORRECTING = {"correct", "compare_readings", "demo"}
 PACKED = {
     *("prepare", "identify", "distill", "annotate", "correct", "novelty", "plant_bugs", "summarize", "demo"),
 }

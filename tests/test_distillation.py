@@ -8,7 +8,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from defuse.core import params
 from defuse.core.random_streams import Streams
-from defuse.method.distillation import Regions, class_regions, fit_regions, kmeans_regions, sample_regions
+from defuse.method.distillation import Regions, fit_regions, kmeans_regions, regions_within, sample_regions
 
 CENTRES = np.array([[0.0, 0.0, 0.0], [6.0, 0.0, 0.0], [0.0, 7.0, 1.0], [-5.0, -5.0, 4.0]])
 COUNTS = [400, 300, 200, 100]
@@ -179,7 +179,7 @@ def test_kmeans_makes_at_most_one_region_of_a_code(count, clusters, found):
 def test_each_class_has_a_mixture_of_its_own_with_its_share_of_the_components():
     codes, truth = planted()
     labels = np.where(truth < 2, 0, truth)  # 700 codes in two clouds, 200 and 100 in one each
-    regions = class_regions(codes, labels, 3, 0)
+    regions = regions_within(codes, labels, 3, 0)
     assert len(regions) == 3  # 2.1, 0.6 and 0.3 of the three components, rounded
     assert sorted(np.round(regions.weight, 2)) == pytest.approx([0.2, 0.3, 0.4], abs=0.02)
     for region in range(3):
@@ -189,4 +189,4 @@ def test_each_class_has_a_mixture_of_its_own_with_its_share_of_the_components():
 
 def test_a_class_without_a_share_of_the_components_has_no_region():
     codes, truth = planted()
-    assert len(class_regions(codes, truth, 0, 0)) == 0 and len(class_regions(codes[:0], truth[:0], 5, 0)) == 0
+    assert len(regions_within(codes, truth, 0, 0)) == 0 and len(regions_within(codes[:0], truth[:0], 5, 0)) == 0

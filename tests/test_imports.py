@@ -32,7 +32,7 @@ KINDS = {
         [
             *("train_classifier", "train_features", "train_vae", "train_released_vae"),
             *("train_oracle", "train_checker", "calibrate_oracle", "identify", "annotate"),
-            *("correct", "finetune_baseline", "novelty", "compare_rivals", "plant_bugs"),
+            *("correct", "finetune_baseline", "novelty", "compare_readings", "plant_bugs"),
             *("ablate_noise", "ablate_search", "ablate_vae", "ablate_regions"),
         ],
     ),

@@ -110,7 +110,7 @@ NOTHING = {
     "finetune_baseline": "0 annotated mistakes: no learning rate could be chosen",
     "novelty": "0 accepted regions: no failing sample to compare",
     "ablate_regions": "0 to 0 regions over 1 mixtures",
-    "compare_rivals": "9 arms; 0 images labelled for the regions, no more for a rival at their budget",
+    "compare_readings": "9 arms; 0 images labelled for the regions, no more for a rival at their budget",
     "summarize_cell": "12 tables and the measures of 8 stages in results/digits/cells/0",
     "summarize_studies": "7 tables and the measures of plant_bugs in results/digits/studies/0",
     "summarize": "21 tables and 7 figures' data of 1 seed(s) in results/digits/tables; 0 accepted regions",
@@ -156,7 +156,7 @@ def test_arms_that_diverge_have_no_accuracy_and_are_never_chosen(project, closin
     project(
         correct={"lambdas": [0, 1e30]},
         finetune_baseline={"learning_rates": [1e30, 1e-3]},
-        compare_rivals={"lambdas": [1e30, 1e31]},
+        compare_readings={"lambdas": [1e30, 1e31]},
     )
     lines = {stage: closing(stage) for stage in SEARCH}
     assert lines["correct"].startswith("lambda 0: ") and ", rate 0.001: " in lines["finetune_baseline"]

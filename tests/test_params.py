@@ -189,9 +189,9 @@ def test_out_of_range(tree, write_params, path, value, allowed):
             "correct.digits.lambdas: [0] is not allowed: Input should hold at least 2 item(s)",
         ),
         (
-            "compare_rivals.digits.lambdas",
+            "compare_readings.digits.lambdas",
             [1.0],
-            "compare_rivals.digits.lambdas: [1.0] is not allowed: Input should hold at least 2 item(s)",
+            "compare_readings.digits.lambdas: [1.0] is not allowed: Input should hold at least 2 item(s)",
         ),
         ("novelty.digits.look_quantile", 0.0, "novelty.digits.look_quantile: 0.0 is not allowed"),
         ("novelty.digits.look_quantile", 1.5, "novelty.digits.look_quantile: 1.5 is not allowed"),
@@ -278,8 +278,8 @@ def test_bad_lists(tree, write_params, path, value, named):
         ),
         *(
             (
-                {"compare_rivals.digits.lambdas": lambdas},
-                f"compare_rivals.digits.lambdas: {lambdas} is not allowed: Input should increase",
+                {"compare_readings.digits.lambdas": lambdas},
+                f"compare_readings.digits.lambdas: {lambdas} is not allowed: Input should increase",
             )
             for lambdas in ([1.0, 0.1],)
         ),
@@ -341,7 +341,7 @@ def test_impossible_combinations(tree, write_params, changes, named):
 TOLD_APART = (
     "correct.digits.lambdas",
     "finetune_baseline.digits.learning_rates",
-    "compare_rivals.digits.lambdas",
+    "compare_readings.digits.lambdas",
     "annotate.digits.strictness",
     "ablate_regions.digits.taus",
     "ablate_regions.digits.components",

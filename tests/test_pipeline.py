@@ -96,7 +96,7 @@ def test_nothing_runs_twice(clone):
         ({("plant_bugs", "digits", "minimum_members"): 3}, {"plant_bugs@digits-0"}),
         (
             {("distill", "digits", "tau"): 0.5},
-            {"distill@digits-0", "ablate_regions@digits-0", "compare_rivals@digits-0"},
+            {"distill@digits-0", "ablate_regions@digits-0", "compare_readings@digits-0"},
         ),
         ({("summarize", "digits", "shown_regions"): 3}, {"summarize@digits"}),
         ({("correct", "mnist", "steps"): 3}, set()),

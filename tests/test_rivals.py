@@ -92,12 +92,12 @@ def test_the_stage_trains_chooses_and_measures_on_mistakes_of_different_seed_ima
         used.append(arguments[3])
         return single_mistakes(*arguments)
 
-    monkeypatch.setattr("experiments.compare_rivals.single_mistakes", recorded)
-    tiny_cell.run_stage("compare_rivals")
+    monkeypatch.setattr("experiments.shared.described.single_mistakes", recorded)
+    tiny_cell.run_stage("compare_readings")
     within_budget, pool, held_out = used
     assert len(set(pool)) < len(pool)  # there are siblings
     assert set(pool).isdisjoint(held_out) and set(within_budget) <= set(pool)
-    table = read_table(tmp_path / "artifacts/compare_rivals/digits/0/rivals.csv").set_index("arm")
+    table = read_table(tmp_path / "artifacts/compare_readings/digits/0/rivals.csv").set_index("arm")
     asked, budget = table.labels_asked["single mistakes"], table.labels_asked["regions"]
     assert asked == len(within_budget) and budget - 4 < asked <= budget
     assert len(within_budget) == np.isin(pool, within_budget).sum()  # none of a seed image is left over

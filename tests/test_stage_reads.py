@@ -202,7 +202,7 @@ def test_the_params_that_a_stage_reads_are_those_that_it_lists(records, stage):
     read = {name for name in read if (stage, name) not in READ_WITHOUT_EFFECT}
     assert not {name for name in read if not any(f"{name}.".startswith(f"{key}.") for key in keys)}
     unread = {key for key in keys if not any(f"{name}.".startswith(f"{key}.") for name in read)}
-    assert unread <= (UNREAD if stage == "compare_rivals" else set())
+    assert unread <= (UNREAD if stage == "compare_readings" else set())
 
 
 @pytest.mark.parametrize("stage", tiny_cell.STAGES)

@@ -83,7 +83,7 @@ def test_each_params_key_is_a_dependency_of_a_stage():
 
 def test_studies_run_for_their_own_seeds():
     matrices = {name: stage["matrix"]["seed"] for name, stage in STAGES.items() if "seed" in stage.get("matrix", {})}
-    studies = {"ablate_noise", "ablate_regions", "ablate_search", "ablate_vae", "compare_rivals", "plant_bugs"}
+    studies = {"ablate_noise", "ablate_regions", "ablate_search", "ablate_vae", "compare_readings", "plant_bugs"}
     studies |= {"train_released_vae"}
     assert {name for name, seeds in matrices.items() if seeds == "${study_seeds}"} == studies | {"summarize_studies"}
     assert {seeds for seeds in matrices.values()} == {"${seeds}", "${study_seeds}"}

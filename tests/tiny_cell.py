@@ -37,7 +37,7 @@ STAGES = {
     "ablate_regions": ("ablate", True),
     "correct": ("sweep", True),
     "finetune_baseline": ("baseline", True),
-    "compare_rivals": ("compare", True),
+    "compare_readings": ("compare", True),
     "novelty": ("novelty", True),
     "plant_bugs": ("plant_bugs", True),
     "summarize_cell": ("summarize_cell", True),
@@ -95,7 +95,7 @@ SMALL = {
     "correct": {"lambdas": [0, 1], "steps": 2, "batch_size": 4},
     "finetune_baseline": {"steps": 2, "batch_size": 4},
     "ablate_noise": {"seed_images": 6, "draws": 2},
-    "compare_rivals": {"kmeans_starts": 1},
+    "compare_readings": {"kmeans_starts": 1},
     "ablate_search": {"seed_images": 6, "judged_mistakes": 5},
     "ablate_vae": {
         "epochs": 1,

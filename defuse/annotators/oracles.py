@@ -33,14 +33,22 @@ class Annotators:
         slip_rate: float = 0.0,
         slips: np.random.Generator | None = None,
     ) -> tuple[Int64[np.ndarray, "images oracles"], Int64[np.ndarray, "images"]]:
-        """Votes and predictions on decoded codes.
+        """Votes and predictions on decoded codes, as `annotate_images` gives them on images."""
+        return self.annotate_images(decode(self.subject.vae, torch.from_numpy(codes)), slip_rate, slips)
+
+    def annotate_images(
+        self,
+        images: Float32[Tensor, "images channels height width"],
+        slip_rate: float = 0.0,
+        slips: np.random.Generator | None = None,
+    ) -> tuple[Int64[np.ndarray, "images oracles"], Int64[np.ndarray, "images"]]:
+        """The oracles' votes and the classifier's predictions.
 
         Args:
-            codes: what to decode and show.
+            images: what to show, in [0, 1].
             slip_rate: probability of a human slip in each vote.
             slips: draws them; None for none.
         """
-        images = decode(self.subject.vae, torch.from_numpy(codes))
         logits = predict(self.subject.classifier, images)
         votes = cast_votes(self.oracles, self.thresholds, images)
         if slips is not None:

@@ -74,6 +74,13 @@ class Noise(RootModel[dict[Distribution, Positive]]):
         return f"{self.distribution} {self.parameter:g}"
 
 
+def at_most_draws(keep: int, info: ValidationInfo) -> int:
+    """`keep`, checked against the `draws` before it."""
+    if keep > info.data.get("draws", keep):
+        raise ValueError(f"Input should be at most draws ({info.data['draws']})")
+    return keep
+
+
 class Search(Params):
     """A search for mistakes: where it starts, what noise it draws, and what it keeps."""
 
@@ -86,9 +93,7 @@ class Search(Params):
     @classmethod
     def at_most_draws(cls, keep: int, info: ValidationInfo) -> int:
         """Check that no more is kept than is drawn."""
-        if keep > info.data.get("draws", keep):
-            raise ValueError(f"Input should be at most draws ({info.data['draws']})")
-        return keep
+        return at_most_draws(keep, info)
 
 
 class Identify(Search):
@@ -165,12 +170,58 @@ class FinetuneBaseline(FineTuning):
     learning_rates: Arms[LearningRate]
 
 
-class CompareRivals(Params):
-    """Stage compare_rivals: what the regions are compared with."""
+class Reading(Params):
+    """One reading of the method: how it searches, what it groups, and what annotators are shown."""
 
+    autoencoder: Literal["train_vae", "train_released_vae"]
+    noises: tuple[Noise, ...] = Field(strict=False, min_length=1)
+    draws: Count
+    keep: Count
+    include_reconstruction_failures: bool
+    checker: bool
+    groups: Literal["mixture", "pairs"]
+    shown: Literal["draws", "members"]
+    abstention: bool
+
+    @field_validator("noises")
+    @classmethod
+    def differ(cls, noises: tuple[Noise, ...]) -> tuple[Noise, ...]:
+        """Check that no noise is there twice: it would find the same mistakes again."""
+        if len({str(noise) for noise in noises}) != len(noises):
+            raise ValueError("Input should hold no noise twice")
+        return noises
+
+    @field_validator("keep")
+    @classmethod
+    def at_most_draws(cls, keep: int, info: ValidationInfo) -> int:
+        """Check that no more is kept than is drawn."""
+        return at_most_draws(keep, info)
+
+
+RELEASED, DESCRIBED, REPAIRED = "released", "described", "repaired"
+
+
+class CompareReadings(Params):
+    """Stage compare_readings: the readings of the method, and what they are compared with."""
+
+    seed_images: Count
+    judged_mistakes: Count
+    measured_images: Count
+    minimum_members: Annotated[int, Field(ge=4)]
+    blends_passed: Annotated[float, Field(gt=0, lt=1)]
+    minimum_originals: Share
+    readings: dict[Name, Reading]
     lambdas: Annotated[tuple[Positive, ...], Field(strict=False, min_length=2), TOLD_APART]
     validation_share: Annotated[float, Field(gt=0, lt=1)]
     kmeans_starts: Count
+
+    @field_validator("readings")
+    @classmethod
+    def holds_the_two(cls, readings: dict[str, Reading]) -> dict[str, Reading]:
+        """Check that the two readings beside the main chain are there, and that its name is left to it."""
+        if not {RELEASED, REPAIRED} <= set(readings) or DESCRIBED in readings:
+            raise ValueError(f"Input should hold {RELEASED} and {REPAIRED}, and no {DESCRIBED}: that is the main chain")
+        return readings
 
     @field_validator("lambdas")
     @classmethod
@@ -281,7 +332,7 @@ class Settings(Params):
     annotate: dict[DatasetName, Annotate]
     correct: dict[DatasetName, Correct]
     finetune_baseline: dict[DatasetName, FinetuneBaseline]
-    compare_rivals: dict[DatasetName, CompareRivals]
+    compare_readings: dict[DatasetName, CompareReadings]
     novelty: dict[DatasetName, Novelty]
     ablate_noise: dict[DatasetName, AblateNoise]
     ablate_search: dict[DatasetName, AblateSearch]

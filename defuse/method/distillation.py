@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
@@ -39,6 +39,13 @@ class Regions:
     def __len__(self) -> int:
         """Return the number of regions."""
         return len(self.weight)
+
+    def take(self, numbers: Int64[np.ndarray, "chosen"]) -> "Regions":
+        """The regions `numbers`, in this order; mistakes of the others are assigned to none."""
+        place = np.full(len(self) + 1, -1)  # the last for those of no region
+        place[numbers] = np.arange(len(numbers))
+        chosen = {name: getattr(self, name)[numbers] for name in ("weight", "mean", "covariance")}
+        return replace(self, **chosen, assignment=place[self.assignment])
 
 
 @contextmanager
@@ -159,27 +166,27 @@ def kmeans_regions(
     )
 
 
-def class_regions(
+def regions_within(
     codes: Float32[np.ndarray, "mistakes latent"],
-    labels: Int64[np.ndarray, "mistakes"],
+    group: Int64[np.ndarray, "mistakes"],
     components: int,
     random_state: int,
 ) -> Regions:
-    """One Gaussian mixture for each seed label, all of its components regions: a rival of the one mixture for all.
+    """One Gaussian mixture within each group, all of its components regions, in place of one mixture for all.
 
-    A label gets its share of `components`, rounded; none where it rounds to 0.
+    A group gets its share of `components`, rounded; none where it rounds to 0.
 
     Args:
         codes: of the mistakes.
-        labels: the seed images'.
+        group: of each mistake, such as its seed image's label.
         components: of all mixtures together.
         random_state: of the initialisations.
     """
     from sklearn.mixture import GaussianMixture
 
     parts, assignment, total = [], np.full(len(codes), -1), 0
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
+    for number in np.unique(group):
+        members = np.flatnonzero(group == number)
         count = min(round(components * len(members) / len(codes)), len(members))
         if count < 1 or len(members) < 2:
             continue
@@ -200,7 +207,7 @@ def class_regions(
     if not parts:
         return no_regions(codes)
     weight, mean, covariance, converged, iterations = zip(*parts)
-    return Regions(
+    regions = Regions(
         np.concatenate(weight),
         np.concatenate(mean),
         np.concatenate(covariance),
@@ -209,6 +216,7 @@ def class_regions(
         max(iterations),
         np.ones(len(codes), bool),
     )
+    return regions.take(np.argsort(-regions.weight, kind="stable"))
 
 
 def sample_regions(

@@ -1,7 +1,8 @@
 """Identification: search the latent codes around seed images for mistakes (paper, identification step)."""
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -86,6 +87,21 @@ class Mistakes:
     wrong_draws: int
     doubtful: int
     dropped: int
+
+    def take(self, chosen: Int64[np.ndarray, "chosen"] | Bool[np.ndarray, "mistakes"]) -> "Mistakes":
+        """The mistakes at positions `chosen`, of the same search: its counts stay."""
+        return replace(self, **{name: getattr(self, name)[chosen] for name in PER_MISTAKE})
+
+
+PER_MISTAKE = ("seed_index", "label", "prediction", "noise_norm", "codes", "raw_failure", "reconstruction_failure")
+COUNTS = ("draws", "wrong_draws", "doubtful", "dropped")
+
+
+def join_mistakes(searches: Sequence[Mistakes]) -> Mistakes:
+    """The mistakes of several searches, at least one, after each other; their counts added up."""
+    joined: dict[str, Any] = {name: sum(getattr(found, name) for found in searches) for name in COUNTS}
+    joined |= {name: np.concatenate([getattr(found, name) for found in searches]) for name in PER_MISTAKE}
+    return Mistakes(**joined)
 
 
 def decoded_predictions(subject: Subject, codes: Float32[Tensor, "codes latent"]) -> Int64[np.ndarray, "codes"]:

@@ -10,10 +10,8 @@ from jaxtyping import Bool, Float32, Int64
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from defuse.annotators.oracles import Annotators, judge_regions
 from defuse.core import params
 from defuse.core.random_streams import Streams
-from defuse.core.verdicts import RegionVerdict
 from defuse.data.prepared import SIDE, Labelled
 from defuse.method.correction import (
     Batches,
@@ -23,10 +21,7 @@ from defuse.method.correction import (
     correct,
     draw_batches,
     finetune_baseline,
-    label_regions,
 )
-from defuse.method.distillation import Regions, sample_regions
-from defuse.models.evaluation import decode
 from defuse.models.subject import Subject
 
 NOTHING: Labelled = (torch.zeros((0, 1, SIDE, SIDE)), torch.zeros(0, dtype=torch.int64))
@@ -42,48 +37,13 @@ class Rival:
         training: what it trains on.
         validation: labelled in the same way, to choose lambda or learning rate by.
         labels_asked: images that the annotators label for it.
+        test: of its own kind, labelled in the same way, to measure on.
     """
 
     training: Labelled
     validation: Labelled
     labels_asked: int
-
-
-def region_rival(
-    annotators: Annotators,
-    regions: Regions,
-    distill: params.Distill,
-    annotate: params.Annotate,
-    streams: Streams,
-) -> Rival:
-    """Regions made in another way, shown to the annotators and sampled as the paper's are.
-
-    Args:
-        annotators: oracles and networks.
-        regions: from `kmeans_regions` or `class_regions`.
-        distill: tau, and how many draws for each purpose.
-        annotate: thresholds of the annotation.
-        streams: of the draws and of human slips.
-    """
-
-    def draws(purpose: str, count: int) -> Float32[np.ndarray, "regions {count} latent"]:
-        return sample_regions(regions, count, distill.tau, streams.numpy(purpose))
-
-    judged = judge_regions(annotators, draws("shown", distill.shown_samples), annotate, streams.numpy("slips"))
-    labels = np.array([item.label for item in judged], np.int64)
-    accepted = np.array(
-        [number for number, item in enumerate(judged) if item.verdict == RegionVerdict.ACCEPTED], np.int64
-    )
-
-    def labelled(purpose: str, count: int) -> Labelled:
-        codes, region_labels = label_regions(draws(purpose, count), labels, accepted)
-        return decode(annotators.subject.vae, codes), region_labels
-
-    return Rival(
-        labelled("correction", distill.correction_samples),
-        labelled("validation", distill.validation_samples),
-        len(regions) * distill.shown_samples,
-    )
+    test: Labelled = NOTHING
 
 
 def split_by_seed(
@@ -140,7 +100,7 @@ def compare_rivals(
     training: dict[str, Batches],
     rivals: dict[str, Rival],
     data: dict[str, Labelled],
-    settings: params.CompareRivals,
+    settings: params.CompareReadings,
     correction: params.Correct,
     baseline: params.FinetuneBaseline,
     recipe: params.TrainClassifier,
@@ -166,8 +126,10 @@ def compare_rivals(
 
     Returns:
         One row per arm: arm, lambda (0 for training images alone), learning_rate, labels_asked, images (trained on,
-        beside the training data), and an accuracy for each of `data`. Lambda, learning rate and accuracies are None
-        where an arm has no image to train on, or none to choose by, or diverges at each value.
+        beside the training data), an accuracy for each of `data`, and on the rival's own test images
+        own_before_accuracy, of the classifier, and own_accuracy. Lambda, learning rate and accuracies are None where an
+        arm has no image to train on, or none to choose by, or diverges at each value; the last two also where the
+        rival has no test images.
     """
     classifier, machine = subject.classifier, subject.machine
     start = accuracies(classified_right(classifier, {"validation": data["validation"]}))["validation_accuracy"]
@@ -188,11 +150,12 @@ def compare_rivals(
         return finetune_baseline(classifier, batches, rate, baseline, machine, f"baseline, rate {rate:g}")
 
     def row(arm: str, network: nn.Module | None, rival: Rival, **chosen: float) -> dict[str, Any]:
-        measured = (
-            dict.fromkeys((f"{name}_accuracy" for name in data), None)
-            if network is None
-            else (accuracies(classified_right(network, data)))
-        )
+        names = [f"{name}_accuracy" for name in (*data, "own_before", "own")]
+        measured: dict[str, Any] = dict.fromkeys(names)
+        if network is not None:
+            own = {"own": rival.test} if len(rival.test[1]) else {}
+            measured |= accuracies(classified_right(network, {**data, **own}))
+            measured |= accuracies(classified_right(classifier, {f"{name}_before": part for name, part in own.items()}))
         return {
             "arm": arm,
             "lambda": None,

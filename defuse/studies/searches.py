@@ -8,7 +8,7 @@ from defuse.core import params
 from defuse.core.statistics import share, wilson_interval
 from defuse.core.verdicts import Cause
 from defuse.method.annotation import ABSTAIN, causes_of_mistakes, majority
-from defuse.method.identification import Seeds, find_mistakes, perturb
+from defuse.method.identification import Mistakes, Seeds, find_mistakes, perturb
 
 
 def noise_row(
@@ -61,6 +61,36 @@ def cost_of_each(mistakes: float, draws: int) -> float:
     return float("nan") if draws == 0 else draws / mistakes if mistakes > 0 else float("inf")
 
 
+def judge_mistakes(
+    annotators: Annotators, found: Mistakes, judged: int, generator: np.random.Generator
+) -> dict[str, float]:
+    """Causes of mistakes drawn at random, by the oracles.
+
+    Args:
+        annotators: oracles and networks.
+        found: the mistakes.
+        judged: how many are drawn at most.
+        generator: of the draw.
+
+    Returns:
+        judged: how many were drawn; one column for each `Cause` (with underscores): shares of them; recognisable: share
+        of them with a majority; label_kept: share of those with the seed's label. NaN where there is none.
+    """
+    picked = np.sort(generator.permutation(len(found.label))[:judged])
+    votes, _ = annotators.annotate(found.codes[picked])
+    majority_label, drawn = majority(votes), found.take(picked)
+    causes = causes_of_mistakes(
+        majority_label, drawn.label, drawn.prediction, drawn.raw_failure, drawn.reconstruction_failure
+    )
+    given, everything = majority_label != ABSTAIN, np.ones(len(picked), bool)
+    return {
+        "judged": len(picked),
+        **{cause.replace(" ", "_"): share(causes == cause, everything) for cause in Cause},
+        "recognisable": share(given, everything),
+        "label_kept": share(majority_label == drawn.label, given),
+    }
+
+
 def search_row(
     annotators: Annotators,
     seeds: Seeds,
@@ -82,38 +112,22 @@ def search_row(
         description: shown by the progress bar.
 
     Returns:
-        seed_images, draws, mistakes (kept) and judged: counts; wrong_draws: share of the draws;
+        seed_images, draws and mistakes (kept): counts; wrong_draws: share of the draws;
         seeds_with_mistake: share of seed images; noise_norm: mean L2 noise of the kept mistakes;
-        one column for each `Cause` (with underscores): shares of the judged mistakes;
-        recognisable: share of the judged mistakes with a majority; label_kept: share of those with the seed's label;
+        what `judge_mistakes` gives;
         draws_per_classifier_mistake: how many draws one kept mistake of the classifier costs, infinite without one.
         NaN where there is nothing to measure.
     """
     found = find_mistakes(annotators.subject, seeds, search, key, description)
-    count, picked = len(found.label), np.zeros(0, np.int64)
-    if count:
-        picked = np.sort(generator.choice(count, min(judged, count), replace=False))
-    votes, _ = annotators.annotate(found.codes[picked])
-    majority_label, label = majority(votes), found.label[picked]
-    causes = causes_of_mistakes(
-        majority_label,
-        label,
-        found.prediction[picked],
-        found.raw_failure[picked],
-        found.reconstruction_failure[picked],
-    )
-    shares = {cause.replace(" ", "_"): share(causes == cause, np.ones(len(picked), bool)) for cause in Cause}
-    given, mistakes = majority_label != ABSTAIN, shares["classifier_mistake"] * count
+    count, judged_mistakes = len(found.label), judge_mistakes(annotators, found, judged, generator)
+    mistakes = judged_mistakes["classifier_mistake"] * count
     return {
         "seed_images": len(seeds.label),
         "draws": found.draws,
         "mistakes": count,
-        "judged": len(picked),
         "wrong_draws": found.wrong_draws / found.draws if found.draws else float("nan"),
         "seeds_with_mistake": len(np.unique(found.seed_index)) / max(len(seeds.label), 1),
         "noise_norm": float(found.noise_norm.mean()) if count else float("nan"),
-        **shares,
-        "recognisable": share(given, np.ones(len(picked), bool)),
-        "label_kept": share(majority_label == label, given),
+        **judged_mistakes,
         "draws_per_classifier_mistake": cost_of_each(mistakes, found.draws),
     }

@@ -17,7 +17,7 @@ MEMORY = {
     "ablate_search": ("ablate_search.{}.seed_images", "ablate_search.{}.judged_mistakes"),
     "ablate_vae": ("train_vae.{}.batch_size", "ablate_vae.{}.seed_images"),
     "ablate_regions": ("distill.{}.fit_codes", "ablate_regions.{}.samples"),
-    "compare_rivals": ("correct.{}.batch_size", "distill.{}.fit_codes", "annotate.{}.annotated_mistakes"),
+    "compare_readings": ("correct.{}.batch_size", "distill.{}.fit_codes", "compare_readings.{}.seed_images"),
     "distill": ("distill.{}.fit_codes", "distill.{}.components", "distill.{}.correction_samples"),
     "annotate": ("distill.{}.test_samples", "annotate.{}.annotated_mistakes"),
     "correct": ("correct.{}.batch_size", "distill.{}.correction_samples"),

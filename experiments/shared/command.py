@@ -23,7 +23,7 @@ STUDIES = (
     "ablate_search",
     "ablate_vae",
     "ablate_regions",
-    "compare_rivals",
+    "compare_readings",
     "plant_bugs",
     "summarize_studies",
 )

@@ -39,7 +39,7 @@ STUDY_TABLES: Tables = {
     "taus": ("ablate_regions", "tau.csv", "tau"),
     "mixtures": ("ablate_regions", "mixtures.csv", "components", "concentration_prior", "prior"),
     "rivals": (
-        *("compare_rivals", "rivals.csv", "arm", "lambda", "learning_rate"),
+        *("compare_readings", "rivals.csv", "arm", "lambda", "learning_rate"),
         *("test_accuracy", "region_test_accuracy", "mistake_test_accuracy"),
     ),
     "planted": ("plant_bugs", "planted.csv", "bug", "arm", "strength", "found", "took"),

@@ -51,13 +51,15 @@ def load_checker(cell: Cell, machine: Machine) -> nn.Module:
     return to_machine(load_network(checker_file(cell), build_classifier, **expected), machine)
 
 
+def load_vae(cell: Cell, machine: Machine, stage: str = "train_vae") -> VAE:
+    """The VAE that a stage trained for the cell."""
+    return to_machine(load_network(cell.folder(stage) / "vae.safetensors", VAE, channels=image_channels(cell)), machine)
+
+
 def load_subject(cell: Cell) -> Subject:
     """Set up the machine; load the classifier to debug and the VAE."""
     machine = set_up_machine(cell.settings.compute)
-    classifier = load_classifier(cell, machine)
-    weights = cell.folder("train_vae") / "vae.safetensors"
-    vae = load_network(weights, VAE, channels=image_channels(cell))
-    return Subject(classifier, to_machine(vae, machine), machine)
+    return Subject(load_classifier(cell, machine), load_vae(cell, machine), machine)
 
 
 def distilled_codes(cell: Cell, vae: VAE) -> dict[str, np.ndarray]:

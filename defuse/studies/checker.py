@@ -1,0 +1,73 @@
+"""The checker of the repaired reading: a second classifier that tells whose mistake an image is.
+
+Where two classifiers disagree, one of them is wrong (differential testing; Pei and others 2017). The search takes the
+seed image's label for the truth, though noise may have changed what the image shows. The checker keeps a mistake only
+where it still sees that label. It is trained as an annotator's network is, and is none: no label of the study is its.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32, Int64
+from torch import Tensor, nn
+
+from defuse.annotators.oracles import blends, confidence
+from defuse.core import params
+from defuse.data.prepared import Labelled
+from defuse.models.evaluation import predict
+
+
+def label_probability(
+    network: nn.Module, images: Float32[Tensor, "images channels height width"], labels: Int64[Tensor, "images"]
+) -> Float32[np.ndarray, "images"]:
+    """Softmax probability that the network gives each image's label."""
+    return torch.softmax(predict(network, images), 1).gather(1, labels[:, None])[:, 0].numpy()
+
+
+@dataclass(frozen=True)
+class Checker:
+    """A second classifier, and the probability from which it counts as seeing a label.
+
+    Attributes:
+        network: its logits, of images in [0, 1].
+        threshold: probability of a label from which an image passes as that label.
+        originals_passed: share of validation images that pass as their own label.
+        works: whether that share is large enough; a checker that does not work keeps nothing.
+    """
+
+    network: nn.Module
+    threshold: float
+    originals_passed: float
+    works: bool
+
+    def passes(
+        self, images: Float32[Tensor, "images channels height width"], labels: Int64[np.ndarray, "images"]
+    ) -> Bool[np.ndarray, "images"]:
+        """Which images it sees their label in; none where it does not work."""
+        if not self.works or len(images) == 0:
+            return np.zeros(len(images), bool)
+        return label_probability(self.network, images, torch.from_numpy(labels)) >= self.threshold
+
+
+def calibrate_checker(
+    network: nn.Module, validation: Labelled, settings: params.CompareReadings, generator: torch.Generator
+) -> Checker:
+    """Set the threshold on validation images alone: no annotator is asked.
+
+    Half-and-half blends of two images of different classes have no right label, as images on the way from one class to
+    another have none. The threshold is where the share `blends_passed` of them still passes as some class. The checker
+    works if at least the share `minimum_originals` of the validation images passes as its own label.
+
+    Args:
+        network: of the checker.
+        validation: images and true labels.
+        settings: blends_passed and minimum_originals.
+        generator: draws the partners of the blends.
+    """
+    blended = blends(*validation, generator)
+    threshold = 1.0
+    if len(blended):
+        threshold = float(np.quantile(confidence(predict(network, blended))[1], 1 - settings.blends_passed))
+    passed = float((label_probability(network, *validation) >= threshold).mean())
+    return Checker(network, threshold, passed, passed >= settings.minimum_originals)
