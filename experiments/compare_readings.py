@@ -42,7 +42,11 @@ def compare(cell: Cell) -> str:
     released = replace(subject, vae=load_vae(cell, subject.machine, "train_released_vae"))
     subjects = {"train_vae": subject, "train_released_vae": released}
     sources = {split: data[split] for split in ("train", "test")}
-    searches = Searches(subjects, sources, chosen.seed_images, cell.streams)
+    numbers = {
+        split: np.sort(cell.streams.numpy("seeds", split).permutation(len(labels))[: chosen.seed_images])
+        for split, (_, labels) in sources.items()
+    }
+    searches = Searches(subjects, sources, numbers, cell.streams)
     settings = {**chosen.readings, DESCRIBED: described_search(cell)}
 
     outcomes, unseen = {DESCRIBED: described_reading(cell, study)}, {}
@@ -51,7 +55,7 @@ def compare(cell: Cell) -> str:
         if name != DESCRIBED:
             outcomes[name] = take_reading(study, own, searches.mistakes(reading, "train"), reading, streams)
         if name in (RELEASED, DESCRIBED, REPAIRED):
-            mistakes, _ = kept_mistakes(study, own.subject.vae, searches.mistakes(reading, "test"), reading)
+            mistakes, _ = kept_mistakes(checker, own.subject.vae, searches.mistakes(reading, "test"), reading)
             unseen[f"{name}_mistakes"] = unseen_mistakes(own, mistakes, chosen.judged_mistakes, streams.numpy("unseen"))
     outcomes[NO_SEARCH] = without_search(study, data["train"], cell.streams.within(NO_SEARCH))
 

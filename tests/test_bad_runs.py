@@ -163,7 +163,10 @@ OUT_OF_MEMORY = [
             "lower train_vae.digits.batch_size (now 8) or ablate_vae.digits.seed_images (now 6) in params.yaml",
         ),
         ("ablate_regions", "lower distill.digits.fit_codes (now 40) or ablate_regions.digits.samples (now 3)"),
-        ("compare_readings", "lower correct.digits.batch_size (now 4) or distill.digits.fit_codes (now 40) or annotate"),
+        (
+            "compare_readings",
+            "lower correct.digits.batch_size (now 4) or distill.digits.fit_codes (now 40) or annotate",
+        ),
         ("novelty", "lower novelty.digits.samples (now 10) or distill.digits.test_samples (now 5) in params.yaml"),
         ("summarize", "lower summarize.digits.tsne_codes (now 10) in params.yaml"),
         ("prepare", "no parameter lowers what this stage takes"),

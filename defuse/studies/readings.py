@@ -80,24 +80,24 @@ class Outcome:
 
 
 class Searches:
-    """Searches of several readings around the same seed images; equal ones are made once."""
+    """Searches of several readings around the same seed images; one that several readings have is made once."""
 
     def __init__(
-        self, subjects: dict[str, Subject], splits: dict[str, Labelled], seed_images: int, streams: Streams
+        self,
+        subjects: dict[str, Subject],
+        splits: dict[str, Labelled],
+        numbers: dict[str, Int64[np.ndarray, "_seeds"]],
+        streams: Streams,
     ) -> None:
-        """Draw the seed images.
+        """Search nothing yet.
 
         Args:
             subjects: the classifier with each autoencoder, by the name that a reading gives it.
             splits: images and labels to search around.
-            seed_images: drawn of each split, at most.
-            streams: of the draw and of the noise; a noise draws the same whatever else a reading has.
+            numbers: of the seed images in each split.
+            streams: of the noise; a noise draws the same whatever else a reading has.
         """
-        self.subjects, self.splits, self.streams = subjects, splits, streams
-        self.numbers = {
-            split: np.sort(streams.numpy("seeds", split).permutation(len(labels))[:seed_images])
-            for split, (_, labels) in splits.items()
-        }
+        self.subjects, self.splits, self.numbers, self.streams = subjects, splits, numbers, streams
         self.prepared: dict[tuple[str, str], Seeds] = {}
         self.found: dict[tuple[str, str, str, int, int], Mistakes] = {}
 
@@ -188,12 +188,12 @@ def outcome(
     return Outcome({**facts, **reading_row(rows, rival.labels_asked)}, rows, rival, images.shown, annotated)
 
 
-def kept_mistakes(study: Study, vae: VAE, found: Mistakes, reading: params.Reading) -> tuple[Mistakes, Tensor]:
-    """The mistakes that the reading's checker keeps, all without one, and their images (M, C, H, W)."""
+def kept_mistakes(checker: Checker, vae: VAE, found: Mistakes, reading: params.Reading) -> tuple[Mistakes, Tensor]:
+    """The mistakes that the checker keeps, or all where the reading has none, and their images (M, C, H, W)."""
     images = decode(vae, torch.from_numpy(found.codes))
     if not reading.checker:
         return found, images
-    kept = study.checker.passes(images, found.label)
+    kept = checker.passes(images, found.label)
     return found.take(kept), images[torch.from_numpy(kept)]
 
 
@@ -208,7 +208,7 @@ def take_reading(study: Study, own: Annotators, found: Mistakes, reading: params
         streams: of its own.
     """
     vae = own.subject.vae
-    mistakes, pictures = kept_mistakes(study, vae, found, reading)
+    mistakes, pictures = kept_mistakes(study.checker, vae, found, reading)
     regions = group(mistakes, reading, study.settings, study.distill, study.count, study.streams.integer("clusters"))
     draws = draw_images(vae, regions, study.distill, streams)
     members = member_images(
@@ -291,7 +291,7 @@ def unlabelled_and_single(study: Study, found: Mistakes, reading: params.Reading
         reading: its settings.
     """
     annotators, streams, share = study.annotators, study.streams, study.settings.validation_share
-    mistakes, images = kept_mistakes(study, annotators.subject.vae, found, reading)
+    mistakes, images = kept_mistakes(study.checker, annotators.subject.vae, found, reading)
     everything = np.ones(len(mistakes.label), bool)
     unasked = single_mistakes(
         images, mistakes.label, everything, mistakes.seed_index, share, streams.numpy("validation", NO_LABEL)
