@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import numpy as np
+
 from defuse.core.params import DESCRIBED, RELEASED, REPAIRED
 from defuse.core.storage import save_arrays, write_json, write_table
 from defuse.data.prepared import Labelled, load_split

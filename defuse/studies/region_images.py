@@ -86,7 +86,8 @@ def member_images(
 ) -> RegionImages:
     """Members of each region: half to show and retrain on, a quarter to choose lambda by, the rest to test.
 
-    They are divided by seed image. Annotators are shown one member of each seed image. Of each purpose there are at most as many as of the draws.
+    They are divided by seed image, and annotators are shown one member of each. Of each purpose there are at most as many
+    as of the draws.
 
     Args:
         images: of the mistakes.
