@@ -8,7 +8,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as some
 from test_correction import MACHINE, RECIPE, SETTINGS, small_problem
-from test_region_ablation import ANNOTATE, DISTILL, annotators, regions_at
 
 from defuse.core import params
 from defuse.core.random_streams import Streams
@@ -17,10 +16,32 @@ from defuse.evidence.tables import rival_measures
 from defuse.method.correction import choose_arm, correct, draw_batches
 from defuse.models.evaluation import accuracy
 from defuse.models.subject import Subject
-from defuse.studies.rivals import Rival, compare_rivals, region_rival, single_mistakes, split_by_seed
+from defuse.studies.rivals import Rival, compare_rivals, single_mistakes, split_by_seed
 
 STREAMS = Streams(0, ("test",))
-RIVALS = params.CompareRivals(lambdas=[0.1, 1.0], validation_share=0.2, kmeans_starts=1)
+READING = params.Reading(
+    autoencoder="train_vae",
+    noises=[params.Noise({"normal": 0.3})],
+    draws=2,
+    keep=1,
+    include_reconstruction_failures=False,
+    checker=False,
+    groups="mixture",
+    shown="draws",
+    abstention=True,
+)
+RIVALS = params.CompareReadings(
+    seed_images=10,
+    judged_mistakes=10,
+    measured_images=5,
+    minimum_members=4,
+    blends_passed=0.05,
+    minimum_originals=0.8,
+    readings={"released": READING, "repaired": READING},
+    lambdas=[0.1, 1.0],
+    validation_share=0.2,
+    kmeans_starts=1,
+)
 BASELINE = params.FinetuneBaseline(
     learning_rates=[0.001, 0.05],
     optimizer="sgd",
@@ -30,16 +51,6 @@ BASELINE = params.FinetuneBaseline(
     steps=6,
     maximum_accuracy_drop=0.01,
 )
-
-
-def test_only_accepted_regions_are_trained_on_with_their_label_and_all_are_paid_for():
-    distill = DISTILL.model_copy(update={"correction_samples": 5, "validation_samples": 3})
-    # The classifier calls both of the outer ones rightly; the middle one fails.
-    rival = region_rival(annotators(), regions_at(-0.5, 0.1, 0.2), distill, ANNOTATE, STREAMS)
-    assert rival.labels_asked == 3 * 4
-    for part, count in ((rival.training, 5), (rival.validation, 3)):
-        assert part[0].shape == (count, 1, 1, 1) and part[0].mean() == pytest.approx(0.1, abs=1e-3)
-        assert part[1].tolist() == [0] * count
 
 
 def test_single_mistakes_keep_their_label_and_all_that_were_looked_at_are_paid_for():

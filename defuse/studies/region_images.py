@@ -1,6 +1,5 @@
 """Regions as images: what annotators are shown, what is trained on, and what is measured."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,7 +20,7 @@ from defuse.models.autoencoder import VAE
 from defuse.models.evaluation import decode
 from defuse.studies.rivals import NOTHING, Rival, split_by_seed
 
-ImageList = Sequence[Float32[Tensor, "_images channels height width"]]  # of each region
+ImageList = list[Tensor]  # of each region its images, float32 (N, C, H, W) in [0, 1]; N may differ
 
 
 @dataclass(frozen=True)
@@ -86,8 +85,8 @@ def member_images(
 ) -> RegionImages:
     """Members of each region: half to show and retrain on, a quarter to choose lambda by, the rest to test.
 
-    They are divided by seed image, and annotators are shown one member of each. Of each purpose there are at most as many
-    as of the draws.
+    They are divided by seed image, and annotators are shown one of each. Of each purpose there are at most as many as
+    of the draws.
 
     Args:
         images: of the mistakes.

@@ -37,13 +37,13 @@ class Rival:
         training: what it trains on.
         validation: labelled in the same way, to choose lambda or learning rate by.
         labels_asked: images that the annotators label for it.
-        test: of its own kind, labelled in the same way, to measure on.
+        test: of its own kind, labelled in the same way, to measure on; None where it has no such images.
     """
 
     training: Labelled
     validation: Labelled
     labels_asked: int
-    test: Labelled = NOTHING
+    test: Labelled | None = None
 
 
 def split_by_seed(
@@ -153,7 +153,7 @@ def compare_rivals(
         names = [f"{name}_accuracy" for name in (*data, "own_before", "own")]
         measured: dict[str, Any] = dict.fromkeys(names)
         if network is not None:
-            own = {"own": rival.test} if len(rival.test[1]) else {}
+            own = {} if rival.test is None or not len(rival.test[1]) else {"own": rival.test}
             measured |= accuracies(classified_right(network, {**data, **own}))
             measured |= accuracies(classified_right(classifier, {f"{name}_before": part for name, part in own.items()}))
         return {
