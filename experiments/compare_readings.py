@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from defuse.core.params import DESCRIBED, RELEASED, REPAIRED
+from defuse.core.params import DESCRIBED, RELEASED, REPAIRED, compared_readings
 from defuse.core.storage import save_arrays, write_json, write_table
 from defuse.data.prepared import Labelled, load_split
 from defuse.method.correction import draw_batches
@@ -49,7 +49,7 @@ def compare(cell: Cell) -> str:
         for split, (_, labels) in sources.items()
     }
     searches = Searches(subjects, sources, numbers, cell.streams)
-    settings = {**chosen.readings, DESCRIBED: described_search(cell)}
+    settings = {**compared_readings(chosen, cell.params("identify").noise), DESCRIBED: described_search(cell)}
 
     outcomes, unseen = {DESCRIBED: described_reading(cell, study)}, {}
     for name, reading in settings.items():

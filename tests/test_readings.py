@@ -272,6 +272,27 @@ def test_unseen_mistakes_are_those_that_annotators_call_the_classifiers():
     assert len(unseen_mistakes(annotators(), mistakes_at(0.1, 0.1, 0.1), 2, np.random.default_rng(0))[1]) == 2
 
 
+def test_each_thing_is_taken_away_alone_and_the_main_chains_is_in_its_place():
+    own = params.Noise({"beta": 50.0})
+    settings = RIVALS.model_copy(
+        update={"repaired": reading(checker=True), "without": ("checker", "pairs", "members", "noises")}
+    )
+    compared = params.compared_readings(settings, own)
+    repaired = compared["repaired"].model_dump()
+    changed = {
+        name: {key: value for key, value in other.model_dump().items() if value != repaired[key]}
+        for name, other in compared.items()
+        if name.startswith("without")
+    }
+    assert changed == {
+        "without_checker": {"checker": False},
+        "without_pairs": {"groups": "mixture"},
+        "without_members": {"shown": "draws"},
+        "without_noises": {"noises": ({"beta": 50.0},)},
+    }
+    assert set(params.compared_readings(RIVALS, own)) == {"released", "repaired"}
+
+
 def test_joined_searches_keep_each_mistake_with_its_facts():
     first, second = search(scattered(30)), search(scattered(20, seed=1), draws=5, keep=2)
     joined = join_mistakes([first, second])
@@ -289,8 +310,8 @@ def test_a_whole_cell_writes_every_reading_and_every_rival(tmp_path, shipped_tre
     tiny_cell.run_stage("compare_readings")
     folder = tmp_path / "artifacts/compare_readings/digits/0"
     readings = read_table(folder / "readings.csv").set_index("reading")
-    asked = shipped_tree["compare_readings"]["digits"]["readings"]
-    assert set(readings.index) == {*asked, "described", "no search"}
+    without = {f"without_{name}" for name in ("checker", "pairs", "members", "noises")}
+    assert set(readings.index) == {"released", "described", "repaired", "no search"} | without
     described = read_table(tmp_path / "artifacts/annotate/digits/0/regions.csv")
     assert readings.accepted["described"] == (described.verdict == RegionVerdict.ACCEPTED).sum()
     assert (readings.regions <= len(described)).all() and (readings.labels_asked <= 3 * readings.regions).all()

@@ -210,18 +210,20 @@ class CompareReadings(Params):
     minimum_members: Annotated[int, Field(ge=4)]
     blends_passed: Annotated[float, Field(gt=0, lt=1)]
     minimum_originals: Share
-    readings: dict[Name, Reading]
+    released: Reading
+    repaired: Reading
+    without: Annotated[tuple[Literal["checker", "pairs", "members", "noises"], ...], Field(strict=False)]
     lambdas: Annotated[tuple[Positive, ...], Field(strict=False, min_length=2), TOLD_APART]
     validation_share: Annotated[float, Field(gt=0, lt=1)]
     kmeans_starts: Count
 
-    @field_validator("readings")
+    @field_validator("without")
     @classmethod
-    def holds_the_two(cls, readings: dict[str, Reading]) -> dict[str, Reading]:
-        """Check that the two readings beside the main chain are there, and that its name is left to it."""
-        if not {RELEASED, REPAIRED} <= set(readings) or DESCRIBED in readings:
-            raise ValueError(f"Input should hold {RELEASED} and {REPAIRED}, and no {DESCRIBED}: that is the main chain")
-        return readings
+    def hold_none_twice(cls, without: tuple[str, ...]) -> tuple[str, ...]:
+        """Check that nothing is taken away twice."""
+        if len(set(without)) != len(without):
+            raise ValueError("Input should hold no value twice")
+        return without
 
     @field_validator("lambdas")
     @classmethod
@@ -230,6 +232,27 @@ class CompareReadings(Params):
         if list(lambdas) != sorted(set(lambdas)):
             raise ValueError("Input should increase")
         return lambdas
+
+
+def compared_readings(settings: CompareReadings, noise: Noise) -> dict[str, Reading]:
+    """The readings that `compare_readings` compares with the main chain, by name.
+
+    Beside the released and the repaired one these are the repaired one with each thing of `without` taken away alone:
+    what the main chain has is in its place.
+
+    Args:
+        settings: of `compare_readings`.
+        noise: of `identify`, on the same data set.
+    """
+    changes: dict[str, dict[str, object]] = {
+        "checker": {"checker": False},
+        "pairs": {"groups": "mixture"},
+        "members": {"shown": "draws"},
+        "noises": {"noises": (noise,)},
+    }
+    repaired = settings.repaired
+    taken_away = {f"without_{name}": repaired.model_copy(update=changes[name]) for name in settings.without}
+    return {RELEASED: settings.released, REPAIRED: repaired, **taken_away}
 
 
 class Novelty(Params):
