@@ -94,11 +94,11 @@ def test_seed_images_are_drawn_alike_whatever_the_number_of_their_mistakes():
 def test_the_stage_trains_chooses_and_measures_on_mistakes_of_different_seed_images(
     tmp_path, shipped_tree, monkeypatch
 ):
-    used, stages = [], ("train_classifier", "train_features", "train_vae", "train_oracle", "calibrate_oracle")
+    used = []
     tree = tiny_cell.small_params(shipped_tree, annotate={"annotated_mistakes": 60})
     monkeypatch.chdir(tmp_path)
     tiny_cell.write_project(tmp_path, tree)
-    for stage in (*stages, "identify", "distill", "annotate"):
+    for stage in tiny_cell.BEFORE_READINGS:
         tiny_cell.run_stage(stage)
 
     def recorded(*arguments):

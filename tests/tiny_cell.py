@@ -48,6 +48,10 @@ TRAINING = (
     *("train_classifier", "train_features", "train_vae", "train_released_vae"),
     *("train_oracle", "train_checker", "calibrate_oracle", "plant_bugs"),
 )
+BEFORE_READINGS = (
+    *("train_classifier", "train_features", "train_vae", "train_released_vae", "train_oracle", "train_checker"),
+    *("calibrate_oracle", "identify", "distill", "annotate"),
+)
 SMALL = {
     "train_classifier": {"network": CNN, "epochs": 1, "batch_size": 8},
     "train_features": {"width": 2, "epochs": 1, "batch_size": 8},
@@ -95,7 +99,16 @@ SMALL = {
     "correct": {"lambdas": [0, 1], "steps": 2, "batch_size": 4},
     "finetune_baseline": {"steps": 2, "batch_size": 4},
     "ablate_noise": {"seed_images": 6, "draws": 2},
-    "compare_readings": {"kmeans_starts": 1},
+    # What an untrained checker says of blends and originals is chance: it must keep something.
+    "compare_readings": {
+        "kmeans_starts": 1,
+        "seed_images": 24,
+        "judged_mistakes": 10,
+        "measured_images": 3,
+        "minimum_members": 4,
+        "blends_passed": 0.9,
+        "minimum_originals": 0.0,
+    },
     "ablate_search": {"seed_images": 6, "judged_mistakes": 5},
     "ablate_vae": {
         "epochs": 1,

@@ -31,6 +31,7 @@ from defuse.core.params_training import (
     WeightDecay,
 )
 from defuse.core.params_training import Augmentation as Augmentation
+from defuse.core.params_training import Network as Network
 from defuse.core.params_training import Optimisation as Optimisation
 from defuse.core.params_training import Training as Training
 
