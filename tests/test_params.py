@@ -276,6 +276,19 @@ def test_bad_lists(tree, write_params, path, value, named):
             )
             for lambdas in ([0.1, 1.0], [0, 1.0, 0.1])
         ),
+        (
+            {"compare_readings.digits.repaired.noises": [{"normal": 0.2}, {"normal": 0.2}]},
+            "compare_readings.digits.repaired.noises: [{'normal': 0.2}, {'normal': 0.2}] is not allowed: Input should hold no "
+            "noise twice",
+        ),
+        (
+            {"compare_readings.digits.released.keep": 11},
+            "compare_readings.digits.released.keep: 11 is not allowed: Input should be at most draws (10)",
+        ),
+        (
+            {"compare_readings.digits.without": ["checker", "checker"]},
+            "compare_readings.digits.without: ['checker', 'checker'] is not allowed: Input should hold no value twice",
+        ),
         *(
             (
                 {"compare_readings.digits.lambdas": lambdas},
