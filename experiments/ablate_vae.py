@@ -1,77 +1,64 @@
 """Compare VAEs (latent dimension, likelihood, width, feature term): reconstructions, mistakes found, their causes."""
 
+import torch
 from tqdm import tqdm
 
 from defuse.annotators.oracles import Annotators
+from defuse.core import params
 from defuse.core.storage import write_table
 from defuse.data.prepared import load_split
 from defuse.method.identification import prepare_seeds, reconstructed_accuracy
-from defuse.models.autoencoder import VAE
-from defuse.models.autoencoder_training import train_vae
-from defuse.models.machine import set_up_machine
+from defuse.models.autoencoder_training import measure
 from defuse.models.subject import Subject
 from defuse.studies.searches import search_row
 from experiments.shared.annotators import load_oracles
 from experiments.shared.cell import Cell
 from experiments.shared.command import cell_command
-from experiments.shared.trained import load_classifier, load_features
+from experiments.shared.trained import features_file, load_features, load_subject
+from experiments.shared.vae_training import fit_vae
+
+MEASURED = ("squared_error", "kl", "feature_distance")
 
 
 def ablate(cell: Cell) -> str:
-    """Train each autoencoder, search with it, and write what it finds."""
+    """Search with the main chain's autoencoder and with each that is trained here, and write what is found."""
     import pandas as pd
 
-    chosen = cell.params()
-    machine = set_up_machine(cell.settings.compute)
-    classifier, oracles = load_classifier(cell, machine), load_oracles(cell, machine)
+    chosen, of_the_chain = cell.params(), cell.params("train_vae")
+    chain = load_subject(cell)
+    machine, oracles = chain.machine, load_oracles(cell, chain.machine)
     features = load_features(cell, machine)
+    files = {"data": cell.data_file, "features": features_file(cell)}
     images, labels = load_split(cell.data_file, "train")
     validation = load_split(cell.data_file, "validation")
-    order = cell.streams.numpy("images").permutation(len(labels))
-    training, seed_images = images[order[: chosen.training_images]], order[: chosen.seed_images]
-    key = cell.streams.key("noise")
+    seed_images = cell.streams.numpy("images").permutation(len(labels))[: chosen.seed_images]
+    key, validation_seed = cell.streams.key("noise"), cell.streams.integer("validation")
+    own = params.ComparedVAE(**{name: getattr(of_the_chain, name) for name in params.ComparedVAE.model_fields})
     rows = []
-    for name, arm in tqdm(chosen.arms.items(), desc=str(cell), disable=None, leave=False):
-        changes = {**arm.model_dump(), "epochs": chosen.epochs}
-        vae_settings = cell.params("train_vae").model_copy(update=changes)
-        network = {
-            "channels": images.shape[1],
-            "latent_dim": arm.latent_dim,
-            "width": arm.width,
-            "batch_norm": vae_settings.batch_norm,
-        }
-        with cell.streams.seeding_torch("weights", name):
-            vae = VAE(**network)
-        curve = train_vae(
-            vae,
-            training,
-            validation[0],
-            vae_settings,
-            machine,
-            cell.streams.torch("batches", name),
-            cell.streams.integer("validation"),
-            name,
-            features=features,
-        )
-        subject = Subject(classifier, vae, machine)
+    arms = {params.CHAIN_VAE: own, **chosen.arms}
+    for name, arm in tqdm(arms.items(), desc=str(cell), disable=None, leave=False):
+        vae = chain.vae
+        if name != params.CHAIN_VAE:
+            settings = of_the_chain.model_copy(update=arm.model_dump())
+            vae, _ = fit_vae(cell, images, validation[0], settings, machine, files, features, name)
+        noise = torch.Generator().manual_seed(validation_seed)
+        measured = measure(vae, validation[0], arm.likelihood, noise, features)
+        subject = Subject(chain.classifier, vae, machine)
         seeds = prepare_seeds(subject, images[seed_images], labels[seed_images])
-        generator = cell.streams.numpy("judged", name)
         row = search_row(
             Annotators(subject, *oracles),
             seeds,
             cell.params("identify"),
             chosen.judged_mistakes,
             key,
-            generator,
+            cell.streams.numpy("judged", name),
             name,
         )
         rows.append(
             {
                 "vae": name,
                 **arm.model_dump(),
-                "squared_error": curve[-1]["squared_error"],
-                "kl": curve[-1]["kl"],
-                "feature_distance": curve[-1]["feature_distance"],
+                **{column: measured[column] for column in MEASURED},
                 "reconstruction_accuracy": reconstructed_accuracy(subject, *validation),
                 **row,
             }

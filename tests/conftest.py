@@ -58,11 +58,9 @@ CUT_DOWN = {
     ("summarize", "tsne_codes"): 60,
     ("plant_bugs", "epochs"): 2,
     ("ablate_search", "seed_images"): 20,
-    ("ablate_vae", "epochs"): 1,
     ("ablate_vae", "seed_images"): 60,
     ("ablate_vae", "arms"): {
         "small": {"latent_dim": 2, "width": 8, "likelihood": "bernoulli", "feature_weight": 100.0},
-        "ssim": {"latent_dim": 8, "width": 8, "likelihood": "ssim", "feature_weight": 0.0},
     },
     ("ablate_regions", "components"): [6],
     ("ablate_regions", "samples"): 10,

@@ -113,7 +113,7 @@ def test_every_column_of_words_in_the_repository_is_read_as_words():
     [
         ("noise", NOISES),
         ("search", SEARCHES),
-        ("VAE", ("007",)),
+        ("VAE", ("train_vae", "007")),
         ("mixture", [f"1 {prior}" for prior in PRIORS]),
         ("tau", ("0.01", "1")),
     ],

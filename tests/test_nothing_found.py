@@ -102,7 +102,7 @@ def drawn_figures(folder):
 NOTHING = {
     "identify": "0 mistakes from 24 seed images; 100.0% of correct validation images right reconstructed",
     "ablate_search": "none of 7 searches finds a mistake",
-    "ablate_vae": "100.0% to 100.0% of reconstructions are right over 1 VAEs",
+    "ablate_vae": "100.0% to 100.0% of reconstructions are right over 2 VAEs",
     "ablate_noise": "wrong draws from 0.0% to 0.0% over 8 noises",
     "annotate": "0 of 0 regions accepted; of 0 mistakes 0 are the classifier's, in 0 the label changed",
     "distill": "0 regions from 0 codes (converged after 0 iterations)",

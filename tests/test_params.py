@@ -157,7 +157,7 @@ def test_wrong_type_or_word(tree, write_params, path, value):
         ("annotate.digits.slip_rate", 1.5, "less than or equal to 1"),
         ("train_vae.digits.feature_weight", -1.0, "greater than or equal to 0"),
         ("train_vae.digits.feature_weight", float("inf"), "a finite number"),
-        ("ablate_vae.digits.arms.features.feature_weight", -1.0, "greater than or equal to 0"),
+        ("ablate_vae.digits.arms.feature_term.feature_weight", -1.0, "greater than or equal to 0"),
         ("train_released_vae.digits.feature_weight", 1.0, "0: the released autoencoder has no feature term"),
         ("train_checker.digits.blend_fraction", 1.0, "less than 1"),
         ("train_features.digits.width", 0, "greater than or equal to 1"),

@@ -111,7 +111,6 @@ SMALL = {
     },
     "ablate_search": {"seed_images": 6, "judged_mistakes": 5},
     "ablate_vae": {
-        "epochs": 1,
         "seed_images": 6,
         "judged_mistakes": 5,
         "arms": {"small": {"latent_dim": 2, "width": 4, "likelihood": "gaussian", "feature_weight": 10.0}},

@@ -4,7 +4,9 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import ConfigDict, Field, PlainValidator, RootModel, ValidationInfo, field_validator
 
+from defuse.core.params_studies import CHAIN_VAE as CHAIN_VAE
 from defuse.core.params_studies import AblateRegions, AblateVAE, PlantBugs
+from defuse.core.params_studies import ComparedVAE as ComparedVAE
 from defuse.core.params_studies import PlantedBug as PlantedBug
 from defuse.core.params_training import (
     TOLD_APART,

@@ -6,6 +6,8 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from defuse.core.params_training import Arms, Count, Likelihood, Name, Network, NonNegative, Params, Positive
 
+CHAIN_VAE = "train_vae"  # name of the main chain's autoencoder among those compared
+
 
 class ComparedVAE(Params):
     """What an autoencoder of the ablation has of its own."""
@@ -19,11 +21,17 @@ class ComparedVAE(Params):
 class AblateVAE(Params):
     """Stage ablate_vae: the autoencoders to compare."""
 
-    training_images: Count | None
-    epochs: Count
     seed_images: Count
     judged_mistakes: Count
     arms: dict[Name, ComparedVAE] = Field(min_length=1)
+
+    @field_validator("arms")
+    @classmethod
+    def leave_the_chain_its_name(cls, arms: dict[str, ComparedVAE]) -> dict[str, ComparedVAE]:
+        """Check that no arm has the name under which the main chain's autoencoder is compared."""
+        if CHAIN_VAE in arms:
+            raise ValueError(f"Input should hold no {CHAIN_VAE}: under that name stands the main chain's own")
+        return arms
 
 
 class AblateRegions(Params):
