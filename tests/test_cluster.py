@@ -233,11 +233,10 @@ def test_the_shipped_pipeline_splits_into_cells_and_gathering_stages():
         "claims",
         "front_page",
         "demo",
-        "train_checker",
     }
     shared = [unit for unit in work.units if not unit.after]
     once = {stage.partition("@")[0] for unit in shared for stage in unit.stages}
-    assert once == {"train_features", "train_oracle", "calibrate_oracle"}
+    assert once == {"train_features", "train_oracle", "train_checker", "calibrate_oracle"}
 
 
 @pytest.mark.parametrize(("workers", "datasets", "stages"), [(1, "[a]", 8), (2, "[a]", 8), (4, "[a, b]", 15)])
