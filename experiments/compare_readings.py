@@ -84,8 +84,7 @@ def compare(cell: Cell) -> str:
         f"{name} {outcomes[name].row['accepted']} of {outcomes[name].row['regions']}"
         for name in (RELEASED, DESCRIBED, REPAIRED, NO_SEARCH)
     )
-    doubt = "" if checker.works else "; the checker cannot work: too few validation images pass it"
-    return f"accepted regions: {said}; {len(rivals)} rivals{doubt}"
+    return f"accepted regions: {said}; {len(rivals)} rivals{checker.doubt}"
 
 
 def write_outcomes(cell: Cell, outcomes: dict[str, Outcome], test: Labelled) -> None:

@@ -5,34 +5,39 @@ from tqdm import tqdm
 
 from defuse.core.storage import save_arrays, write_json, write_table
 from defuse.data.prepared import CLASSES, load_split
-from defuse.models.autoencoder import VAE
 from defuse.models.evaluation import predict
-from defuse.models.machine import set_up_machine, to_machine
-from defuse.models.saved_networks import load_network
+from defuse.models.machine import set_up_machine
 from defuse.models.subject import Subject
+from defuse.studies.checker import calibrate_checker
 from defuse.studies.planting import find_subgroup, plant, planted_classifier, touched_images
+from defuse.studies.readings import Searches
 from defuse.studies.recovery import (
+    MAIN_VAE,
     SHOWN_ARMS,
     as_configured,
     bug_rows,
     cluster_arms,
     example_images,
     headlines,
+    reading_arms,
+    region_total,
     with_outcome,
 )
 from experiments.shared.cell import Cell
 from experiments.shared.command import cell_command
+from experiments.shared.trained import load_checker, load_vae
 
 
 def plant_bugs(cell: Cell) -> str:
     """Train a classifier with each bug, search and cluster its mistakes, and write whether the bug was found."""
     import pandas as pd
 
-    chosen = cell.params()
+    chosen, compared, distill = cell.params(), cell.params("compare_readings"), cell.params("distill")
     training = cell.params("train_classifier").model_copy(update={"epochs": chosen.epochs})
     machine = set_up_machine(cell.settings.compute)
-    vae = to_machine(load_network(cell.folder("train_vae") / "vae.safetensors", VAE), machine)
+    vaes = {stage: load_vae(cell, machine, stage) for stage in (MAIN_VAE, "train_released_vae")}
     data = {split: load_split(cell.data_file, split) for split in ("train", "validation", "test")}
+    checker = calibrate_checker(load_checker(cell, machine), data["validation"], compared, cell.streams.torch("blends"))
     (images, labels), test = data["train"], data["test"]
     subgroups = {name: find_subgroup(data["train"], test, bug) for name, bug in chosen.bugs.items()}
     generator = cell.streams.numpy("seed images")
@@ -47,36 +52,33 @@ def plant_bugs(cell: Cell) -> str:
         if bug is not None:
             order = cell.streams.numpy("touched", name)
             touched = touched_images(subgroups[name].training, strength, order)
-        name_and_strength = f"{name or 'control'} {strength:g}"
+        said, data_with_bug = f"{name or 'control'} {strength:g}", plant(images, labels, touched, bug)
         classifier = planted_classifier(
-            network,
-            plant(images, labels, touched, bug),
-            data["validation"],
-            training,
-            machine,
-            cell.streams,
-            name_and_strength,
+            network, data_with_bug, data["validation"], training, machine, cell.streams, said
         )
         right = (predict(classifier, test[0]).argmax(1) == test[1]).numpy()
+        subjects = {stage: Subject(classifier, vae, machine) for stage, vae in vaes.items()}
         arms, seeds = cluster_arms(
-            Subject(classifier, vae, machine),
+            subjects[MAIN_VAE],
             data,
             seed_images,
             cell.params("identify"),
-            cell.params("distill"),
+            distill,
             chosen.kmeans_starts,
             cell.streams,
-            f"search {name_and_strength}",
+            f"search {said}",
         )
+        if strength in (0, 1):  # each reading costs a search
+            searches = Searches(subjects, {"train": data["train"]}, {"train": seed_images}, cell.streams)
+            count = region_total(arms[as_configured(distill)])
+            arms |= reading_arms(searches, checker, compared, distill, count, cell.streams)
         for measured in chosen.bugs if name is None else [name]:
             common = {"bug": measured, "strength": strength, "touched": len(touched)}
             found, best = bug_rows(arms, seeds, right, subgroups[measured], chosen.bugs[measured], chosen)
             rows += [{**common, **row} for row in found]
             if strength == 1:
-                generator = cell.streams.numpy("examples", name)
-                examples.append(
-                    example_images(images, vae, subgroups[name].training, arms, best, chosen.shown_images, generator)
-                )
+                own, draws = subgroups[name].training, cell.streams.numpy("examples", name)
+                examples.append(example_images(images, subjects, own, arms, best, chosen.shown_images, draws))
     table = with_outcome(pd.DataFrame(rows), chosen)
     folder = cell.folder()
     write_table(folder / "planted.csv", table)
@@ -86,12 +88,13 @@ def plant_bugs(cell: Cell) -> str:
         bug=np.array(list(chosen.bugs)),
         **{part: np.stack([example[part] for example in examples]) for part in examples[0]},
     )
-    measures = headlines(table, as_configured(cell.params("distill")))
+    measures = headlines(table, as_configured(distill))
     write_json(folder / "metrics.json", {**measures, "machine": machine.description})
     return (
         f"{measures['found']:.0%} of {len(chosen.bugs)} bugs found at full strength, "
-        f"{measures['found_in_control']:.0%} without one, {measures['found_by_kmeans']:.0%} by k-means; "
-        f"{measures['took']:.0%} took"
+        f"{measures['found_in_control']:.0%} without one, {measures['found_by_kmeans']:.0%} by k-means, "
+        f"{measures['found_beyond_no_search']:.0%} by the repaired reading and not without a search; "
+        f"{measures['took']:.0%} took{checker.doubt}"
     )
 
 

@@ -103,6 +103,21 @@ def test_noises_are_stacked_bars_that_end_at_their_wrong_draws(tables):
     assert [bar.get_x() + bar.get_width() for bar in last] == pytest.approx(wrong.tolist(), abs=1e-6)
 
 
+def test_an_arm_without_all_strengths_has_marks_at_its_own_and_no_line(tables):
+    path = tables / "svhn_greyscale_subset_planted.csv"
+    table = read_table(path)
+    five = table.arm.unique()[:5]
+    ends = table[(table.arm == "mixture") & table.strength.isin([0, 1])]
+    write_table(path, pd.concat([table[table.arm.isin(five)], *(ends.assign(arm=f"ends {n}") for n in range(3))]))
+    lines = {line.get_label(): line for line in planting_figures.planted_bugs(tables).subfigs[0].axes[0].lines}
+    for name in ("ends 0", "ends 1", "ends 2"):
+        assert lines[name].get_linestyle() == "None" and len(lines[name].get_xdata()) == 2
+        assert np.round(lines[name].get_xdata()).tolist() == [0, 3]
+    assert lines["mixture"].get_linestyle() == "-" and len(lines["mixture"].get_xdata()) == 4
+    looks = {(line.get_color(), line.get_marker(), line.get_markerfacecolor()) for line in lines.values()}
+    assert len(looks) > 8  # of the arms eight, and the seeds' dots
+
+
 def test_each_seed_has_a_bar_of_its_own_causes(tables):
     path = tables / "svhn_greyscale_subset_noise.csv"
     first = read_table(path).iloc[:1].assign(label_changed=0.0, third_label=0.0, not_recognisable=0.0)

@@ -39,7 +39,7 @@ def test_every_stage_ran_and_its_results_are_there(clone):
     assert len(regions) > 0 and (regions.verdict == "accepted").any()
     assert regions.failure_rate.between(regions.failure_low, regions.failure_high).all()
     planted = pd.read_csv(tables / "digits_planted.csv", encoding="utf-8")
-    assert set(planted.strength) == {0, 1} and planted.groupby(["bug", "strength"]).arm.nunique().eq(5).all()
+    assert set(planted.strength) == {0, 1} and planted.groupby(["bug", "strength"]).arm.nunique().eq(8).all()
     assert (planted.touched == planted.training_images * planted.strength).all() and planted.found.isin([0, 1]).all()
     sources = {path.stem for path in (clone / "notebooks").glob("*.ipynb")}
     executed = list((clone / "results/digits/notebooks").iterdir())

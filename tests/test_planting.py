@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tiny_cell
 import torch
 from conftest import ROOT
 from hypothesis import given
@@ -11,6 +12,7 @@ from defuse.core import params
 from defuse.core.errors import PlantingError
 from defuse.core.params_file import load_params
 from defuse.core.random_streams import Streams
+from defuse.core.storage import load_arrays, read_table
 from defuse.data.sources import read_digits
 from defuse.data.splits import prepare_arrays, split_validation
 from defuse.models.autoencoder import VAE
@@ -206,3 +208,26 @@ def test_the_reconstruction_control_keeps_a_bug_planted_in_real_digits():
     own = belongs_to_bug(subgroup.training[mistakes.image], mistakes.prediction, planted)
     wrong_reconstructed = seeds.reconstruction_prediction != seeds.label
     assert wrong_reconstructed[mistakes.image][own].mean() > 0.5  # all of these left before
+
+
+FIVE = ["mixture", "k-means", "mixture of all mistakes", "k-means of all mistakes", "mixture of test mistakes"]
+
+
+def test_the_readings_are_arms_of_the_control_and_of_full_strength_alone(tmp_path, shipped_tree, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    small = {**tiny_cell.SMALL["plant_bugs"], "strengths": [0.5, 1.0]}
+    tiny_cell.write_project(tmp_path, tiny_cell.small_params(shipped_tree, plant_bugs=small))
+    for stage in ("train_features", "train_vae", "train_released_vae", "train_checker", "plant_bugs"):
+        tiny_cell.run_stage(stage)
+    folder = tmp_path / "artifacts/plant_bugs/digits/0"
+    table = read_table(folder / "planted.csv")
+    readings = ["released", "repaired", "no search"]
+    assert {strength: group.arm.tolist() for strength, group in table.groupby("strength")} == {
+        0.0: FIVE + readings,
+        0.5: FIVE,
+        1.0: FIVE + readings,
+    }
+    described = table[table.arm == "mixture of all mistakes"].set_index("strength").regions  # as the tiny cell distils
+    of_readings = table[table.arm.isin(readings)]
+    assert (of_readings.regions <= of_readings.strength.map(described)).all()
+    assert load_arrays(folder / "examples.npz")["arm"].tolist() == ["mixture", "repaired"]

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from test_rivals import RIVALS
 from torch import nn
 
 from defuse.core import params
@@ -11,7 +12,9 @@ from defuse.core.random_streams import Streams
 from defuse.method.identification import Seeds
 from defuse.models.machine import Machine
 from defuse.models.subject import Subject
+from defuse.studies.checker import Checker
 from defuse.studies.planting import Subgroup, find_subgroup
+from defuse.studies.readings import Searches
 from defuse.studies.recovery import (
     SHOWN_ARMS,
     Clustered,
@@ -21,6 +24,8 @@ from defuse.studies.recovery import (
     group_by_kmeans,
     headlines,
     match_regions,
+    reading_arms,
+    region_total,
     with_outcome,
 )
 
@@ -148,10 +153,25 @@ def plane_data(count, seed):
         return Logit().decode(torch.from_numpy(codes.astype(np.float32))), torch.from_numpy(labels)
 
 
+MACHINE = Machine(torch.device("cpu"), torch.float32, torch.contiguous_format, compiled=False)
+DISTILL = params.Distill(
+    include_reconstruction_failures=False,
+    fit_codes=2000,
+    components=12,
+    concentration_prior=None,
+    max_iterations=300,
+    minimum_weight=0.01,
+    tau=1.0,
+    shown_samples=1,
+    correction_samples=1,
+    validation_samples=1,
+    test_samples=1,
+)
+
+
 @pytest.fixture(scope="module")
 def plane():
     """Data, the bug's subgroup, and arms and seeds of a classifier with the bug at full strength and of one without."""
-    machine = Machine(torch.device("cpu"), torch.float32, torch.contiguous_format, compiled=False)
     identify = params.Identify(
         seed_source="train",
         max_seed_images=None,
@@ -160,29 +180,16 @@ def plane():
         batch_size="auto",
         noise=params.Noise({"normal": 0.3}),
     )
-    distill = params.Distill(
-        include_reconstruction_failures=False,
-        fit_codes=2000,
-        components=12,
-        concentration_prior=None,
-        max_iterations=300,
-        minimum_weight=0.01,
-        tau=1.0,
-        shown_samples=1,
-        correction_samples=1,
-        validation_samples=1,
-        test_samples=1,
-    )
     training, test = plane_data(1500, 0), plane_data(400, 1)
     subgroup = find_subgroup(training, test, MISLABELLED)
     seed_images = np.sort(np.random.default_rng(2).choice(1500, 600, replace=False))
     results = {
         name: cluster_arms(
-            Subject(Rule(bound), Logit(), machine),
+            Subject(Rule(bound), Logit(), MACHINE),
             {"train": training, "test": test},
             seed_images,
             identify,
-            distill,
+            DISTILL,
             3,
             Streams(0, ("toy",)),
             "toy",
@@ -231,6 +238,123 @@ def test_arms_name_the_images_of_their_split(plane):
     assert distances.max() < 2  # a code lies near the image that it names
 
 
+class Twice(Logit):
+    """Another autoencoder: its codes are twice as large."""
+
+    def encode(self, images):
+        codes, deviations = super().encode(images)
+        return 2 * codes, deviations
+
+    def decode(self, codes):
+        return super().decode(codes / 2)
+
+
+READINGS = {
+    "released": params.Reading(
+        autoencoder="train_released_vae",
+        noises=[{"normal": 0.6}],
+        draws=10,
+        keep=3,
+        include_reconstruction_failures=True,
+        checker=False,
+        groups="mixture",
+        shown="draws",
+        abstention=False,
+    ),
+    "repaired": params.Reading(
+        autoencoder="train_vae",
+        noises=[{"normal": 0.3}, {"normal": 1.0}],
+        draws=10,
+        keep=3,
+        include_reconstruction_failures=False,
+        checker=True,
+        groups="pairs",
+        shown="members",
+        abstention=True,
+    ),
+}
+COMPARED = RIVALS.model_copy(update={"minimum_members": 8, **READINGS})
+SEED_IMAGES = np.sort(np.random.default_rng(2).choice(1500, 600, replace=False))
+NO_BUG = Checker(Rule(9.0), 0.7, 1.0, works=True)
+WITHOUT_SEARCH = "no search"
+
+
+def taken(training, bound, count=8, checker=NO_BUG, seed_images=SEED_IMAGES):
+    """The readings' arms of a classifier on the plane."""
+    vaes = {"train_vae": Logit(), "train_released_vae": Twice()}
+    subjects = {name: Subject(Rule(bound), vae, MACHINE) for name, vae in vaes.items()}
+    searches = Searches(subjects, {"train": training}, {"train": seed_images}, Streams(0, ("toy",)))
+    return reading_arms(searches, checker, COMPARED, DISTILL, count, Streams(0, ("toy",)))
+
+
+def said_of(arms, plane):
+    """What each arm is said to have found of the bug on the plane."""
+    _, test, subgroup, results = plane
+    rows, _ = bug_rows(
+        arms, results["control"][1], np.ones(len(test[1]), bool), subgroup, MISLABELLED, settings(minimum_members=8)
+    )
+    return {row["arm"]: row for row in rows}
+
+
+def test_a_bug_that_training_images_show_is_found_by_each_reading_and_without_a_search(plane):
+    training, _, subgroup, _ = plane
+    rows = said_of(taken(training, subgroup.bound * 1024), plane)
+    assert {name: row["found"] for name, row in rows.items()} == {"released": 1, "repaired": 1, WITHOUT_SEARCH: 1}
+    assert rows[WITHOUT_SEARCH]["rank"] == 1 and rows[WITHOUT_SEARCH]["recall"] == 1
+    assert all(row["best_precision"] > 0.9 for row in rows.values())
+
+
+def test_a_bug_that_no_training_image_shows_is_found_by_the_repaired_reading_alone(plane):
+    training = plane[0]
+    beyond = float(training[0].sum((1, 2, 3)).max()) + 0.001
+    rows = said_of(taken(training, beyond), plane)
+    assert rows["repaired"]["found"] == 1 and rows["repaired"]["recall"] > 0.9
+    assert rows[WITHOUT_SEARCH]["found"] == rows[WITHOUT_SEARCH]["bug_mistakes"] == 0
+
+
+def test_readings_find_little_where_nothing_was_planted(plane):
+    rows = said_of(taken(plane[0], 9.0), plane)
+    assert [row["found"] for row in rows.values()] == [0, 0, 0]
+    assert rows["repaired"]["mistakes"] == 0 < rows["released"]["mistakes"]  # the checker sees what the classifier sees
+
+
+def test_all_readings_search_around_the_same_images_and_have_at_most_as_many_regions(plane):
+    training, _, subgroup, _ = plane
+    sets = []
+    for count in (0, 1, 3):
+        arms = taken(training, subgroup.bound * 1024, count)
+        assert all(region_total(arm) <= count for arm in arms.values()), count
+        sets.append({name: arm.image for name, arm in arms.items()})
+    assert region_total(arms["released"]) == region_total(arms["repaired"]) == 3
+    for images in sets:
+        assert set(images["released"]) <= set(SEED_IMAGES) and set(images["repaired"]) <= set(SEED_IMAGES)
+        wrong = Rule(subgroup.bound * 1024)(training[0]).argmax(1) != training[1]
+        assert (
+            images[WITHOUT_SEARCH].tolist() == torch.nonzero(wrong)[:, 0].tolist()
+        )  # all training images are looked at
+
+
+def test_the_codes_of_an_arm_are_of_its_autoencoder(plane):
+    training, _, subgroup, _ = plane
+    vaes = {"train_vae": Logit(), "train_released_vae": Twice()}
+    for name, arm in taken(training, subgroup.bound * 1024).items():
+        assert arm.autoencoder == ("train_released_vae" if name == "released" else "train_vae")
+        with torch.no_grad():
+            predictions = Rule(subgroup.bound * 1024)(vaes[arm.autoencoder].decode(torch.from_numpy(arm.codes)))
+        assert (predictions.argmax(1).numpy() == arm.prediction).all(), name
+        assert (arm.prediction != training[1].numpy()[arm.image]).all() and not arm.test
+
+
+def test_readings_go_through_where_there_is_no_mistake_and_where_the_checker_cannot_work(plane):
+    far = plane[0][1] * 2 - 1
+    with torch.no_grad():
+        images = Logit().decode(torch.stack([8.0 * far, torch.full((1500,), -4.0)], 1))
+    rows = said_of(taken((images, plane[0][1]), 9.0), plane)
+    assert [(row["mistakes"], row["regions"], row["found"]) for row in rows.values()] == [(0, 0, 0)] * 3
+    rows = said_of(taken(plane[0], plane[2].bound * 1024, checker=Checker(Rule(9.0), 0.7, 0.1, works=False)), plane)
+    assert rows["repaired"]["mistakes"] == 0 and rows["released"]["found"] == 1
+
+
 def test_accuracies_are_of_the_subgroup_and_of_the_rest():
     subgroup = Subgroup(0.5, np.array([False, True, True, True]), np.array([True, True, False, False, False]))
     arm = {
@@ -267,7 +391,7 @@ def test_planting_took_where_the_subgroup_lost_more_than_the_rest():
     assert result.took.tolist() == [0, 0, 1, 0, 0]
 
 
-def test_headlines_compare_full_strength_with_the_control_and_with_kmeans():
+def test_headlines_compare_full_strength_with_the_control_with_kmeans_and_with_no_search():
     rows = [
         (bug, strength, arm, found)
         for bug, strength, arm, found in [
@@ -281,6 +405,12 @@ def test_headlines_compare_full_strength_with_the_control_and_with_kmeans():
             ("b", 0.5, "mixture", 0),
             ("a", 1, "mixture of all mistakes", 0),
             ("b", 1, "mixture of all mistakes", 0),
+            ("a", 1, "repaired", 1),
+            ("b", 1, "repaired", 1),
+            ("a", 1, "no search", 1),
+            ("b", 1, "no search", 0),
+            ("a", 0, "repaired", 1),
+            ("a", 0, "no search", 0),
         ]
     ]
     table = pd.DataFrame(rows, columns=["bug", "strength", "arm", "found"])
@@ -292,6 +422,7 @@ def test_headlines_compare_full_strength_with_the_control_and_with_kmeans():
         "found_by_kmeans": 0.5,
         "above_control": 0.5,
         "above_kmeans": 0.5,
+        "found_beyond_no_search": 0.5,
         "took": 0.5,
         "seen_raw": pytest.approx(0.8),
         "seen_reconstructed": pytest.approx(0.4),
@@ -302,9 +433,9 @@ def test_examples_are_of_the_subgroup_and_of_the_best_regions():
     images = torch.arange(6)[:, None, None, None].float().div(255).expand(-1, 1, 32, 32)
     codes = np.array([[0.0, 0.0], [30.0, 30.0], [30.0, 30.0]], np.float32)
     arm = Clustered(False, np.zeros(3, int), np.zeros(3, int), codes, np.array([3, 4, 4]))
-    best = dict(zip(SHOWN_ARMS, (4, None)))
+    best, subjects = dict(zip(SHOWN_ARMS, (4, None))), {"train_vae": Subject(Rule(9.0), Logit(), MACHINE)}
     shown = example_images(
-        images, Logit(), np.arange(6) >= 4, dict.fromkeys(SHOWN_ARMS, arm), best, 3, np.random.default_rng(0)
+        images, subjects, np.arange(6) >= 4, dict.fromkeys(SHOWN_ARMS, arm), best, 3, np.random.default_rng(0)
     )
     assert sorted(shown["subgroup"][:, 0, 5, 5].tolist()) == [0, 4, 5] and shown["subgroup"].dtype == np.uint8
     assert shown["region"][:, :, 0, 0, 0].tolist() == [[255, 255, 0], [0, 0, 0]] and shown["shown"].tolist() == [2, 0]

@@ -12,30 +12,35 @@ from defuse.core.storage import load_arrays, read_table
 from defuse.evidence.results import of_first_seed, result_path
 from defuse.showing.drawing import FIRST_MEASURE, SECOND_MEASURE, THIRD_MEASURE, finish, show_image
 
-# Of the arms in the table's order: two on the mistakes that are not the VAE's, the same on all, one without a search.
+# Of the arms in the table's order: two on the mistakes that are not the VAE's, the same on all, misclassified test
+# images; the released and the repaired reading, and misclassified training images.
 ARM_STYLES = (
     {"color": FIRST_MEASURE, "marker": "o"},
     {"color": SECOND_MEASURE, "marker": "s"},
     {"color": FIRST_MEASURE, "marker": "o", "linestyle": "--", "markerfacecolor": "white"},
     {"color": SECOND_MEASURE, "marker": "s", "linestyle": "--", "markerfacecolor": "white"},
     {"color": THIRD_MEASURE, "marker": "^"},
+    {"color": "black", "marker": "D", "markerfacecolor": "white"},
+    {"color": "black", "marker": "D"},
+    {"color": THIRD_MEASURE, "marker": "v", "markerfacecolor": "white"},
 )
 KIND_COLOURS = {"mislabelled": FIRST_MEASURE, "left_out": THIRD_MEASURE}
-CURVES_WIDTH, NAMES_WIDTH, IMAGE_WIDTH, ROW_HEIGHT, LEAST_HEIGHT = 4.0, 1.5, 0.42, 0.68, 4.6  # inches
+CURVES_WIDTH, NAMES_WIDTH, IMAGE_WIDTH, ROW_HEIGHT, LEAST_HEIGHT = 4.0, 1.5, 0.42, 0.68, 4.9  # inches
 
 
 def draw_curves(figure: SubFigure, table: pd.DataFrame) -> None:
     """Share of the bugs found by each arm, and accuracy of each bug's subgroup, against strength.
 
-    Lines are medians over seeds, small dots the seeds' own shares.
+    Lines are medians over seeds, small dots the seeds' own shares. An arm without all strengths has no line.
     """
     above, below = figure.subplots(2, 1, sharex=True)
-    strengths = sorted(table.strength.unique())
-    for number, ((arm, group), style) in enumerate(zip(table.groupby("arm", sort=False), itertools.cycle(ARM_STYLES))):
-        # Apart from each other, since shares of a few bugs coincide.
-        position = np.arange(len(strengths)) + 0.05 * (number - 2)
+    strengths, arms = sorted(table.strength.unique()), table.groupby("arm", sort=False)
+    for number, ((arm, group), style) in enumerate(zip(arms, itertools.cycle(ARM_STYLES))):
         shares = group.groupby(["strength", "seed"]).found.mean().unstack()
-        above.plot(position, shares.median(axis=1), markersize=5, label=arm, **style)
+        # Apart from each other, since shares of a few bugs coincide.
+        position = np.searchsorted(strengths, shares.index) + 0.06 * (number - (len(arms) - 1) / 2)
+        line = {} if len(shares) == len(strengths) else {"linestyle": "none"}
+        above.plot(position, shares.median(axis=1), markersize=5, label=arm, **{**style, **line})
         above.plot(position, shares, ".", color=style["color"], markersize=3, alpha=0.6)
     for (kind, _), group in table.groupby(["kind", "bug"], sort=False):
         below.plot(
@@ -54,7 +59,7 @@ def draw_curves(figure: SubFigure, table: pd.DataFrame) -> None:
         axes.legend(
             lines.values(), lines, fontsize=6.5, frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2
         )
-    figure.subplots_adjust(left=0.13, right=0.96, top=0.81, bottom=0.13, hspace=0.28)
+    figure.subplots_adjust(left=0.13, right=0.96, top=0.77, bottom=0.13, hspace=0.28)
 
 
 def draw_examples(figure: SubFigure, table: pd.DataFrame, data: dict[str, np.ndarray]) -> None:

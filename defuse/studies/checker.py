@@ -41,6 +41,11 @@ class Checker:
     originals_passed: float
     works: bool
 
+    @property
+    def doubt(self) -> str:
+        """What a stage's closing line says of a checker that does not work; empty for one that works."""
+        return "" if self.works else "; the checker cannot work: too few validation images pass it"
+
     def passes(
         self, images: Float32[Tensor, "images channels height width"], labels: Int64[np.ndarray, "images"]
     ) -> Bool[np.ndarray, "images"]:

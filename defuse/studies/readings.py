@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Int64
-from torch import Tensor
+from torch import Tensor, nn
 
 from defuse.annotators.oracles import Annotators
 from defuse.core import params
@@ -237,17 +237,38 @@ def without_search(study: Study, training: Labelled, streams: Streams) -> Outcom
         training: images and labels.
         streams: of its own.
     """
-    images, labels = training
-    predictions = predict(study.annotators.subject.classifier, images).argmax(1)
-    wrong = torch.nonzero(predictions != labels)[:, 0]
-    assignment = largest_pairs(labels[wrong].numpy(), predictions[wrong].numpy(), study.settings.minimum_members)
-    assignment[assignment >= study.count] = -1
+    images = training[0]
+    wrong, _, assignment = misclassified_by_pair(
+        study.annotators.subject.classifier, training, study.settings.minimum_members, study.count
+    )
     regions = int(assignment.max(initial=-1)) + 1
     members = member_images(images[wrong], wrong.numpy(), assignment, regions, study.distill, streams.numpy("members"))
     annotated = annotate_regions(study.annotators, members.shown, study.annotate, True, streams.numpy("slips"))
     facts = {"identified": len(wrong), "mistakes": len(wrong)}
     none_drawn = [images[:0]] * regions
     return outcome(study, facts, members, annotated, members.test, none_drawn, assignment, True)
+
+
+def misclassified_by_pair(
+    classifier: nn.Module, data: Labelled, minimum: int, count: int
+) -> tuple[Int64[Tensor, "mistakes"], Int64[np.ndarray, "mistakes"], Int64[np.ndarray, "mistakes"]]:
+    """Misclassified images in groups by label and prediction, found without any search.
+
+    Args:
+        classifier: its logits, of images in [0, 1].
+        data: images and labels.
+        minimum: images of a group, at least.
+        count: groups at most, the largest.
+
+    Returns:
+        Numbers of the misclassified images, what the classifier says of them, and their group, or -1 for none.
+    """
+    images, labels = data
+    predictions = predict(classifier, images).argmax(1)
+    wrong = torch.nonzero(predictions != labels)[:, 0]
+    said = predictions[wrong].numpy()
+    pair = largest_pairs(labels[wrong].numpy(), said, minimum)
+    return wrong, said, np.where(pair < count, pair, -1)
 
 
 def largest_pairs(

@@ -13,17 +13,19 @@ from defuse.core.random_streams import Streams
 from defuse.data.prepared import Labelled
 from defuse.method.distillation import fit_regions, group_by_kmeans
 from defuse.method.identification import Seeds, find_mistakes, prepare_seeds
-from defuse.models.autoencoder import VAE
 from defuse.models.evaluation import decode, encode, predict
 from defuse.models.subject import Subject
+from defuse.studies.checker import Checker
 from defuse.studies.planting import Subgroup, belongs_to_bug
+from defuse.studies.readings import NO_SEARCH, Searches, group, kept_mistakes, misclassified_by_pair
 
 if TYPE_CHECKING:
     import pandas
 
 MIXTURE, KMEANS, TEST_MISTAKES = "mixture", "k-means", "mixture of test mistakes"
 ALL_MISTAKES = " of all mistakes"
-SHOWN_ARMS = (MIXTURE, MIXTURE + ALL_MISTAKES)
+SHOWN_ARMS = (MIXTURE, params.REPAIRED)
+MAIN_VAE = "train_vae"  # the stage that trained the main chain's autoencoder
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Clustered:
         prediction: what the classifier says.
         codes: latent codes of the images.
         assignment: region of each mistake, or -1 for none.
+        autoencoder: the stage that trained the autoencoder of the codes.
     """
 
     test: bool
@@ -43,6 +46,7 @@ class Clustered:
     prediction: Int64[np.ndarray, "mistakes"]
     codes: Float32[np.ndarray, "mistakes latent"]
     assignment: Int64[np.ndarray, "mistakes"]
+    autoencoder: str = MAIN_VAE
 
 
 def cluster_arms(
@@ -92,6 +96,46 @@ def cluster_arms(
     assignment = fit_regions(codes, distill, random_state).assignment
     arms[TEST_MISTAKES] = Clustered(True, wrong.numpy(), predictions[wrong].numpy(), codes, assignment)
     return arms, seeds
+
+
+def reading_arms(
+    searches: Searches,
+    checker: Checker,
+    settings: params.CompareReadings,
+    distill: params.Distill,
+    count: int,
+    streams: Streams,
+) -> dict[str, Clustered]:
+    """Mistakes as the released and the repaired reading find and group them, and those that need no search.
+
+    The last are all misclassified training images, grouped by label and prediction. All labels are the true ones.
+
+    Args:
+        searches: with the classifier and the training images to search around.
+        checker: of the repaired reading.
+        settings: of the readings.
+        distill: the mixture's settings.
+        count: regions of each arm at most, the largest.
+        streams: of the mixtures.
+
+    Returns:
+        The arms by name.
+    """
+    arms, random_state = {}, streams.integer("clusters")
+    for name, reading in ((params.RELEASED, settings.released), (params.REPAIRED, settings.repaired)):
+        vae = searches.subjects[reading.autoencoder].vae
+        mistakes, _ = kept_mistakes(checker, vae, searches.mistakes(reading, "train"), reading)
+        assignment = group(mistakes, reading, settings, distill, count, random_state).assignment
+        arms[name] = Clustered(
+            False, mistakes.seed_index, mistakes.prediction, mistakes.codes, assignment, reading.autoencoder
+        )
+    subject, training = searches.subjects[MAIN_VAE], searches.splits["train"]
+    wrong, predictions, assignment = misclassified_by_pair(
+        subject.classifier, training, settings.minimum_members, count
+    )
+    codes = encode(subject.vae, training[0][wrong])[0].numpy()
+    arms[NO_SEARCH] = Clustered(False, wrong.numpy(), predictions, codes, assignment)
+    return arms
 
 
 def match_regions(
@@ -148,7 +192,7 @@ def bug_rows(
     the bug taught it, and on their plain reconstructions: what the VAE loses, no search can find.
 
     Args:
-        arms: from `cluster_arms`.
+        arms: from `cluster_arms` and `reading_arms`.
         seeds: from `cluster_arms`.
         right: test images that the classifier gets right.
         subgroup: what the bug is about.
@@ -195,11 +239,17 @@ def as_configured(distill: params.Distill) -> str:
     return MIXTURE + (ALL_MISTAKES if distill.include_reconstruction_failures else "")
 
 
+def region_total(arm: Clustered) -> int:
+    """Number of an arm's regions that have a member."""
+    return len(np.unique(arm.assignment[arm.assignment >= 0]))
+
+
 def headlines(table: "pandas.DataFrame", configured: str) -> dict[str, float]:
     """Means over the bugs at full strength.
 
     found, found_by_kmeans: shares that the arm `configured`, and k-means on the same codes, find; found_in_control:
-    what the arm finds where nothing was planted; above_control, above_kmeans: the differences; took, seen_raw,
+    what the arm finds where nothing was planted; above_control, above_kmeans: the differences; found_beyond_no_search:
+    share that the repaired reading finds and misclassified training images do not show; took, seen_raw,
     seen_reconstructed: as in the table.
     """
 
@@ -208,19 +258,21 @@ def headlines(table: "pandas.DataFrame", configured: str) -> dict[str, float]:
 
     full, control = found(1, configured), found(0, configured)
     kmeans = found(1, configured.replace(MIXTURE, KMEANS))
+    by_arm = table[table.strength == 1].pivot(index="bug", columns="arm", values="found")
     return {
         "found": full,
         "found_in_control": control,
         "found_by_kmeans": kmeans,
         "above_control": full - control,
         "above_kmeans": full - kmeans,
+        "found_beyond_no_search": float((by_arm[params.REPAIRED] > by_arm[NO_SEARCH]).mean()),
         **table[table.strength == 1][["took", "seen_raw", "seen_reconstructed"]].mean().to_dict(),
     }
 
 
 def example_images(
     images: Float32[Tensor, "images channels height width"],
-    vae: VAE,
+    subjects: dict[str, Subject],
     subgroup: Bool[np.ndarray, "images"],
     arms: dict[str, Clustered],
     best: dict[str, int | None],
@@ -231,9 +283,9 @@ def example_images(
 
     Args:
         images: the training images.
-        vae: decodes the mistakes.
+        subjects: the classifier with each autoencoder, by the stage that trained it.
         subgroup: those images that the bug is about.
-        arms: from `cluster_arms`.
+        arms: from `cluster_arms` and `reading_arms`.
         best: number of each arm's best region, from `bug_rows`.
         count: at most how many of each.
         generator: of the draws.
@@ -257,7 +309,7 @@ def example_images(
     for name in SHOWN_ARMS:
         members = np.flatnonzero((arms[name].assignment == best[name]) & (best[name] is not None))
         codes = torch.from_numpy(arms[name].codes[drawn(members)])
-        regions.append(filled(decode(vae, codes) if len(codes) else images[:0]))
+        regions.append(filled(decode(subjects[arms[name].autoencoder].vae, codes) if len(codes) else images[:0]))
         shown.append(len(codes))
     chosen = torch.from_numpy(drawn(np.flatnonzero(subgroup)))
     return {"subgroup": filled(images[chosen]), "region": np.stack(regions), "shown": np.array(shown)}
