@@ -321,11 +321,11 @@ def test_readings_find_little_where_nothing_was_planted(plane):
 def test_all_readings_search_around_the_same_images_and_have_at_most_as_many_regions(plane):
     training, _, subgroup, _ = plane
     sets = []
-    for count in (0, 1, 3):
+    for count in (0, 1, 2):
         arms = taken(training, subgroup.bound * 1024, count)
         assert all(region_total(arm) <= count for arm in arms.values()), count
         sets.append({name: arm.image for name, arm in arms.items()})
-    assert region_total(arms["released"]) == region_total(arms["repaired"]) == 3
+    assert region_total(arms["released"]) == region_total(arms["repaired"]) == 2
     for images in sets:
         assert set(images["released"]) <= set(SEED_IMAGES) and set(images["repaired"]) <= set(SEED_IMAGES)
         wrong = Rule(subgroup.bound * 1024)(training[0]).argmax(1) != training[1]

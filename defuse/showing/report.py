@@ -54,13 +54,17 @@ ROWS = (
     ("the same with all mistakes kept, as in the paper", "planted mixture of all mistakes at 1.found", "{:.0%}"),
     ("k-means instead of the mixture", "plant_bugs.found_by_kmeans", "{:.0%}"),
     ("clusters of test mistakes instead of the search", "planted mixture of test mistakes at 1.found", "{:.0%}"),
-    ("the released reading", "planted released at 1.found", "{:.0%}"),
-    ("the repaired reading", "planted repaired at 1.found", "{:.0%}"),
-    ("misclassified training images by label and prediction, no search", "planted no search at 1.found", "{:.0%}"),
-    ("found by the repaired reading and not without a search", "plant_bugs.found_beyond_no_search", "{:.0%}"),
+    ("planted bugs that the released reading matches", "planted released at 1.found", "{:.0%}"),
+    ("planted bugs that the repaired reading matches", "planted repaired at 1.found", "{:.0%}"),
+    (
+        "planted bugs that misclassified training images show, without a search",
+        "planted no search at 1.found",
+        "{:.0%}",
+    ),
+    ("planted bugs of the repaired reading that these do not show", "plant_bugs.found_beyond_no_search", "{:.0%}"),
     ("matched where nothing was planted", "plant_bugs.found_in_control", "{:.0%}"),
     ("the same by the repaired reading", "planted repaired at 0.found", "{:.0%}"),
-    ("the same without a search", "planted no search at 0.found", "{:.0%}"),
+    ("the same by misclassified training images", "planted no search at 0.found", "{:.0%}"),
 )
 
 
