@@ -110,7 +110,7 @@ NOTHING = {
     "finetune_baseline": "0 annotated mistakes: no learning rate could be chosen",
     "novelty": "0 accepted regions: no failing sample to compare",
     "ablate_regions": "0 to 0 regions over 1 mixtures",
-    "compare_readings": "9 arms; 0 images labelled for the regions, no more for a rival at their budget",
+    "compare_readings": "accepted regions: released 0 of 0, described 0 of 0, repaired 0 of 0, no search 0 of 0; 14 rivals",
     "summarize_cell": "12 tables and the measures of 8 stages in results/digits/cells/0",
     "summarize_studies": "7 tables and the measures of plant_bugs in results/digits/studies/0",
     "summarize": "21 tables and 7 figures' data of 1 seed(s) in results/digits/tables; 0 accepted regions",
