@@ -45,7 +45,7 @@ def compare(cell: Cell) -> str:
     subjects = {"train_vae": subject, "train_released_vae": released}
     sources = {split: data[split] for split in ("train", "test")}
     numbers = {
-        split: np.sort(cell.streams.numpy("seeds", split).permutation(len(labels))[: chosen.seed_images])
+        split: np.sort(cell.streams.numpy("seed images", split).permutation(len(labels))[: chosen.seed_images])
         for split, (_, labels) in sources.items()
     }
     searches = Searches(subjects, sources, numbers, cell.streams)

@@ -371,7 +371,18 @@ LOADS_NETWORKS = {
 }
 CORRECTING = {"correct", "compare_readings", "demo"}
 PACKED = {
-    *("prepare", "identify", "distill", "annotate", "correct", "novelty", "plant_bugs", "summarize", "demo"),
+    *(
+        "prepare",
+        "identify",
+        "distill",
+        "annotate",
+        "correct",
+        "compare_readings",
+        "novelty",
+        "plant_bugs",
+        "summarize",
+    ),
+    "demo",
 }
 TEMPLATES = {"atlas", "front_page", "demo"}
 
