@@ -21,6 +21,7 @@ from defuse.evidence.tables import (
     outcome_measures,
     over_seeds,
     planted_measures,
+    reading_measures,
     rival_measures,
     table_measures,
 )
@@ -57,6 +58,7 @@ def summarize(cell: Cell) -> str:
             gather_measures(studies, study_seeds),
             planted_measures(gathered["planted"]),
             rival_measures(gathered["rivals"]),
+            reading_measures(gathered["readings"], gathered["rivals"]),
         ]
     measures += [table_measures(gathered[name], *keys) for name, keys in ARMS.items() if name in gathered]
     table = pd.concat(measures, ignore_index=True)

@@ -15,6 +15,7 @@ from defuse.evidence.tables import (
     outcome_measures,
     over_seeds,
     planted_measures,
+    reading_measures,
     rival_measures,
     table_measures,
 )
@@ -217,6 +218,54 @@ def test_an_arm_that_diverged_at_every_value_leaves_the_classifier_as_it_was():
     as_before = {"test_accuracy": 0.0, "region_test_accuracy": 1.0, "mistake_test_accuracy": 0.5}
     for arm in ("k-means", "more training", "baseline: mistakes alone"):
         assert values[0, f"regions against {arm}"].to_dict() == as_before
+
+
+def reading_values(readings, rivals):
+    names = ("seed", "reading", "accepted", "classifier_mistake")
+    kinds = (f"{reading}_mistakes_accuracy" for reading in ("released", "described", "repaired"))
+    arms = pd.DataFrame(rivals, columns=["seed", "arm", "test_accuracy", *kinds])
+    rows = reading_measures(pd.DataFrame(readings, columns=names), arms)
+    assert set(rows.stage) == {"readings"}
+    return rows.set_index(["seed", "measure"]).value.sort_index()
+
+
+def test_readings_are_set_against_each_other_within_a_seed():
+    values = reading_values(
+        [
+            (0, "described", 2, 0.2),
+            (0, "released", 4, 0.1),
+            (0, "repaired", 9, 0.9),
+            (0, "no search", 30, 1.0),
+            (1, "described", 5, 0.2),
+            (1, "released", 0, np.nan),  # no mistake to judge
+            (1, "repaired", 3, 0.9),
+        ],
+        [
+            (0, "before", 0.990, 0.0, 0.0, 0.0),
+            (0, "no label asked", 0.988, 0.3, 0.4, 0.8),
+            (0, "single labels", 0.970, 0.6, 0.5, 0.7),
+            (1, "single labels", 0.980, 0.5, 0.1, np.nan),  # no unseen mistake of the repaired search
+            (1, "no label asked", np.nan, np.nan, np.nan, np.nan),  # the checker kept nothing
+            (1, "before", 0.990, 0.1, 0.1, np.nan),
+        ],
+    )
+    assert values[0].to_dict() == pytest.approx(
+        {
+            "accepted_above_described": 7,
+            "discoveries_released": 0.1,
+            "no_label_above_single_labels": -0.1,
+            "no_label_test_drop": 0.002,
+        }
+    )
+    assert values[1].to_dict() == pytest.approx(
+        {
+            "accepted_above_described": -2,
+            "discoveries_released": np.nan,
+            "no_label_above_single_labels": -0.2,  # it leaves the classifier as it was
+            "no_label_test_drop": 0.0,
+        },
+        nan_ok=True,
+    )
 
 
 def test_planted_bugs_are_averaged_by_seed_arm_and_strength():

@@ -36,6 +36,12 @@ def measures_by_seed(tables: Path) -> dict[str, pd.Series]:
     return {key: group.set_index("seed").value for key, group in named.groupby("key", sort=False)}
 
 
+def of_first_study_seed(tables: Path, name: str) -> pd.DataFrame:
+    """The rows of a table of the readings of the seed whose images figures show: the first of the studies'."""
+    table, readings = (read_table(result_path(tables, file), "seed") for file in (name, "readings.csv"))
+    return table[table.seed == readings.seed.iloc[0]]
+
+
 def of_first_seed(tables: Path, name: str) -> pd.DataFrame:
     """The rows of a table, such as `regions.csv`, of the seed whose images figures show: the first of the params."""
     table, measures = (read_table(result_path(tables, file), "seed") for file in (name, "measures.csv"))

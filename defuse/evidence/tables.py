@@ -21,6 +21,7 @@ ARMS = {
     "taus": ("tau", "tau"),
     "mixtures": ("mixture", "components", "prior"),
     "rivals": ("rival", "arm"),
+    "readings": ("reading", "reading"),
 }
 # Measures that `metrics.json` holds, for `dvc metrics show`.
 HEADLINES = (
@@ -41,7 +42,14 @@ HEADLINES = (
     "novelty.new_type_of_test_errors",
     "plant_bugs.found",
     "plant_bugs.found_in_control",
+    "reading released.accepted",
+    "reading repaired.accepted",
+    "readings.discoveries_released",
+    "readings.no_label_above_single_labels",
 )
+READINGS = ("released", "described", "repaired")
+# Accuracy on the unseen mistakes of each reading's search, with the annotators' labels.
+UNSEEN_MISTAKES = tuple(f"{reading}_mistakes_accuracy" for reading in READINGS)
 
 
 def check_cells(cells: Path, seeds: Sequence[int], data: dict[str, object] | None = None) -> dict[str, object]:
@@ -159,20 +167,60 @@ def check_unique(measures: pd.DataFrame) -> None:
         raise SummaryError(f"seed {row.seed} has the measure {row.measure!r} of {row.stage!r} more than once")
 
 
+def usable_accuracies(rivals: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Accuracies of all arms, by (seed, arm).
+
+    An arm without a usable network (it had nothing to train on or to choose by, or it diverged at every value) leaves
+    the classifier as it was, with the accuracies of the arm `before`.
+    """
+    measured = rivals.set_index(["seed", "arm"])[list(columns)].astype(float)
+    return measured.fillna(measured.xs("before", level="arm").reindex(measured.index, level="seed"))
+
+
 def rival_measures(rivals: pd.DataFrame) -> pd.DataFrame:
     """By how much the regions do better than each other arm, per seed.
 
-    Compared are the accuracies on test, on the regions' test draws and on the classifier's single mistakes whose labels
-    no arm had. An arm without a usable network (it had nothing to train on or to choose by, or it diverged at every
-    value) leaves the classifier as it was, with the accuracies of the arm `before`.
+    Compared are the `usable_accuracies` on test, on the regions' test draws and on the classifier's single mistakes
+    whose labels no arm had.
     """
-    columns = ["test_accuracy", "region_test_accuracy", "mistake_test_accuracy"]
-    measured = rivals.set_index(["seed", "arm"])[columns].astype(float)
-    measured = measured.fillna(measured.xs("before", level="arm").reindex(measured.index, level="seed"))
+    measured = usable_accuracies(rivals, ("test_accuracy", "region_test_accuracy", "mistake_test_accuracy"))
     others = measured.drop(index="regions", level="arm")
     regions = measured.xs("regions", level="arm").reindex(others.index, level="seed")
     advantage = (regions - others).reset_index()
     return table_measures(advantage, "regions against", "arm")
+
+
+def reading_measures(readings: pd.DataFrame, rivals: pd.DataFrame) -> pd.DataFrame:
+    """What the claims ask of the readings, per seed, as rows seed, stage, measure, value.
+
+    Args:
+        readings: all seeds' readings.
+        rivals: all seeds' arms; compared are their `usable_accuracies`.
+
+    Returns:
+        accepted_above_described, by how many accepted regions `repaired` is above `described`; discoveries_released,
+        share of the released settings' mistakes that are the classifier's; no_label_above_single_labels, the advantage
+        of asking for no label in the mean accuracy on the three kinds of unseen mistakes (of those that there are);
+        no_label_test_drop, test accuracy lost then.
+    """
+    by_reading = readings.set_index(["seed", "reading"])
+    accuracies = usable_accuracies(rivals, ("test_accuracy", *UNSEEN_MISTAKES))
+    unseen = accuracies[list(UNSEEN_MISTAKES)].mean(axis=1)
+    test = accuracies.test_accuracy
+    rows = []
+    for seed in readings.seed.unique():
+        accepted = by_reading.accepted[seed]
+        values = {
+            "accepted_above_described": accepted["repaired"] - accepted["described"],
+            "discoveries_released": by_reading.classifier_mistake[seed, "released"],
+            "no_label_above_single_labels": unseen[seed, "no label asked"] - unseen[seed, "single labels"],
+            "no_label_test_drop": test[seed, "before"] - test[seed, "no label asked"],
+        }
+        rows += [
+            {"seed": seed, "stage": "readings", "measure": name, "value": float(value)}
+            for name, value in values.items()
+        ]
+    return pd.DataFrame(rows, columns=["seed", "stage", "measure", "value"])
 
 
 def accepted_region_measures(regions: pd.DataFrame) -> pd.DataFrame:

@@ -51,9 +51,12 @@ def shown_data(cell: Cell) -> dict[str, dict[str, np.ndarray]]:
     images, labels = load_split(cell.data_file, "train")
     seed_images = images if split == "train" else load_split(cell.data_file, split)[0]
 
-    planted = {}
+    studied = {}
     for seed in cell.settings.study_seeds[:1]:
-        planted["planted"] = load_arrays(cell.at_seed(seed).folder("plant_bugs") / "examples.npz")
+        studied["planted"] = load_arrays(cell.at_seed(seed).folder("plant_bugs") / "examples.npz")
+        for name in ("shown_released", "shown_repaired"):
+            arrays = load_arrays(cell.at_seed(seed).folder("compare_readings") / f"{name}.npz")
+            studied[name] = {key: array[: chosen.shown_regions] for key, array in arrays.items()}
     return {
         "identified": identified_data(
             mistakes, votes, seed_images, vae, chosen.shown_mistakes, cell.streams.numpy("identified")
@@ -65,5 +68,5 @@ def shown_data(cell: Cell) -> dict[str, dict[str, np.ndarray]]:
         ),
         "tsne": tsne_data(mistakes, images, labels, vae, chosen, cell.streams.integer("t-SNE")),
         "novelty": novelty_data(neighbours, regions, chosen),
-        **planted,
+        **studied,
     }
