@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from made_readings import empty_readings, write_readings
 from matplotlib import pyplot
 from matplotlib.colors import to_rgba
 from matplotlib.text import Text
@@ -22,6 +24,7 @@ from defuse.core.storage import load_arrays, read_json, read_table, save_arrays,
 from defuse.data.class_names import TRAFFIC_SIGNS, class_name
 from defuse.data.prepared import CLASSES
 from defuse.evidence.results import provenance, result_path
+from defuse.evidence.tables import table_measures
 from defuse.showing.atlas import CARRIERS, FIGURES, STUDY_FIGURES, dataset_page, front_page, region_rows
 from defuse.showing.cells import show_regions
 from defuse.showing.drawing import MISTAKES
@@ -136,6 +139,7 @@ def test_a_region_without_a_label_is_never_scored(tmp_path):
     missing |= dict.fromkeys(("failure_rate", "failure_low", "failure_high"), np.nan)
     write_table(tables / "mnist_regions.csv", read_table(tables / "mnist_regions.csv").assign(**missing))
     write_table(tables / "mnist_corrected_regions.csv", read_table(tables / "mnist_corrected_regions.csv").iloc[:0])
+    (tables / "mnist_readings.csv").unlink(missing_ok=True)
     text = dataset_page(tables, "mnist", SHOWN)
     assert "Nothing that annotators recognise" in text and 'class="said wrong"' not in text
     assert "<dt>fails on fresh draws</dt><dd>–</dd>" in text
@@ -150,6 +154,60 @@ def test_a_region_without_a_label_is_never_scored(tmp_path):
     words = "".join(text.get_text() for figure in (figure, regions(tables)) for text in figure.findobj(Text))
     assert words.count("annotators: nothing") >= 2 and "annotators: nothing (" not in words and "fails on" not in words
     pyplot.close("all")
+
+
+@pytest.fixture
+def with_readings(tmp_path) -> Path:
+    """MNIST's tables with made-up readings of three seeds."""
+    return write_readings(Path(shutil.copytree(TABLES, tmp_path / "tables")))
+
+
+def test_the_repaired_method_s_regions_stand_beside_the_described_one_s(with_readings):
+    write_readings(with_readings)
+    add_measures(with_readings)
+    text = dataset_page(with_readings, "mnist", SHOWN)
+    page = Page(text)
+    shown = load_arrays(with_readings / "mnist_shown_repaired.npz")
+    articles = [name for name in re.findall(r'<article class="card" id="(repaired-\d+)"', text)]
+    assert articles == [f"repaired-{region}" for region in shown["region"]]
+    images = [image for image in page.images if image["alt"].startswith("image of repaired region")]
+    assert len(images) == shown["shown"].sum() < shown["prediction"].size  # no blank one
+    assert all(image["alt"].endswith("the classifier says 8") for image in images)
+    card = text[text.index('id="repaired-5"') :].partition("</article>")[0]
+    assert "3 taken for 8" in card and card.count('class="said wrong"') == 10
+    facts = re.findall(r"<dt>([^<]+)</dt><dd>([^<]+)</dd>", card)
+    assert facts == [
+        ("share of the mistakes", "15%"),
+        ("agreement", "90%"),
+        ("not recognised", "10%"),
+        ("fails on held-out members", "75%"),
+        ("fails on fresh draws", "50%"),
+    ]
+    card = text[text.index('id="repaired-0"') :].partition("</article>")[0]
+    assert "Nothing that annotators recognise" in card and 'class="said wrong"' not in card and "<dd>–</dd>" in card
+    assert {"#regions", "#repaired"} <= set(page.references) and {"regions", "repaired"} <= page.identities
+    summary = " ".join(text.partition("Three readings of the method")[2].partition("</table>")[0].split())
+    for accepted, own in (("1 / 2 / 1", "10% / 12% / 14%"), ("2 / 3 / 2", "20% / 22% / 24%"), ("5 / 6 / 5", "75%")):
+        assert f'<td class="number">{accepted}</td><td class="number">6 / 6 / 6</td><td class="number">{own}' in summary
+    assert page.references.count("mnist/mnist_readings.png") == 1
+
+
+def add_measures(tables):
+    """The readings' numbers among the measures, as `summarize` puts them there."""
+    measures = read_table(tables / "mnist_measures.csv")
+    rows = table_measures(read_table(tables / "mnist_readings.csv"), "reading", "reading")
+    write_table(tables / "mnist_measures.csv", pd.concat([measures[~measures.stage.isin(rows.stage)], rows]))
+
+
+def test_a_page_says_where_no_reading_has_a_region_and_is_silent_where_none_was_studied(with_readings):
+    empty_readings(with_readings)
+    add_measures(with_readings)
+    text = dataset_page(with_readings, "mnist", SHOWN)
+    assert "No group of mistakes is large enough to be a region." in text and "<article" not in text
+    for path in with_readings.glob("mnist_readings.csv"):  # as of the demonstration
+        path.unlink()
+    text = dataset_page(with_readings, "mnist", FIGURES)
+    assert "repaired" not in text and "readings" not in text and ">Regions</h2>" in text
 
 
 def test_two_renderings_have_the_same_bytes():
@@ -269,11 +327,12 @@ def browser():
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1200, "light"), (390, "dark")])
-def test_the_pages_work_in_a_browser(browser, tmp_path, width, scheme):
+def test_the_pages_work_in_a_browser(browser, tmp_path, with_readings, width, scheme):
     (tmp_path / "mnist").mkdir()
     for name in SHOWN:
-        shutil.copy(RESULTS / "mnist" / "figures" / f"mnist_{name}.png", tmp_path / "mnist")
-    (tmp_path / "mnist.html").write_text(dataset_page(TABLES, "mnist", SHOWN), encoding="utf-8")
+        shutil.copy(RESULTS / "mnist" / "figures" / "mnist_noise.png", tmp_path / "mnist" / f"mnist_{name}.png")
+    add_measures(with_readings)
+    (tmp_path / "mnist.html").write_text(dataset_page(with_readings, "mnist", SHOWN), encoding="utf-8")
     (tmp_path / "index.html").write_text(front_page(claims_about("SVHN"), {"mnist": TABLES}), encoding="utf-8")
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     errors = []

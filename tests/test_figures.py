@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from fontTools import ttLib
+from made_readings import READINGS, empty_readings, write_readings
 from matplotlib import font_manager, pyplot
 
 from defuse.core.errors import StorageError
@@ -19,6 +20,7 @@ from defuse.showing import (
     drawing,
     novelty_figures,
     planting_figures,
+    reading_figures,
     region_figures,
     search_figures,
     study_figures,
@@ -33,6 +35,7 @@ FIGURES = {
     novelty_figures: ("novelty",),
     study_figures: ("noise", "searches", "vaes", "tau", "mixtures", "rivals"),
     planting_figures: ("planted_bugs",),
+    reading_figures: ("readings", "repair"),
 }
 DRAWN = {name: getattr(module, name) for module, names in FIGURES.items() for name in names}
 
@@ -291,6 +294,93 @@ def test_lines_from_the_latent_space_to_its_three_pictures_do_not_cross(tables):
     lines = search_figures.tsne(tables).axes[0].texts
     assert [line.xy[1] for line in lines] == [1, 0, -1]
     assert [line.xyann[1] for line in lines] == sorted((line.xyann[1] for line in lines), reverse=True)
+
+
+@pytest.fixture
+def with_readings(tables) -> Path:
+    """SVHN's tables with made-up readings of three seeds."""
+    return write_readings(tables)
+
+
+def test_the_readings_stand_side_by_side_with_what_was_shown_said_and_repaired(with_readings):
+    figure = reading_figures.readings(with_readings)
+    text = words(figure)
+    for heading in ("As released", "As described", "Repaired", "What\nannotators\nwere shown", "What they\nsaid"):
+        assert heading in text
+    assert [f"{count} of 6 accepted" in text for count in (1, 2, 5)] == [True] * 3  # of the first seed
+    assert text.count("annotators: 3, classifier: 8") == 4  # one of the released, three of the repaired
+    assert text.count("annotators: nothing, classifier: 8") == 2
+    for repaired in (11, 31, 61):  # medians of the seeds, over the three kinds of mistakes
+        assert f"unseen mistakes 3% → {repaired}%" in text
+    assert text.count("test images 99.0% → 98.5%") == 3
+    bars = [axes for axes in figure.axes if axes.patches and not axes.images]
+    lengths = [[patch.get_width() for patch in axes.patches[:4]] for axes in bars[:3]]
+    assert lengths == [[1, 0, 0, 5], [2, 0, 0, 4], [5, 0, 0, 1]]
+    dots = [line.get_xdata().tolist() for axes in bars[:3] for line in axes.lines]
+    assert dots == [[1, 2, 1], [2, 3, 2], [5, 6, 5]]
+    pictures = [axes for axes in figure.axes if axes.images]
+    assert len(pictures) == 3 * 3 * 5
+
+
+def test_the_clearest_regions_are_shown_accepted_first_and_no_blank_image(with_readings):
+    path = with_readings / "svhn_greyscale_subset_reading_regions.csv"
+    table = read_table(path)
+    clear = (table.reading == "repaired") & (table.region == 2)
+    write_table(path, table.assign(agreement=table.agreement.where(~clear, 1.0)))
+    shown = reading_figures.shown_regions(with_readings, "repaired")
+    assert shown.facts.region.tolist()[0] == 2 and shown.facts.verdict.tolist() == ["accepted"] * 5 + [
+        "not recognisable"
+    ]
+    data = load_arrays(with_readings / "svhn_greyscale_subset_shown_repaired.npz")
+    for region, images, count in zip(shown.facts.region, shown.images, shown.counts):
+        place = data["region"].tolist().index(region)
+        assert (images == data["images"][place]).all() and count == data["shown"][place]
+    path = with_readings / "svhn_greyscale_subset_shown_repaired.npz"
+    save_arrays(path, **{**data, "shown": np.full(6, 2)})
+    pictures = [axes for axes in reading_figures.readings(with_readings).axes if axes.images]
+    assert len(pictures) == 2 * 3 * 5 + 3 * 2
+
+
+def test_readings_without_an_accepted_region_and_without_any_are_drawn(with_readings):
+    tables = with_readings
+    regions, rows = (tables / f"svhn_greyscale_subset_{name}.csv" for name in ("reading_regions", "readings"))
+    arms = tables / "svhn_greyscale_subset_rivals.csv"
+    write_table(regions, read_table(regions).assign(verdict="no agreement"))
+    write_table(rows, read_table(rows).assign(accepted=0, no_agreement=6, not_recognisable_regions=0))
+    table = read_table(arms)
+    nothing = table.arm.isin(("released", "regions", "repaired"))
+    accuracies = [name for name in table if name.endswith("accuracy")]
+    table.loc[nothing, accuracies] = np.nan
+    write_table(arms, table)
+    text = words(reading_figures.readings(tables))
+    assert text.count("0 of 6 accepted") == 3 and text.count("nothing to train on") == 3
+    assert text.count("annotators disagree, classifier: 8") == 6 and "nan" not in text
+    assert text.count("unseen mistakes 3% → 3%") == 3  # the classifier stays as it was
+    empty_readings(tables)
+    table[[f"{reading}_mistakes_accuracy" for reading in READINGS]] = np.nan
+    write_table(arms, table)
+    text = words(reading_figures.readings(tables))
+    assert text.count("0 of 0 accepted") == 3 and text.count("no unseen mistakes to measure") == 3
+    assert text.count("no region") == 2 and "nan" not in text  # the described reading's are the main chain's
+
+
+def test_the_repair_is_shown_without_each_of_its_parts(with_readings):
+    left, middle, right = reading_figures.repair(with_readings).axes
+    assert [label.get_text() for label in left.get_yticklabels()] == list(reading_figures.ABLATION.values())
+
+    def medians(axes):
+        marks = [line for line in axes.lines if np.ptp(line.get_xdata()) == 0 and 0.5 < np.ptp(line.get_ydata()) < 0.9]
+        return [float(mark.get_xdata()[0]) for mark in marks]
+
+    assert medians(left) == pytest.approx([5 / 6, 3 / 6, 4 / 6, 2 / 6, 5 / 6])
+    assert medians(middle) == pytest.approx([0.77, 0.32, 0.72, 0.77, 0.82])
+    assert medians(right) == pytest.approx([0.61, 0.41, 0.51, 0.36, 0.56])
+
+
+def test_a_repair_that_was_not_taken_apart_says_so(tables):
+    assert "The repair was not taken apart on these data." in words(
+        reading_figures.repair(write_readings(tables, ablated=False))
+    )
 
 
 def same_as_committed(name, tmp_path):

@@ -1,6 +1,7 @@
 """README's numbers are those of the committed tables, and no other."""
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,11 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from made_readings import write_readings
 
 from defuse.core.params_file import load_params
 from defuse.core.storage import read_table, write_table
+from defuse.evidence.tables import table_measures
 from defuse.showing.report import (
     ARMS,
     BEGIN,
@@ -95,7 +98,22 @@ def test_the_accuracy_on_test_images_is_told_for_each_lambda():
     assert rows["1000"] == ["–", "–", "0 of 3"]  # diverged, or without a region
 
 
-@pytest.mark.parametrize("kind", ARMS)
+def test_each_reading_has_a_row_and_each_arm_its_accuracy_on_every_kind_of_mistakes(tmp_path):
+    tables = write_readings(Path(shutil.copytree(ROOT / "results" / "mnist" / "tables", tmp_path / "tables")))
+    names = (("readings", "reading", "reading"), ("rivals", "rival", "arm"))
+    rows = [table_measures(read_table(tables / f"mnist_{table}.csv"), *name) for table, *name in names]
+    write_table(tables / "mnist_measures.csv", pd.concat(rows))
+    text = arms_table(tables, "reading")
+    assert text.splitlines()[0].startswith("| reading | mistakes | the classifier's own | regions shown | accepted |")
+    rows = {row[0]: row[1:] for row in cells(text)}
+    assert rows["repaired"][1:4] == ["75.0% / 77.0% / 79.0%", "6 / 6 / 6", "5 / 6 / 5"] and "without checker" in rows
+    heading, _, *_ = (line.split(" | ") for line in arms_table(tables, "rival").splitlines())
+    place = heading.index("unseen mistakes, repaired")
+    rows = {row[0]: row for row in cells(arms_table(tables, "rival"))}
+    assert rows["repaired"][place] == "60.0% / 61.0% / 62.0%" and rows["before"][place] == "2.0% / 3.0% / 4.0%"
+
+
+@pytest.mark.parametrize("kind", [kind for kind in ARMS if kind != "reading"])
 def test_each_arm_of_the_mnist_has_a_row_with_the_value_of_each_seed(kind):
     tables = ROOT / "results" / "mnist" / "tables"
     name, keys = {

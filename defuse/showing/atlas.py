@@ -15,7 +15,13 @@ from PIL import Image
 from defuse.core.storage import load_arrays, read_table
 from defuse.core.verdicts import RegionVerdict
 from defuse.data.class_names import class_name
-from defuse.evidence.results import measures_by_seed, of_first_seed, provenance, result_path
+from defuse.evidence.results import (
+    measures_by_seed,
+    of_first_seed,
+    of_first_study_seed,
+    provenance,
+    result_path,
+)
 from defuse.showing.report import OUTCOMES, shown_over_seeds
 
 ABSTAIN = -1
@@ -40,7 +46,18 @@ FIGURES = (
     "novelty",
     "causes",
 )
-STUDY_FIGURES = ("noise", "rivals", "planted_bugs")
+STUDY_FIGURES = ("readings", "noise", "rivals", "planted_bugs")
+# Each reading of the method, what it is, and the part of the page that shows its regions.
+READINGS = {
+    "released": ("as released", "the numbers of the authors' code, as far as it can be followed", ""),
+    "described": ("as described", "what the post says, with controls; the main chain of this replication", "regions"),
+    "repaired": (
+        "repaired",
+        "mistakes of small and large noise that a second, independent network still calls by their seeds' labels, "
+        "grouped by label and prediction; annotators look at members of a group",
+        "repaired",
+    ),
+}
 
 
 def data_uri(image: UInt8[np.ndarray, "height width channels"]) -> str:
@@ -154,6 +171,50 @@ def region_card(dataset: str, facts: pd.Series, shown: tuple[dict[str, np.ndarra
     return {"facts": facts, "draws": draws, "pairs": pairs, "neighbours": neighbours}
 
 
+def reading_rows(tables: Path, measures: dict[str, pd.Series]) -> list[dict[str, str]]:
+    """What the page says of each reading; nothing where the readings were not studied, as in the demonstration."""
+    if not result_path(tables, "readings.csv").is_file():
+        return []
+    columns = {"accepted": "{:.0f}", "regions": "{:.0f}", "classifier_mistake": "{:.0%}"}
+    return [
+        {
+            "name": name,
+            "words": words,
+            "place": place,
+            **{
+                column: shown_over_seeds(template, measures[f"reading {reading}.{column}"])
+                for column, template in columns.items()
+            },
+        }
+        for reading, (name, words, place) in READINGS.items()
+    ]
+
+
+def repaired_cards(tables: Path, dataset: str) -> list[dict[str, Any]]:
+    """What the page shows of the repaired reading's regions: facts, and the images that annotators saw with votes."""
+    shown = load_arrays(result_path(tables, "shown_repaired.npz"), "region", "images", "shown", "prediction", "votes")
+    table = of_first_study_seed(tables, "reading_regions.csv")
+    table = table[table.reading == "repaired"].set_index("region", drop=False)
+    cards = []
+    for place, region in enumerate(shown["region"]):
+        facts, there = table.loc[region], slice(shown["shown"][place])
+        draws = [
+            {
+                "image": data_uri(image),
+                "prediction": int(prediction),
+                "right": facts.label in (ABSTAIN, prediction),  # without a label nothing is wrong
+                "votes": ["–" if vote == ABSTAIN else int(vote) for vote in votes],
+                "words": f"image of repaired region {region}: the classifier says "
+                f"{class_name(dataset, int(prediction))}",
+            }
+            for image, prediction, votes in zip(
+                *(shown[name][place, there] for name in ("images", "prediction", "votes"))
+            )
+        ]
+        cards.append({"facts": facts, "headline": headline(dataset, facts), "draws": draws})
+    return cards
+
+
 def worst_bug(tables: Path, dataset: str) -> dict[str, Any]:
     """What the front page shows of a data set.
 
@@ -179,6 +240,7 @@ def dataset_page(tables: Path, dataset: str, figures: Sequence[str], front_page:
     rows, shown = region_rows(tables, dataset).set_index("region", drop=False), load_shown(tables)
     cards = [region_card(dataset, rows.loc[region], shown) for region in shown[0]["region"]]
     measures = measures_by_seed(tables)
+    readings = reading_rows(tables, measures)
     outcome = [
         (words, *(shown_over_seeds("{:.2%}", measures[f"outcome.{data}_{when}"]) for data in ("region_test", "test")))
         for when, words in OUTCOMES.items()
@@ -190,6 +252,8 @@ def dataset_page(tables: Path, dataset: str, figures: Sequence[str], front_page:
         rows=[row for _, row in rows.iterrows()],
         cards=cards,
         figures=figures,
+        readings=readings,
+        repaired=repaired_cards(tables, dataset) if readings else [],
         front_page=front_page,
         carded={int(card["facts"].region) for card in cards},
         outcome=outcome if measures["outcome.region_test_after_correction"].notna().any() else [],

@@ -1,7 +1,8 @@
 """What all figures share: one theme, colours with one meaning each, provenance, files whose bytes repeat.
 
 A figure is drawn by a function that takes a data set's folder of tables, in a module for each subject:
-`search_figures`, `region_figures`, `correction_figures`, `novelty_figures`, `study_figures`, `planting_figures`.
+`search_figures`, `region_figures`, `correction_figures`, `novelty_figures`, `study_figures`, `planting_figures`,
+`reading_figures`.
 """
 
 import io
@@ -146,6 +147,19 @@ def stack_causes(axes: Axes, table: pd.DataFrame, key: str, parts: dict[str, pd.
         axes.barh(position, part, 0.9 * height, left=start, color=CAUSE_COLOURS[cause], linewidth=0, label=cause)
         start += part
     axes.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
+    axes.set_ylim(len(names) - 0.5, -0.5)
+
+
+def draw_values(axes: Axes, table: pd.DataFrame, key: str, column: str, colour: str, label: str = "") -> None:
+    """One row per value of `key`: a dot for each seed, a mark at their median, a line along its interval."""
+    names = list(dict.fromkeys(table[key]))
+    for position, name in enumerate(names):
+        values = table[table[key] == name][column].dropna().to_numpy(float)  # may be infinite, and then has no dot
+        median, low, high = median_interval(values)
+        rows = np.full(len(values), position)
+        axes.plot(values, rows, "o", color=colour, markersize=4, alpha=0.8, label="" if position else label)
+        axes.plot([median] * 2, [position - 0.3, position + 0.3], color=colour, linewidth=1.5)
+        axes.plot([low, high], [position] * 2, color=colour, linewidth=1)
     axes.set_ylim(len(names) - 0.5, -0.5)
 
 

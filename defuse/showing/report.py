@@ -10,6 +10,7 @@ from defuse.core.statistics import median_interval
 from defuse.core.storage import read_table
 from defuse.core.verdicts import Cause
 from defuse.evidence.results import BY_EYE, measures_by_seed, provenance, result_path
+from defuse.evidence.tables import READINGS
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 FEWEST_FOR_INTERVAL = 6  # seeds; of fewer all values are shown (`median_interval`)
@@ -90,7 +91,19 @@ ARMS = {
         "images": ("images trained on", "{:.0f}"),
         "region_test_accuracy": ("regions' test draws", "{:.1%}"),
         "mistake_test_accuracy": ("single mistakes, unseen", "{:.1%}"),
+        **{f"{name}_mistakes_accuracy": (f"unseen mistakes, {name}", "{:.1%}") for name in READINGS},
         "test_accuracy": ("test set", "{:.2%}"),
+    },
+    "reading": {
+        "mistakes": ("mistakes", "{:,.0f}"),
+        "classifier_mistake": ("the classifier's own", "{:.1%}"),
+        "regions": ("regions shown", "{:.0f}"),
+        "accepted": ("accepted", "{:.0f}"),
+        "mean_agreement": ("agreement", "{:.1%}"),
+        "mean_purity": ("purity", "{:.1%}"),
+        "member_failure": ("held-out members that fail", "{:.1%}"),
+        "draw_failure": ("fresh draws that fail", "{:.1%}"),
+        "labels_asked": ("labels asked", "{:.0f}"),
     },
     "VAE": {"reconstruction_accuracy": ("right reconstructions", "{:.1%}"), **CAUSES},
     "search": {"draws_per_classifier_mistake": ("draws per mistake of the classifier", "{:.0f}"), **CAUSES},
@@ -254,8 +267,9 @@ def results_block(results: Path, datasets: list[str]) -> str:
     parts = [OVER_SEEDS, main_numbers(folders)]
     if (results / "claims.csv").exists():
         parts += [
-            "Verdicts on the paper's claims and three of ours. In brackets: how many of the seeds that could be judged "
-            "meet all conditions. Fewer than five seeds decide nothing. `results/claims.csv` has measures and rules.",
+            "Verdicts on the paper's six claims and on ours. In brackets: how many of the seeds that could be judged "
+            "meet all conditions; by eye, how many of the regions looked at are right. Fewer than five decide nothing. "
+            "`results/claims.csv` has measures and rules.",
             claims_table(results / "claims.csv"),
         ]
     return "\n\n".join(parts)
@@ -269,6 +283,7 @@ def replication_block(results: Path, datasets: list[str]) -> str:
         "Judged by eye": by_eye_table(results, datasets),
     }
     names = {
+        "reading": "Readings of the method",
         "rival": "Regions and their rivals",
         "VAE": "Autoencoders",
         "search": "Whole searches",

@@ -9,7 +9,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from defuse.core.statistics import median_interval
 from defuse.core.storage import read_table
 from defuse.evidence.results import result_path
 from defuse.showing.drawing import (
@@ -21,23 +20,11 @@ from defuse.showing.drawing import (
     TEST,
     THIRD_MEASURE,
     draw_over_seeds,
+    draw_values,
     empty,
     finish,
     stack_causes,
 )
-
-
-def draw_values(axes: Axes, table: pd.DataFrame, key: str, column: str, colour: str, label: str = "") -> None:
-    """One row per value of `key`: a dot for each seed, a mark at their median, a line along its interval."""
-    names = list(dict.fromkeys(table[key]))
-    for position, name in enumerate(names):
-        values = table[table[key] == name][column].dropna().to_numpy(float)  # may be infinite, and then has no dot
-        median, low, high = median_interval(values)
-        rows = np.full(len(values), position)
-        axes.plot(values, rows, "o", color=colour, markersize=4, alpha=0.8, label="" if position else label)
-        axes.plot([median] * 2, [position - 0.3, position + 0.3], color=colour, linewidth=1.5)
-        axes.plot([low, high], [position] * 2, color=colour, linewidth=1)
-    axes.set_ylim(len(names) - 0.5, -0.5)
 
 
 def draw_causes(axes: Axes, table: pd.DataFrame, key: str) -> None:
