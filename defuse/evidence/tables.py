@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from defuse.core.errors import SummaryError
+from defuse.core.params import DESCRIBED, RELEASED, REPAIRED
 from defuse.core.statistics import median_interval
 from defuse.core.storage import read_json, read_table
 from defuse.core.verdicts import RegionVerdict
@@ -47,7 +48,7 @@ HEADLINES = (
     "readings.discoveries_released",
     "readings.no_label_above_single_labels",
 )
-READINGS = ("released", "described", "repaired")
+READINGS = (RELEASED, DESCRIBED, REPAIRED)
 # Accuracy on the unseen mistakes of each reading's search, with the annotators' labels.
 UNSEEN_MISTAKES = tuple(f"{reading}_mistakes_accuracy" for reading in READINGS)
 
@@ -211,8 +212,8 @@ def reading_measures(readings: pd.DataFrame, rivals: pd.DataFrame) -> pd.DataFra
     for seed in readings.seed.unique():
         accepted = by_reading.accepted[seed]
         values = {
-            "accepted_above_described": accepted["repaired"] - accepted["described"],
-            "discoveries_released": by_reading.classifier_mistake[seed, "released"],
+            "accepted_above_described": accepted[REPAIRED] - accepted[DESCRIBED],
+            "discoveries_released": by_reading.classifier_mistake[seed, RELEASED],
             "no_label_above_single_labels": unseen[seed, "no label asked"] - unseen[seed, "single labels"],
             "no_label_test_drop": test[seed, "before"] - test[seed, "no label asked"],
         }

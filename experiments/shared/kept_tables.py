@@ -4,6 +4,7 @@ from pathlib import Path
 
 from defuse.core.storage import read_json, read_table, write_json, write_table
 from defuse.evidence.results import result_path
+from defuse.evidence.tables import UNSEEN_MISTAKES
 from experiments.shared.cell import Cell
 
 Tables = dict[str, tuple[str, ...]]  # name -> stage, file, columns that must be there
@@ -40,11 +41,16 @@ STUDY_TABLES: Tables = {
     "mixtures": ("ablate_regions", "mixtures.csv", "components", "concentration_prior", "prior"),
     "rivals": (
         *("compare_readings", "rivals.csv", "arm", "lambda", "learning_rate"),
-        *("test_accuracy", "region_test_accuracy", "mistake_test_accuracy"),
+        *("test_accuracy", "region_test_accuracy", "mistake_test_accuracy", *UNSEEN_MISTAKES),
+    ),
+    "readings": ("compare_readings", "readings.csv", "reading", "regions", "accepted", "classifier_mistake"),
+    "reading_regions": (
+        *("compare_readings", "reading_regions.csv", "reading", "region", "label", "prediction", "verdict"),
+        *("agreement", "abstention", "share_of_mistakes", "member_failure", "draw_failure"),
     ),
     "planted": ("plant_bugs", "planted.csv", "bug", "arm", "strength", "found", "took"),
 }
-STUDY_MEASURES = ("plant_bugs",)
+STUDY_MEASURES = ("compare_readings", "plant_bugs")
 
 
 def keep_tables(cell: Cell, folder: Path, tables: Tables, measured: tuple[str, ...]) -> None:
