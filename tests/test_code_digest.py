@@ -499,7 +499,7 @@ SHIPPED_EDITS = {
         CORRECTING,
     ),
     "bound of the claims": (
-        "defuse/core/params.py",
+        "defuse/core/params_studies.py",
         "planted_advantage: Annotated[float, Field(gt=0, le=1)]",
         "planted_advantage: Share",
         {"claims"},

@@ -5,9 +5,10 @@ from typing import Annotated, Literal, get_args
 from pydantic import ConfigDict, Field, PlainValidator, RootModel, ValidationInfo, field_validator
 
 from defuse.core.params_studies import CHAIN_VAE as CHAIN_VAE
-from defuse.core.params_studies import AblateRegions, AblateVAE, PlantBugs
+from defuse.core.params_studies import AblateRegions, AblateVAE, Claims, PlantBugs, Summarize
 from defuse.core.params_studies import ComparedVAE as ComparedVAE
 from defuse.core.params_studies import PlantedBug as PlantedBug
+from defuse.core.params_studies import Reconstructions as Reconstructions
 from defuse.core.params_training import (
     TOLD_APART,
     Arms,
@@ -298,44 +299,6 @@ class AblateSearch(Params):
     seed_images: Count
     judged_mistakes: Count
     searches: dict[Name, Search] = Field(min_length=1)
-
-
-class Summarize(Params):
-    """Stage summarize: how much the figures show."""
-
-    tsne_codes: Annotated[int, Field(ge=10)]
-    tsne_perplexity: Positive
-    shown_regions: Count
-    shown_members: Count
-    shown_neighbours: Count
-    shown_mistakes: Count
-    shown_pairs: Count
-    interpolation_steps: Annotated[int, Field(ge=2)]
-
-
-class Reconstructions(Params):
-    """Share of right reconstructions that the claim asks of each data set."""
-
-    mnist: Share
-    svhn: Share
-    gtsrb: Share
-
-
-class Claims(Params):
-    """Stage claims: the bounds of the claims."""
-
-    region_accuracy: Share
-    accuracy_drop: Share
-    agreement: Share
-    new_error_types: Share
-    labels_kept: Share
-    planted_found: Share
-    planted_advantage: Annotated[float, Field(gt=0, le=1)]
-    reconstructions: Reconstructions
-    released_discoveries: Share
-    label_advantage: Share
-    kept_accuracy: Share
-    right_by_eye: Share
 
 
 class Settings(Params):

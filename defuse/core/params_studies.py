@@ -1,10 +1,20 @@
-"""Models of `params.yaml`, second part: studies that know no search; `defuse.core.params` has the rest."""
+"""Models of `params.yaml`, second part: studies that know no search, figures, claims; the rest is in `params`."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from defuse.core.params_training import Arms, Count, Likelihood, Name, Network, NonNegative, Params, Positive
+from defuse.core.params_training import (
+    Arms,
+    Count,
+    Likelihood,
+    Name,
+    Network,
+    NonNegative,
+    Params,
+    Positive,
+    Share,
+)
 
 CHAIN_VAE = "train_vae"  # name of the main chain's autoencoder among those compared
 
@@ -87,3 +97,41 @@ class PlantBugs(Params):
         if strengths[-1] != 1 or list(strengths) != sorted(set(strengths)):
             raise ValueError("Input should increase and end with 1 (the whole subgroup)")
         return strengths
+
+
+class Summarize(Params):
+    """Stage summarize: how much the figures show."""
+
+    tsne_codes: Annotated[int, Field(ge=10)]
+    tsne_perplexity: Positive
+    shown_regions: Count
+    shown_members: Count
+    shown_neighbours: Count
+    shown_mistakes: Count
+    shown_pairs: Count
+    interpolation_steps: Annotated[int, Field(ge=2)]
+
+
+class Reconstructions(Params):
+    """Share of right reconstructions that the claim asks of each data set."""
+
+    mnist: Share
+    svhn: Share
+    gtsrb: Share
+
+
+class Claims(Params):
+    """Stage claims: the bounds of the claims."""
+
+    region_accuracy: Share
+    accuracy_drop: Share
+    agreement: Share
+    new_error_types: Share
+    labels_kept: Share
+    planted_found: Share
+    planted_advantage: Annotated[float, Field(gt=0, le=1)]
+    reconstructions: Reconstructions
+    released_discoveries: Share
+    label_advantage: Share
+    kept_accuracy: Share
+    right_by_eye: Share

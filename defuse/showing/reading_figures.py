@@ -161,8 +161,9 @@ def draw_repair(axes: Axes, before: pd.DataFrame, after: pd.DataFrame, trained: 
         axes.text(1, 0, "nothing to train on", fontsize=9, color=FAINT, va="center", ha="right")
     axes.set(xlim=(-0.02, 1.02), ylim=(1.4, -0.8), yticks=())
     axes.set_xticks((0, 0.5, 1), ("0%", "50%", "100%"), fontsize=8)
-    for label, side in zip(axes.get_xticklabels(), ("left", "center", "right")):
-        label.set_horizontalalignment(side)
+    first, _, last = axes.get_xticklabels()
+    first.set_horizontalalignment("left")
+    last.set_horizontalalignment("right")
     axes.spines[["left", "bottom"]].set_visible(False)
 
 
