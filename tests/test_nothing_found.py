@@ -24,6 +24,7 @@ from defuse.showing import (
     drawing,
     novelty_figures,
     planting_figures,
+    reading_figures,
     region_figures,
     search_figures,
     study_figures,
@@ -44,6 +45,8 @@ FIGURES = (
     search_figures.identified_mistakes,
     search_figures.causes,
     region_figures.acceptance,
+    reading_figures.readings,
+    reading_figures.repair,
     study_figures.noise,
     study_figures.searches,
     study_figures.vaes,
@@ -112,8 +115,8 @@ NOTHING = {
     "ablate_regions": "0 to 0 regions over 1 mixtures",
     "compare_readings": "accepted regions: released 0 of 0, described 0 of 0, repaired 0 of 0, no search 0 of 0; 14 rivals",
     "summarize_cell": "12 tables and the measures of 8 stages in results/digits/cells/0",
-    "summarize_studies": "7 tables and the measures of plant_bugs in results/digits/studies/0",
-    "summarize": "21 tables and 7 figures' data of 1 seed(s) in results/digits/tables; 0 accepted regions",
+    "summarize_studies": "9 tables and the measures of compare_readings, plant_bugs in results/digits/studies/0",
+    "summarize": "23 tables and 9 figures' data of 1 seed(s) in results/digits/tables; 0 accepted regions",
 }
 
 
@@ -232,7 +235,7 @@ def test_one_class_has_no_next_one_to_lead():
 def test_one_latent_dimension_has_its_figure(project, closing):
     project(train_vae={"latent_dim": 1})
     run_stage("train_vae")
-    assert [closing(stage) for stage in SEARCH][-1].startswith("21 tables")
+    assert [closing(stage) for stage in SEARCH][-1].startswith("23 tables")
 
 
 def distill_settings(**changes):

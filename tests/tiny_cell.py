@@ -147,7 +147,8 @@ def write_project(folder: Path, tree: dict[str, Any]) -> None:
         arrays[f"x_{split}"] = generator.integers(0, 256, (count, 32, 32, 1), np.uint8)
         arrays[f"y_{split}"] = np.arange(count) % 10
     save_arrays(DATA, **arrays)
-    write_json(DATA.with_name("provenance.json"), {"slug": "digits", "title": "Tiny", "line": "tiny", "channels": 1})
+    about = {"dataset": "digits", "slug": "digits", "title": "Tiny", "line": "tiny", "channels": 1}
+    write_json(DATA.with_name("provenance.json"), about)
 
 
 def finished_project(folder: Path, tree: dict[str, Any], stages: Iterable[str]) -> Path:
