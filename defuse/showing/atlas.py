@@ -53,8 +53,7 @@ READINGS = {
     "described": ("as described", "what the post says, with controls; the main chain of this replication", "regions"),
     "repaired": (
         "repaired",
-        "mistakes of small and large noise that a second, independent network still calls by their seeds' labels, "
-        "grouped by label and prediction; annotators look at members of a group",
+        "only mistakes that a second network does not share, grouped by label and prediction; annotators see members",
         "repaired",
     ),
 }

@@ -147,7 +147,7 @@ def draw_repair(axes: Axes, before: pd.DataFrame, after: pd.DataFrame, trained: 
     for place, (column, name, colour, digits) in enumerate(rows):
         values = (before[column].median(), after[column].median())
         if np.isnan(values).any():
-            axes.text(0, place, f"no {name} to measure", fontsize=10, color=FAINT, va="center")
+            axes.text(0, place, f"no {name} to measure", fontsize=9, color=FAINT, va="bottom")
             continue
         axes.plot([0, 1], [place] * 2, color="#EEEEEE", linewidth=5, solid_capstyle="round", zorder=0)
         axes.annotate(
@@ -158,13 +158,13 @@ def draw_repair(axes: Axes, before: pd.DataFrame, after: pd.DataFrame, trained: 
         words = f"{name} {' → '.join(f'{value:.{digits}%}' for value in values)}"
         axes.text(0, place - 0.2, words, fontsize=12, fontweight="bold", color=colour, va="bottom")
     if not trained:
-        axes.text(1, 0, "nothing to train on", fontsize=9, color=FAINT, va="center", ha="right")
+        axes.text(1, 0.1, "nothing to train on", fontsize=9, color=FAINT, va="top", ha="right")
     axes.set(xlim=(-0.02, 1.02), ylim=(1.4, -0.8), yticks=())
     axes.set_xticks((0, 0.5, 1), ("0%", "50%", "100%"), fontsize=8)
     first, _, last = axes.get_xticklabels()
     first.set_horizontalalignment("left")
     last.set_horizontalalignment("right")
-    axes.spines[["left", "bottom"]].set_visible(False)
+    axes.spines[:].set_visible(False)
 
 
 def corrected(tables: Path) -> tuple[pd.DataFrame, pd.Series]:
