@@ -8,17 +8,21 @@ import shutil
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
 from IPython.display import Image, Markdown
+from made_readings import write_readings
 from matplotlib import pyplot
 
 from defuse.core.errors import NotebookError
+from defuse.core.storage import read_table, write_table
+from defuse.evidence.tables import table_measures
 from defuse.showing import cells
 from defuse.showing.notebooks import SOURCES, STUDIES, draw_figures, run_notebook
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
-STUDY_TABLES = ("noise", "searches", "vaes", "taus", "mixtures", "rivals", "planted")
+STUDY_TABLES = ("noise", "searches", "vaes", "taus", "mixtures", "rivals", "readings", "reading_regions", "planted")
 
 
 def code_of(path: Path) -> list[str]:
@@ -43,8 +47,13 @@ def evaluated(name: str, tables: Path) -> list[object]:
 
 @pytest.fixture
 def tables(tmp_path):
-    """A copy of SVHN's tables, to be changed."""
-    return Path(shutil.copytree(ROOT / "results/svhn/tables", tmp_path / "tables"))
+    """A copy of SVHN's tables with made-up readings, to be changed."""
+    folder = write_readings(Path(shutil.copytree(ROOT / "results/svhn/tables", tmp_path / "tables")))
+    path = folder / "svhn_greyscale_subset_measures.csv"
+    rows = table_measures(read_table(folder / "svhn_greyscale_subset_readings.csv"), "reading", "reading")
+    measures = read_table(path)
+    write_table(path, pd.concat([measures[~measures.stage.isin(rows.stage)], rows]))
+    return folder
 
 
 @pytest.fixture
@@ -90,6 +99,7 @@ def test_the_numbers_stand_beside_the_figures(tables, monkeypatch):
     row = rf"^\| correction \| 0\.01 \| {three} \| {three} \| 0 of 3 \| \d of 3 \|$"
     assert re.search(row, text["correction"], re.MULTILINE)
     assert "| before | – |" in text["correction"]
+    assert "| repaired | 300 / 300 / 300 | 75.0% / 77.0% / 79.0% | 6 / 6 / 6 | 5 / 6 / 5 |" in text["studies"]
     assert "| rival | labels asked |" in text["studies"] and "| k-means | 0 |" in text["planted_bugs"]
 
 
