@@ -5,14 +5,11 @@ from dataclasses import replace
 import numpy as np
 
 from defuse.core.params import DESCRIBED, RELEASED, REPAIRED, compared_readings
-from defuse.core.storage import save_arrays, write_json, write_table
-from defuse.data.prepared import Labelled, load_split
-from defuse.method.correction import draw_batches
-from defuse.showing.figure_data import order_regions
+from defuse.core.storage import write_json
+from defuse.data.prepared import load_split
 from defuse.studies.checker import calibrate_checker
 from defuse.studies.readings import (
     NO_SEARCH,
-    Outcome,
     Searches,
     Study,
     kept_mistakes,
@@ -21,12 +18,11 @@ from defuse.studies.readings import (
     unseen_mistakes,
     without_search,
 )
-from defuse.studies.region_images import REGION_COLUMNS, shown_arrays
-from defuse.studies.rivals import Rival, compare_rivals
 from experiments.shared.annotators import load_annotators
 from experiments.shared.cell import Cell
 from experiments.shared.command import cell_command
 from experiments.shared.described import clusterings, described_reading, described_search, singles
+from experiments.shared.reading_outputs import write_outcomes, write_rivals
 from experiments.shared.region_data import decoded_regions, region_count
 from experiments.shared.trained import load_checker, load_vae
 
@@ -76,7 +72,7 @@ def compare(cell: Cell) -> str:
         "mistake_test": mistake_test,
         **unseen,
     }
-    write_outcomes(cell, outcomes, data["test"])
+    write_outcomes(cell, outcomes, data["test"][0][0])
     write_rivals(cell, study, rivals, data["train"], measured)
     works = {"checker_threshold": checker.threshold, "checker_originals_passed": checker.originals_passed}
     write_json(cell.folder() / "metrics.json", {**works, "machine": subject.machine.description})
@@ -85,52 +81,6 @@ def compare(cell: Cell) -> str:
         for name in (RELEASED, DESCRIBED, REPAIRED, NO_SEARCH)
     )
     return f"accepted regions: {said}; {len(rivals)} rivals{checker.doubt}"
-
-
-def write_outcomes(cell: Cell, outcomes: dict[str, Outcome], test: Labelled) -> None:
-    """Write each reading's row, and the regions and images of those that figures show."""
-    import pandas as pd
-
-    folder = cell.folder()
-    rows = [{"reading": name, **result.row} for name, result in outcomes.items()]
-    write_table(folder / "readings.csv", pd.DataFrame(rows))
-    regions = [{"reading": name, **row} for name in (RELEASED, REPAIRED) for row in outcomes[name].regions]
-    write_table(folder / "reading_regions.csv", pd.DataFrame(regions, columns=list(REGION_COLUMNS)))
-    for name in (RELEASED, REPAIRED):
-        result = outcomes[name]
-        table = pd.DataFrame(result.regions, columns=list(REGION_COLUMNS[1:]))
-        order, count = order_regions(table, len(table)), cell.params("distill").shown_samples
-        arrays = shown_arrays(result.shown, result.annotated, order, count, test[0][0])
-        save_arrays(folder / f"shown_{name}.npz", **arrays)
-
-
-def write_rivals(
-    cell: Cell, study: Study, rivals: dict[str, Rival], training: Labelled, measured: dict[str, Labelled]
-) -> None:
-    """Fine-tune in each arm, and write the accuracies."""
-    import pandas as pd
-
-    correction, recipe = cell.params("correct"), cell.params("train_classifier")
-    # One stream for both: they draw the same images in the same order.
-    batches = {
-        arm: draw_batches(training, correction, cell.streams.torch("training"), augmentation)
-        for arm, augmentation in (
-            ("more training", recipe.augmentation),
-            ("more training, augmented", cell.params("train_oracle").augmentation),
-        )
-    }
-    rows = compare_rivals(
-        study.annotators.subject,
-        batches,
-        rivals,
-        measured,
-        study.settings,
-        correction,
-        cell.params("finetune_baseline"),
-        recipe,
-        cell.streams,
-    )
-    write_table(cell.folder() / "rivals.csv", pd.DataFrame(rows))
 
 
 if __name__ == "__main__":

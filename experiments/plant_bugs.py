@@ -50,8 +50,7 @@ def plant_bugs(cell: Cell) -> str:
     for name, strength in tqdm(planted, desc=str(cell), disable=None, leave=False):
         touched, bug = np.zeros(0, np.int64), chosen.bugs.get(name)
         if bug is not None:
-            order = cell.streams.numpy("touched", name)
-            touched = touched_images(subgroups[name].training, strength, order)
+            touched = touched_images(subgroups[name].training, strength, cell.streams.numpy("touched", name))
         said, data_with_bug = f"{name or 'control'} {strength:g}", plant(images, labels, touched, bug)
         classifier = planted_classifier(
             network, data_with_bug, data["validation"], training, machine, cell.streams, said
@@ -80,16 +79,15 @@ def plant_bugs(cell: Cell) -> str:
                 own, draws = subgroups[name].training, cell.streams.numpy("examples", name)
                 examples.append(example_images(images, subjects, own, arms, best, chosen.shown_images, draws))
     table = with_outcome(pd.DataFrame(rows), chosen)
-    folder = cell.folder()
-    write_table(folder / "planted.csv", table)
+    write_table(cell.folder() / "planted.csv", table)
     save_arrays(
-        folder / "examples.npz",
+        cell.folder() / "examples.npz",
         arm=np.array(SHOWN_ARMS),
         bug=np.array(list(chosen.bugs)),
         **{part: np.stack([example[part] for example in examples]) for part in examples[0]},
     )
     measures = headlines(table, as_configured(distill))
-    write_json(folder / "metrics.json", {**measures, "machine": machine.description})
+    write_json(cell.folder() / "metrics.json", {**measures, "machine": machine.description})
     return (
         f"{measures['found']:.0%} of {len(chosen.bugs)} bugs found at full strength, "
         f"{measures['found_in_control']:.0%} without one, {measures['found_by_kmeans']:.0%} by k-means, "
