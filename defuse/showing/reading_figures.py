@@ -49,6 +49,7 @@ SHOWN_REGIONS, SHOWN_IMAGES = 3, 5  # of each reading
 CAPTION = 40  # letters of a caption that fit on a line
 WIDTH, HEIGHT, LEFT = 11.0, 7.0, 0.13  # inches, inches, share of the width
 FAINT = "#555555"
+NOT_COMPARED = "The readings were not compared in this recording."
 
 
 class Shown(NamedTuple):
@@ -57,6 +58,11 @@ class Shown(NamedTuple):
     facts: pd.DataFrame  # a row for each region, in the order of the images
     images: UInt8[np.ndarray, "regions samples height width channels"]
     counts: Int64[np.ndarray, "regions"]  # how many images there are
+
+
+def were_compared(tables: Path) -> bool:
+    """Whether the tables are of a recording in which the readings were compared."""
+    return result_path(tables, "readings.csv").is_file()
 
 
 def shown_regions(tables: Path, reading: str) -> Shown:
@@ -183,6 +189,9 @@ def corrected(tables: Path) -> tuple[pd.DataFrame, pd.Series]:
 
 def readings(tables: Path) -> Figure:
     """The three readings side by side: what annotators were shown, what they said of it, what was repaired."""
+    title = "three readings of the method"
+    if not were_compared(tables):
+        return empty(tables, title, NOT_COMPARED)
     table, dataset = (
         read_table(result_path(tables, "readings.csv"), "seed", "reading"),
         str(provenance(tables)["dataset"]),
@@ -220,12 +229,14 @@ def readings(tables: Path) -> Figure:
     many = "dots: each seed; bars and images: the first; percentages: medians" if len(before) > 1 else "one seed"
     words = f"accuracy before → after correction; unseen mistakes: mean over those of the three searches ({many})"
     figure.text(LEFT, 0.027, words, fontsize=8, color=FAINT, va="bottom")
-    return finish(figure, tables, "three readings of the method")
+    return finish(figure, tables, title)
 
 
 def repair(tables: Path) -> Figure:
     """The repaired reading and what is left of it without each of its parts (dots: seeds)."""
     title = "the repair, and without each of its parts (dots: seeds)"
+    if not were_compared(tables):
+        return empty(tables, title, NOT_COMPARED)
     table = read_table(result_path(tables, "readings.csv"), "seed", "reading")
     table = table[table.reading.isin(ABLATION)]
     names = [reading for reading in ABLATION if (table.reading == reading).any()]

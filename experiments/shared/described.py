@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from defuse.core import params
-from defuse.core.storage import load_arrays
+from defuse.core.storage import load_arrays, read_json
 from defuse.data.prepared import Labelled
 from defuse.method.annotation import judge_region
 from defuse.method.distillation import Regions, kmeans_regions, regions_within
@@ -55,7 +55,9 @@ def described_reading(cell: Cell, study: Study) -> Outcome:
     for region in range(len(annotated)):
         own = generator.permutation(divided["mistake"][divided["assignment"] == region])
         members.append(decode(vae, torch.from_numpy(mistakes.codes[own[: settings.measured_images]])))
+    searched = read_json(cell.folder("identify") / "metrics.json")
     facts = {
+        **{name: searched[name] for name in ("seed_images", "draws")},
         "identified": len(mistakes.label),
         "mistakes": len(divided["mistake"]),
         **judge_mistakes(
