@@ -31,8 +31,7 @@ def test_it_needs_no_network_of_a_feature_term_and_writes_what_train_vae_does(re
     curve, measures = read_table(folder / "curve.csv"), read_json(folder / "metrics.json")
     assert "feature_distance" not in curve
     assert measures["validation_squared_error"] == pytest.approx(curve.squared_error.iloc[-1], rel=1e-6)
-    vae = load_network(folder / "vae.safetensors", VAE, channels=1, latent_dim=2, width=4, batch_norm=False)
-    assert not [name for name in vae.state_dict() if "running" in name]
+    load_network(folder / "vae.safetensors", VAE, channels=1, latent_dim=2, width=4)
 
 
 def test_its_settings_are_the_released_code_s(shipped_tree):
