@@ -88,7 +88,10 @@ def test_nothing_runs_twice(clone):
         ({("correct", "digits", "lambdas"): [0.0, 0.2]}, {"correct@digits-0"}),
         (
             {("identify", "digits", "noise", "normal"): 0.4},
-            {"identify@digits-0", "ablate_noise@digits-0", "ablate_vae@digits-0", "plant_bugs@digits-0"},
+            {
+                f"{stage}@digits-0"
+                for stage in ("identify", "ablate_noise", "ablate_vae", "compare_readings", "plant_bugs")
+            },
         ),
         ({("train_vae", "digits", "beta"): 2.0}, {"train_vae@digits-0", "ablate_vae@digits-0"}),
         ({("train_features", "digits", "epochs"): 3}, {"train_features@digits"}),
