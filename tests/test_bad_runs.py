@@ -165,7 +165,7 @@ OUT_OF_MEMORY = [
         ("ablate_regions", "lower distill.digits.fit_codes (now 40) or ablate_regions.digits.samples (now 3)"),
         (
             "compare_readings",
-            "lower correct.digits.batch_size (now 4) or distill.digits.fit_codes (now 40) or annotate",
+            "lower correct.digits.batch_size (now 4) or distill.digits.fit_codes (now 40) or compare_readings",
         ),
         ("novelty", "lower novelty.digits.samples (now 10) or distill.digits.test_samples (now 5) in params.yaml"),
         ("summarize", "lower summarize.digits.tsne_codes (now 10) in params.yaml"),
