@@ -234,7 +234,7 @@ def readings(tables: Path) -> Figure:
 
 def repair(tables: Path) -> Figure:
     """The repaired reading and what is left of it without each of its parts (dots: seeds)."""
-    title = "the repair, and without each of its parts (dots: seeds)"
+    title = "the repair without each part (dots: seeds)"
     if not were_compared(tables):
         return empty(tables, title, NOT_COMPARED)
     table = read_table(result_path(tables, "readings.csv"), "seed", "reading")
