@@ -26,6 +26,7 @@ from defuse.studies.region_images import (
     RegionImages,
     annotate_regions,
     draw_images,
+    fresh_draws,
     member_images,
     reading_row,
     region_rival,
@@ -210,11 +211,12 @@ def take_reading(study: Study, own: Annotators, found: Mistakes, reading: params
     vae = own.subject.vae
     mistakes, pictures = kept_mistakes(study.checker, vae, found, reading)
     regions = group(mistakes, reading, study.settings, study.distill, study.count, study.streams.integer("clusters"))
-    draws = draw_images(vae, regions, study.distill, streams)
     members = member_images(
         pictures, mistakes.seed_index, regions.assignment, len(regions), study.distill, streams.numpy("members")
     )
-    images = members if reading.shown == "members" else draws
+    by_members = reading.shown == "members"
+    images = members if by_members else draw_images(vae, regions, study.distill, streams)
+    draws = fresh_draws(vae, regions, study.distill, streams) if by_members else images.test
     annotated = annotate_regions(own, images.shown, study.annotate, reading.abstention, streams.numpy("slips"))
     facts = {
         "seed_images": study.settings.seed_images,
@@ -223,8 +225,7 @@ def take_reading(study: Study, own: Annotators, found: Mistakes, reading: params
         "mistakes": len(mistakes.label),
         **judge_mistakes(own, mistakes, study.settings.judged_mistakes, streams.numpy("judged")),
     }
-    by_members = reading.shown == "members"
-    return outcome(study, facts, images, annotated, members.test, draws.test, regions.assignment, by_members)
+    return outcome(study, facts, images, annotated, members.test, draws, regions.assignment, by_members)
 
 
 def without_search(study: Study, training: Labelled, streams: Streams) -> Outcome:

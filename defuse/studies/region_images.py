@@ -62,17 +62,22 @@ class Annotated:
 
 def draw_images(vae: VAE, regions: Regions, distill: params.Distill, streams: Streams) -> RegionImages:
     """Decoded draws of each region, as many for each purpose as the paper's regions have."""
-
-    def draws(purpose: str, count: int) -> ImageList:
-        codes = sample_regions(regions, count, distill.tau, streams.numpy(purpose))
-        return [decode(vae, torch.from_numpy(part)) for part in codes]
-
     return RegionImages(
-        draws("shown", distill.shown_samples),
-        draws("correction", distill.correction_samples),
-        draws("validation", distill.validation_samples),
-        draws("test", distill.test_samples),
+        decoded_draws(vae, regions, distill.shown_samples, distill.tau, streams.numpy("shown")),
+        decoded_draws(vae, regions, distill.correction_samples, distill.tau, streams.numpy("correction")),
+        decoded_draws(vae, regions, distill.validation_samples, distill.tau, streams.numpy("validation")),
+        fresh_draws(vae, regions, distill, streams),
     )
+
+
+def fresh_draws(vae: VAE, regions: Regions, distill: params.Distill, streams: Streams) -> ImageList:
+    """The decoded draws of each region that are neither shown nor trained on."""
+    return decoded_draws(vae, regions, distill.test_samples, distill.tau, streams.numpy("test"))
+
+
+def decoded_draws(vae: VAE, regions: Regions, count: int, tau: float, generator: np.random.Generator) -> ImageList:
+    """Images of `count` draws of each region, from `sample_regions`."""
+    return [decode(vae, torch.from_numpy(codes)) for codes in sample_regions(regions, count, tau, generator)]
 
 
 def member_images(
