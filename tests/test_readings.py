@@ -133,23 +133,22 @@ def test_pairs_are_never_mixed_and_a_region_of_members_has_enough_seed_images():
     codes = generator.normal(0, 1, 200)
     found = mistakes_at(*codes)
     found = replace(found, label=np.repeat([0, 1], 100), prediction=np.repeat([1, 2, 0], [100, 60, 40]))
-    settings = RIVALS.model_copy(update={"minimum_members": 8})
-    regions = group(found, READING, settings, MANY, 4, 0)
+    regions = group(found, READING, 8, MANY, 4, 0)
     pairs = [set(zip(found.label[own], found.prediction[own])) for own in members_of(regions)]
     assert len(regions) == 4 and all(len(pair) == 1 for pair in pairs) and len(set.union(*pairs)) == 3
     assert list(regions.weight) == sorted(regions.weight, reverse=True)
 
     of_few_seeds = replace(found, seed_index=np.arange(200) % 7)
-    assert len(group(of_few_seeds, READING, settings, MANY, 4, 0)) == 0
-    assert len(group(of_few_seeds, reading(shown="draws"), settings, MANY, 4, 0)) == 4
+    assert len(group(of_few_seeds, READING, 8, MANY, 4, 0)) == 0
+    assert len(group(of_few_seeds, reading(shown="draws"), 8, MANY, 4, 0)) == 4
 
 
 def test_one_mixture_for_all_gives_no_more_regions_than_the_budget():
     codes = np.concatenate([np.random.default_rng(0).normal(centre, 0.1, 50) for centre in (-5, 0, 5)])
     found = mistakes_at(*codes)
     distill = MANY.model_copy(update={"fit_codes": 150, "components": 3, "max_iterations": 300})
-    assert len(group(found, reading(groups="mixture"), RIVALS, distill, 9, 0)) == 3
-    two = group(found, reading(groups="mixture"), RIVALS, distill, 2, 0)
+    assert len(group(found, reading(groups="mixture"), 8, distill, 9, 0)) == 3
+    two = group(found, reading(groups="mixture"), 8, distill, 2, 0)
     assert len(two) == 2 and (two.assignment == -1).sum() == pytest.approx(50, abs=2)
 
 

@@ -107,7 +107,16 @@ class Identify(Search):
     batch_size: Annotated[int | Literal["auto"], PlainValidator(auto_or_count)]
 
 
-class Distill(Params):
+class Samples(Params):
+    """How many images of a region there are at most for each purpose."""
+
+    shown_samples: Count
+    correction_samples: Count
+    validation_samples: Count
+    test_samples: Count
+
+
+class Distill(Samples):
     """Stage distill: the mixture, its regions and their draws."""
 
     include_reconstruction_failures: bool
@@ -117,10 +126,6 @@ class Distill(Params):
     max_iterations: Count
     minimum_weight: Annotated[float, Field(gt=0, lt=1)]
     tau: Positive
-    shown_samples: Count
-    correction_samples: Count
-    validation_samples: Count
-    test_samples: Count
 
     @field_validator("components")
     @classmethod
@@ -131,13 +136,18 @@ class Distill(Params):
         return components
 
 
-class Annotate(Params):
-    """Stage annotate: when a region is a bug, and which mistakes get a cause."""
+class Acceptance(Params):
+    """When annotators' votes make a region a bug."""
 
     minimum_agreement: Share
-    strictness: Arms[Share]
     maximum_abstention: Share
     minimum_failures: Share
+
+
+class Annotate(Acceptance):
+    """Stage annotate: when a region is a bug, and which mistakes get a cause."""
+
+    strictness: Arms[Share]
     slip_rate: Share
     annotated_mistakes: Count
 
@@ -174,18 +184,13 @@ class FinetuneBaseline(FineTuning):
     learning_rates: Arms[LearningRate]
 
 
-class Reading(Params):
-    """One reading of the method: how it searches, what it groups, and what annotators are shown."""
+class NoisySearch(Params):
+    """A search with several noises, each on its own, and whether a checker looks at what it finds."""
 
-    autoencoder: Literal["train_vae", "train_released_vae"]
     noises: tuple[Noise, ...] = Field(strict=False, min_length=1)
     draws: Count
     keep: Count
-    include_reconstruction_failures: bool
     checker: bool
-    groups: Literal["mixture", "pairs"]
-    shown: Literal["draws", "members"]
-    abstention: bool
 
     @field_validator("noises")
     @classmethod
@@ -202,18 +207,36 @@ class Reading(Params):
         return at_most_draws(keep, info)
 
 
+class Reading(NoisySearch):
+    """One reading of the method: how it searches, what it groups, and what annotators are shown."""
+
+    autoencoder: Literal["train_vae", "train_released_vae"]
+    include_reconstruction_failures: bool
+    groups: Literal["mixture", "pairs"]
+    shown: Literal["draws", "members"]
+    abstention: bool
+
+
 RELEASED, DESCRIBED, REPAIRED = "released", "described", "repaired"
 
 
-class CompareReadings(Params):
+class Checking(Params):
+    """When a checker sees a label, and when it cannot work."""
+
+    blends_passed: Annotated[float, Field(gt=0, lt=1)]
+    minimum_originals: Share
+
+
+MinimumMembers = Annotated[int, Field(ge=4)]  # half of them is shown, and a quarter each chooses and tests
+
+
+class CompareReadings(Checking):
     """Stage compare_readings: the readings of the method, and what they are compared with."""
 
     seed_images: Count
     judged_mistakes: Count
     measured_images: Count
-    minimum_members: Annotated[int, Field(ge=4)]
-    blends_passed: Annotated[float, Field(gt=0, lt=1)]
-    minimum_originals: Share
+    minimum_members: MinimumMembers
     released: Reading
     repaired: Reading
     without: Annotated[tuple[Literal["checker", "pairs", "members", "noises"], ...], Field(strict=False)]

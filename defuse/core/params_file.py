@@ -40,9 +40,9 @@ def content_of(annotation: Any) -> Any:  # noqa: ANN401 (annotations have no com
     return annotation
 
 
-def annotation_at(path: tuple[str | int, ...]) -> Any:  # noqa: ANN401 (annotations have no common type)
-    """Type annotation of what `path` leads to, found by walking the models down; None for an unknown path."""
-    found: Any = Settings
+def annotation_at(path: tuple[str | int, ...], model: type[BaseModel] = Settings) -> Any:  # noqa: ANN401
+    """Type annotation of what `path` leads to, found by walking `model` down; None for an unknown path."""
+    found: Any = model
     for key in path:
         found = content_of(found)
         if isinstance(found, type) and issubclass(found, BaseModel):
@@ -61,27 +61,27 @@ def unknown_key(where: str, key: str, allowed: list[str]) -> str:
     return f"{where}: unknown key{hint} (allowed: {', '.join(allowed)})"
 
 
-def keys_allowed(path: tuple[str | int, ...]) -> list[str]:
-    """Keys that the mapping at `path` may hold."""
-    found = content_of(annotation_at(path))
+def keys_allowed(path: tuple[str | int, ...], model: type[BaseModel]) -> list[str]:
+    """Keys that the mapping at `path` of `model` may hold."""
+    found = content_of(annotation_at(path, model))
     if get_origin(found) is not dict:
         return list(found.model_fields)
     names = list(get_args(get_args(found)[0]))
     return [DEFAULT, *names] if names == list(get_args(DatasetName)) else names
 
 
-def describe(error: Problem, path: Path) -> str:
-    """One line for one error of pydantic's: file, key path, bad value, what is allowed."""
+def describe(error: Problem, path: Path, model: type[BaseModel] = Settings) -> str:
+    """One line for one error of pydantic's about `model`: file, key path, bad value, what is allowed."""
     location, kind, value = error["loc"], error["type"], error["input"]
     where = f"{path}: {'.'.join(str(part) for part in location if part != '[key]') or 'the whole file'}"
     if kind == "extra_forbidden":
-        return unknown_key(where, str(location[-1]), keys_allowed(location[:-1]))
+        return unknown_key(where, str(location[-1]), keys_allowed(location[:-1], model))
     if kind == "missing":
         return f"{where}: this key is missing"
     if kind == "literal_error" and location[-1] == "[key]":
-        return unknown_key(where, str(value), keys_allowed(location[:-2]))
+        return unknown_key(where, str(value), keys_allowed(location[:-2], model))
     message = str(PHRASES.get(kind, error["msg"])).format(**error.get("ctx", {})).removeprefix("Value error, ")
-    if type(None) in get_args(annotation_at(location)) and kind != "value_error":
+    if type(None) in get_args(annotation_at(location, model)) and kind != "value_error":
         message += " or null"
     if kind == "value_error" and len(location) == 1 and isinstance(value, dict):
         return f"{where}: {message}"

@@ -80,7 +80,7 @@ def judge_region(
     votes: Int64[np.ndarray, "samples oracles"],
     predictions: Int64[np.ndarray, "samples"],
     minimum_agreement: float,
-    settings: params.Annotate,
+    settings: params.Acceptance,
 ) -> Judgement:
     """Accept a region as a bug, or say why not.
 

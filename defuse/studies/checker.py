@@ -56,7 +56,7 @@ class Checker:
 
 
 def calibrate_checker(
-    network: nn.Module, validation: Labelled, settings: params.CompareReadings, generator: torch.Generator
+    network: nn.Module, validation: Labelled, settings: params.Checking, generator: torch.Generator
 ) -> Checker:
     """Set the threshold on validation images alone: no annotator is asked.
 

@@ -127,29 +127,35 @@ class Searches:
         return mistakes if reading.include_reconstruction_failures else mistakes.take(~mistakes.reconstruction_failure)
 
 
+def pair_regions(mistakes: Mistakes, count: int, random_state: int) -> Regions:
+    """At most about `count` regions: mixtures within each pair of label and prediction, each with its share of them."""
+    pairs = np.unique(np.stack([mistakes.label, mistakes.prediction]), axis=1, return_inverse=True)[1].reshape(-1)
+    return regions_within(mistakes.codes, pairs, count, random_state)
+
+
+def heaviest(regions: Regions, mistakes: Mistakes, minimum_seeds: int, count: int) -> Regions:
+    """The heaviest `count` of the regions that have mistakes of at least `minimum_seeds` seed images."""
+    seeds = [len(np.unique(mistakes.seed_index[regions.assignment == region])) for region in range(len(regions))]
+    return regions.take(np.flatnonzero(np.array(seeds, int) >= minimum_seeds)[:count])
+
+
 def group(
     mistakes: Mistakes,
     reading: params.Reading,
-    settings: params.CompareReadings,
+    minimum_members: int,
     distill: params.Distill,
     count: int,
     random_state: int,
 ) -> Regions:
-    """Divide mistakes into at most `count` regions, the heaviest.
+    """Divide mistakes into at most `count` regions, the heaviest: one mixture for all of them, or some for each pair.
 
-    One mixture for all of them, or one within each pair of label and prediction with its share of `count` components.
     Where members are shown, a region with mistakes of fewer than `minimum_members` seed images is none.
     """
     if reading.groups == "mixture":
         regions = fit_regions(mistakes.codes, distill, random_state)
     else:
-        pairs = np.unique(np.stack([mistakes.label, mistakes.prediction]), axis=1, return_inverse=True)[1].reshape(-1)
-        regions = regions_within(mistakes.codes, pairs, count, random_state)
-    numbers = np.arange(len(regions))
-    if reading.shown == "members":
-        seeds = [len(np.unique(mistakes.seed_index[regions.assignment == region])) for region in numbers]
-        numbers = numbers[np.array(seeds, int) >= settings.minimum_members]
-    return regions.take(numbers[:count])
+        regions = pair_regions(mistakes, count, random_state)
+    return heaviest(regions, mistakes, minimum_members if reading.shown == "members" else 0, count)
 
 
 def outcome(
@@ -210,7 +216,8 @@ def take_reading(study: Study, own: Annotators, found: Mistakes, reading: params
     """
     vae = own.subject.vae
     mistakes, pictures = kept_mistakes(study.checker, vae, found, reading)
-    regions = group(mistakes, reading, study.settings, study.distill, study.count, study.streams.integer("clusters"))
+    minimum, clusters = study.settings.minimum_members, study.streams.integer("clusters")
+    regions = group(mistakes, reading, minimum, study.distill, study.count, clusters)
     members = member_images(
         pictures, mistakes.seed_index, regions.assignment, len(regions), study.distill, streams.numpy("members")
     )

@@ -85,7 +85,7 @@ def member_images(
     seed_index: Int64[np.ndarray, "mistakes"],
     assignment: Int64[np.ndarray, "mistakes"],
     regions: int,
-    distill: params.Distill,
+    samples: params.Samples,
     generator: np.random.Generator,
 ) -> RegionImages:
     """Members of each region: half to show and retrain on, a quarter to choose lambda by, the rest to test.
@@ -98,7 +98,7 @@ def member_images(
         seed_index: number of each one's seed image; those of one are near-copies and stay together.
         assignment: region of each mistake, or -1.
         regions: how many there are.
-        distill: how many for each purpose.
+        samples: how many for each purpose.
         generator: of the division.
     """
     purposes: dict[str, list[Tensor]] = {"shown": [], "correction": [], "validation": [], "test": []}
@@ -108,10 +108,10 @@ def member_images(
         quarter, last = (rest[part] for part in split_by_seed(seed_index[rest], (len(rest) + 1) // 2, generator))
         one_of_each = half[np.sort(np.unique(seed_index[half], return_index=True)[1])]
         chosen = {
-            "shown": one_of_each[: distill.shown_samples],
-            "correction": half[: distill.correction_samples],
-            "validation": quarter[: distill.validation_samples],
-            "test": last[: distill.test_samples],
+            "shown": one_of_each[: samples.shown_samples],
+            "correction": half[: samples.correction_samples],
+            "validation": quarter[: samples.validation_samples],
+            "test": last[: samples.test_samples],
         }
         for purpose, numbers in chosen.items():
             purposes[purpose].append(images[torch.from_numpy(numbers)])

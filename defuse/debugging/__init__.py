@@ -1,0 +1,1 @@
+"""A user's own classifier through the method: find, label, correct, report."""
