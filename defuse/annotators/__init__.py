@@ -1,1 +1,1 @@
-"""Who names the images: trained networks that stand in for people."""
+"""Who names the images: people, and trained networks that stand in for them."""

@@ -33,6 +33,10 @@ class DistillationError(DefuseError):
     """Codes that no mixture can be fitted to, or regions that cannot be sampled."""
 
 
+class VotesError(DefuseError):
+    """Votes of people that do not fit what was shown; the message names file and line."""
+
+
 class PlantingError(DefuseError):
     """A bug that the data set has no images for."""
 

@@ -21,6 +21,7 @@ class RegionVerdict(StrEnum):
     FALSE_ALARM = "false alarm"
     NO_AGREEMENT = "no agreement"
     NOT_RECOGNISABLE = "not recognisable"
+    NOT_JUDGED = "not judged"  # nobody has voted on it yet
 
 
 class ClaimVerdict(StrEnum):

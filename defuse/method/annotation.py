@@ -1,4 +1,4 @@
-"""Annotation: what the oracles say of regions and of mistakes (paper, annotation; design decision 5)."""
+"""Annotation: what annotators say of regions and of mistakes (paper, annotation; design decisions 5 and 12)."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ABSTAIN = -1  # a vote without a label
-
+SEVERAL = -2  # a vote for several classes: neither a label nor an abstention
+NO_VOTE = -3  # in place of a vote: the annotator was not asked, or did not get that far
 
 # Columns of the table of regions.
 REGION_COLUMNS = (
@@ -42,7 +43,7 @@ class Annotations:
     """What annotators and classifier say of the same draws of each region.
 
     Attributes:
-        votes: the annotators', labels or ABSTAIN.
+        votes: the annotators', labels, ABSTAIN, SEVERAL or NO_VOTE.
         predictions: the classifier's.
     """
 
@@ -52,7 +53,7 @@ class Annotations:
     @classmethod
     def together(cls, annotated: list[tuple[np.ndarray, np.ndarray]], samples: int, oracles: int) -> "Annotations":
         """The annotations of single regions as one; there may be none."""
-        votes = np.array([part for part, _ in annotated], np.int64).reshape(-1, samples, oracles)
+        votes = np.array([part for part, _ in annotated], np.int64).reshape(len(annotated), samples, oracles)
         return cls(votes, np.array([part for _, part in annotated], np.int64).reshape(-1, samples))
 
 
@@ -61,10 +62,10 @@ class Judgement:
     """What the annotators say of one region.
 
     Attributes:
-        label: the most frequent label among the votes, or ABSTAIN where nobody recognised anything.
-        agreement: share of all votes for that label, abstentions counted as disagreement; 0 where nobody recognised
-            anything, since no label got a vote.
-        abstention: share of votes "not recognisable".
+        label: the most frequent label among the votes, or ABSTAIN where no vote has one.
+        agreement: share of all votes for that label, all others counted as disagreement; 0 where no vote has a label,
+            NaN without a vote.
+        abstention: share of votes "not recognisable"; NaN without a vote.
         failures: share of the votes with a label that differ from the classifier's prediction; NaN without any.
         verdict: whether the region is a bug, or why not.
     """
@@ -88,18 +89,22 @@ def judge_region(
     rule that more than half of the labels disagree with the classifier.
 
     Args:
-        votes: labels or ABSTAIN.
+        votes: labels, ABSTAIN, SEVERAL, or NO_VOTE, which counts as nothing.
         predictions: the classifier's.
         minimum_agreement: share of votes that the region's label needs.
         settings: the other thresholds.
     """
-    given = votes != ABSTAIN
-    abstention = 1 - given.mean()
+    given, named, nothing = votes != NO_VOTE, votes >= 0, float("nan")
     if not given.any():
-        return Judgement(ABSTAIN, 0.0, 1.0, float("nan"), RegionVerdict.NOT_RECOGNISABLE)
-    labels, counts = np.unique(votes[given], return_counts=True)
-    agreement = counts.max() / votes.size
-    failures = (votes != predictions[:, None])[given].mean()
+        return Judgement(ABSTAIN, nothing, nothing, nothing, RegionVerdict.NOT_JUDGED)
+    abstention = 1 - (votes != ABSTAIN)[given].mean()
+    if not named.any():
+        unseen = abstention > settings.maximum_abstention or abstention == 1
+        verdict = RegionVerdict.NOT_RECOGNISABLE if unseen else RegionVerdict.NO_AGREEMENT
+        return Judgement(ABSTAIN, 0.0, float(abstention), nothing, verdict)
+    labels, counts = np.unique(votes[named], return_counts=True)
+    agreement = counts.max() / given.sum()
+    failures = (votes != predictions[:, None])[named].mean()
     if abstention > settings.maximum_abstention:
         verdict = RegionVerdict.NOT_RECOGNISABLE
     elif agreement < minimum_agreement:
@@ -112,12 +117,17 @@ def judge_region(
 
 
 def agreement_kappa(votes: Int64[np.ndarray, "images oracles"], classes: int) -> float:
-    """Fleiss' kappa of votes; "not recognisable" counts as one more category.
+    """Fleiss' kappa of votes; "not recognisable" and "several classes" count as categories of their own.
 
-    NaN where it is undefined: no image, or every vote for one category.
+    It is over the images that every annotator voted on. NaN where it is undefined: no such image, a single annotator,
+    or every vote for one category.
     """
-    counts = np.stack([(votes == category).sum(1) for category in range(ABSTAIN, classes)], axis=1)
-    if len(votes) == 0 or (counts.sum(0) > 0).sum() < 2:
+    votes = votes[(votes != NO_VOTE).all(1)]
+    if len(votes) == 0 or votes.shape[1] < 2:
+        return float("nan")
+    first = min(ABSTAIN, int(votes.min()))
+    counts = np.stack([(votes == category).sum(1) for category in range(first, classes)], axis=1)
+    if (counts.sum(0) > 0).sum() < 2:
         return float("nan")
     from statsmodels.stats.inter_rater import fleiss_kappa
 
@@ -228,10 +238,11 @@ def region_row(
 
 
 def majority(votes: Int64[np.ndarray, "images voters"]) -> Int64[np.ndarray, "images"]:
-    """Label that more than half of the voters gave to each image, or ABSTAIN."""
+    """Label that more than half of those who voted on an image gave to it, or ABSTAIN."""
     result = np.full(len(votes), ABSTAIN, np.int64)
-    for label in np.unique(votes[votes != ABSTAIN]):
-        result[(votes == label).sum(1) * 2 > votes.shape[1]] = label
+    voters = (votes != NO_VOTE).sum(1)
+    for label in np.unique(votes[votes >= 0]):
+        result[(votes == label).sum(1) * 2 > voters] = label
     return result
 
 
@@ -296,11 +307,12 @@ def region_measures(table: "pd.DataFrame", shown: Annotations, classes: int) -> 
     A mean is over the regions that have the measure: `seed_label_agreement` over those with a label.
     """
     verdicts = table.verdict.value_counts()
+    regions, samples, annotators = shown.votes.shape
     return {
         "regions": len(table),
         "accepted_regions": int(verdicts.get(RegionVerdict.ACCEPTED, 0)),
         "rejected": {reason: int(number) for reason, number in verdicts.items() if reason != RegionVerdict.ACCEPTED},
-        "region_kappa": agreement_kappa(shown.votes.reshape(-1, shown.votes.shape[2]), classes),
+        "region_kappa": agreement_kappa(shown.votes.reshape(regions * samples, annotators), classes),
         "mean_agreement": table.agreement.mean(),
         "mean_purity": table.purity.mean(),
         "seed_label_agreement": table.seed_label_agreement.mean(),

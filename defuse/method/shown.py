@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int64, UInt8
+from jaxtyping import Int64
 
 from defuse.core.errors import DataError, StorageError
 from defuse.core.storage import load_arrays, save_arrays
@@ -20,12 +20,12 @@ class Shown:
 
     Attributes:
         numbers: the regions' numbers, in the order of showing.
-        images: of each region.
+        images: of each region uint8 (shown, height, width, channels), at least one.
         class_names: by label.
     """
 
     numbers: Int64[np.ndarray, "regions"]
-    images: list[UInt8[np.ndarray, "_shown height width channels"]]
+    images: list[np.ndarray]
     class_names: tuple[str, ...]
 
     def __post_init__(self) -> None:
