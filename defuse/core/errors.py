@@ -21,6 +21,10 @@ class DataError(DefuseError):
     """A data set that is missing, damaged, or not what its name says."""
 
 
+class ClassifierError(DefuseError):
+    """A classifier of the user's that cannot be debugged as it is; the message says what it does and what it should."""
+
+
 class DivergedError(DefuseError):
     """A training whose loss, weights or buffers are no longer finite numbers."""
 

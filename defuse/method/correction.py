@@ -14,7 +14,7 @@ from defuse.core import params
 from defuse.data.prepared import Labelled
 from defuse.models.augmentation import augment
 from defuse.models.evaluation import predict
-from defuse.models.machine import Machine
+from defuse.models.machine import Machine, device_of
 from defuse.models.training import make_optimizer, run_steps, steps_bar
 
 
@@ -107,7 +107,7 @@ def fine_tune(
 
 def logits_of(classifier: nn.Module, *images: Float32[Tensor, "_images channels height width"]) -> list[Tensor]:
     """Logits of each batch of images, all in one forward pass."""
-    together = torch.cat(images).to(next(classifier.parameters()).device)
+    together = torch.cat(images).to(device_of(classifier))
     return list(classifier(together).float().split([len(part) for part in images]))
 
 

@@ -14,6 +14,7 @@ from defuse.core import params
 from defuse.core.errors import SearchError
 from defuse.core.random_streams import item_generator
 from defuse.models.evaluation import decode, encode, predict
+from defuse.models.machine import device_of
 from defuse.models.subject import Subject
 
 COMPARED_DRAWS = 1024  # in both precisions, before a search
@@ -261,7 +262,7 @@ def find_mistakes(
         SearchError: the noise leads so far away that numbers overflow.
     """
     network, noise, draws = subject.search_network, search.noise, search.draws
-    device = next(network.parameters()).device
+    device = device_of(network)
     codes_at_once = SEARCH_BATCH[device.type] if batch_size == "auto" else batch_size
     seeds_at_once = max(1, BATCHES_AT_ONCE * codes_at_once // draws)
     sample = seeds.take(np.linspace(0, len(seeds.label) - 1, min(len(seeds.label), COMPARED_DRAWS)).astype(int))

@@ -7,24 +7,38 @@ from jaxtyping import Float, Float32
 from torch import Tensor, nn
 from torch.nn import functional
 
+SMALLEST_SIDE = 32
+
 
 class VAE(nn.Module):
-    """Convolutional variational autoencoder of 32x32 images.
+    """Convolutional variational autoencoder of square images.
 
-    The paper's encoder is four convolutions of kernel 4, stride 2, padding 1 and a linear layer to mean and
-    log-variance; the decoder is its mirror [code]. There each has 64 channels; here they have `width`, twice, four
-    and four times as many. `scale` is the logarithm of the Gaussian likelihood's standard deviation, learnt in
-    `train_vae`; other likelihoods leave it alone.
+    The paper's encoder of 32x32 images is four convolutions of kernel 4, stride 2, padding 1 and a linear layer to
+    mean and log-variance; the decoder is its mirror [code]. There each has 64 channels; here they have `width`, twice,
+    four and four times as many. Larger images have a convolution more, of four times `width`, for each further
+    halving, until 2x2 or 3x3 is left. `scale` is the logarithm of the Gaussian likelihood's standard deviation, learnt
+    in `train_vae`; other likelihoods leave it alone.
     """
 
-    def __init__(self, channels: int, latent_dim: int, width: int, batch_norm: bool) -> None:
-        """Build the networks with random weights for images of `channels` channels."""
+    def __init__(self, channels: int, latent_dim: int, width: int, batch_norm: bool, side: int = SMALLEST_SIDE) -> None:
+        """Build the networks with random weights for images of `channels` channels and `side`x`side` pixels.
+
+        Raises:
+            ValueError: a side that is below 32, or does not halve down to 2 or 3.
+        """
         super().__init__()
+        smallest = side
+        while smallest > 3 and smallest % 2 == 0:
+            smallest //= 2
+        if side < SMALLEST_SIDE or smallest > 3:
+            raise ValueError(f"no VAE of side {side}; allowed: 32, 48, 64, 96, 128, and so on")
+        halvings = (side // smallest).bit_length() - 1
 
         def activation(outputs: int) -> list[nn.Module]:
             return [nn.BatchNorm2d(outputs), nn.ReLU()] if batch_norm else [nn.ReLU()]
 
-        widths = [width, 2 * width, 4 * width, 4 * width]
+        widths = [width, 2 * width] + (halvings - 2) * [4 * width]
+        innermost = widths[-1] * smallest**2
         down: list[nn.Module] = []
         up: list[nn.Module] = []
         for inputs, outputs in zip([channels, *widths], widths):
@@ -32,10 +46,11 @@ class VAE(nn.Module):
         for inputs, outputs in zip(widths[:0:-1], widths[-2::-1]):
             up += [nn.ConvTranspose2d(inputs, outputs, 4, 2, 1), *activation(outputs)]
         self.latent_dim = latent_dim
-        self.encoder = nn.Sequential(*down, nn.Flatten(), nn.Linear(4 * widths[-1], 2 * latent_dim))
+        self.side = side
+        self.encoder = nn.Sequential(*down, nn.Flatten(), nn.Linear(innermost, 2 * latent_dim))
         self.decoder = nn.Sequential(
-            nn.Linear(latent_dim, 4 * widths[-1]),
-            nn.Unflatten(1, (widths[-1], 2, 2)),
+            nn.Linear(latent_dim, innermost),
+            nn.Unflatten(1, (widths[-1], smallest, smallest)),
             *up,
             nn.ConvTranspose2d(width, channels, 4, 2, 1),
         )
@@ -48,17 +63,17 @@ class VAE(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def encode(
-        self, images: Float32[Tensor, "images channels 32 32"]
+        self, images: Float32[Tensor, "images channels side side"]
     ) -> tuple[Float32[Tensor, "images latent"], Float32[Tensor, "images latent"]]:
         """Posterior of images: mean and log-variance."""
         mean, log_variance = self.encoder(images).float().chunk(2, dim=1)
         return mean, log_variance.clamp(-12.0, 6.0)
 
-    def decode_logits(self, codes: Float32[Tensor, "images latent"]) -> Float32[Tensor, "images channels 32 32"]:
+    def decode_logits(self, codes: Float32[Tensor, "images latent"]) -> Float32[Tensor, "images channels side side"]:
         """Decoder output before the sigmoid."""
         return self.decoder(codes).float()
 
-    def decode(self, codes: Float32[Tensor, "images latent"]) -> Float32[Tensor, "images channels 32 32"]:
+    def decode(self, codes: Float32[Tensor, "images latent"]) -> Float32[Tensor, "images channels side side"]:
         """Images in [0, 1] of latent codes."""
         return torch.sigmoid(self.decode_logits(codes))
 

@@ -9,16 +9,16 @@ from torch import Tensor, nn
 from defuse.core import params
 from defuse.models.autoencoder import VAE, kl_per_dimension, learn_scale, reconstruction_loss
 from defuse.models.checkpoints import Checkpoint
-from defuse.models.evaluation import EVALUATION_BATCH
+from defuse.models.evaluation import batches_on
 from defuse.models.features import feature_distance, feature_squares
-from defuse.models.machine import Machine, to_machine
+from defuse.models.machine import Machine, device_of, to_machine
 from defuse.models.training import run_epochs, training_steps
 
 
 @torch.inference_mode()
 def measure(
     vae: VAE,
-    images: Float32[Tensor, "images channels 32 32"],
+    images: Float32[Tensor, "images channels side side"],
     likelihood: str,
     generator: torch.Generator,
     features: nn.Module | None = None,
@@ -32,10 +32,9 @@ def measure(
         part of the likelihood, and so of neither `elbo` nor `reconstruction_loss`; with `features` there is
         feature_distance of the plain reconstructions, its denominators means over all images.
     """
-    device = next(vae.parameters()).device
+    device = device_of(vae)
     losses, kl, errors, squares = [], [], [], []
-    for batch in images.split(EVALUATION_BATCH[device.type]):
-        batch = batch.to(device)
+    for batch in batches_on(device, images):
         mean, log_variance = vae.encode(batch)
         noise = torch.randn(mean.shape, generator=generator).to(device)
         logits = vae.decode_logits(mean + noise * torch.exp(0.5 * log_variance))
@@ -59,8 +58,8 @@ def measure(
 
 def train_vae(
     vae: VAE,
-    images: Float32[Tensor, "images channels 32 32"],
-    validation: Float32[Tensor, "validation channels 32 32"],
+    images: Float32[Tensor, "images channels side side"],
+    validation: Float32[Tensor, "validation channels side side"],
     settings: params.TrainVAE,
     machine: Machine,
     generator: torch.Generator,

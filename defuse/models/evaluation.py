@@ -1,13 +1,22 @@
 """Networks applied to many images: in batches, in evaluation mode, in float32, back on the CPU."""
 
+from collections.abc import Iterator
+
 import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor, nn
 
 from defuse.models.autoencoder import VAE
+from defuse.models.machine import device_of
 
 # Images in one pass without gradients: the fastest of 64 to 1,024 on the CPU; large enough to fill a GPU.
 EVALUATION_BATCH = {"cpu": 256, "cuda": 4096}
+
+
+def batches_on(device: torch.device, inputs: Tensor) -> Iterator[Tensor]:
+    """Inputs of a network, in batches on its device."""
+    batch = EVALUATION_BATCH.get(device.type, EVALUATION_BATCH["cpu"])  # a user's network may be anywhere
+    return (part.to(device) for part in inputs.split(batch))
 
 
 @torch.inference_mode()
@@ -18,11 +27,9 @@ def predict(
 
     Batches keep the memory flat; the classifier's device is where it computes.
     """
-    device = next(classifier.parameters()).device
     training = classifier.training
     classifier.eval()
-    batches = images.split(EVALUATION_BATCH[device.type])
-    logits = [classifier(batch.to(device)).float().cpu() for batch in batches]
+    logits = [classifier(batch).float().cpu() for batch in batches_on(device_of(classifier), images)]
     classifier.train(training)
     return torch.cat(logits)
 
@@ -41,8 +48,7 @@ def encode(
     vae: VAE, images: Float32[Tensor, "images channels height width"]
 ) -> tuple[Float32[Tensor, "images latent"], Float32[Tensor, "images latent"]]:
     """Posterior mean and standard deviation of each image, on the CPU."""
-    device = next(vae.parameters()).device
-    parts = [vae.encode(batch.to(device)) for batch in images.split(EVALUATION_BATCH[device.type])]
+    parts = [vae.encode(batch) for batch in batches_on(device_of(vae), images)]
     mean = torch.cat([part[0].cpu() for part in parts])
     log_variance = torch.cat([part[1].cpu() for part in parts])
     return mean, torch.exp(0.5 * log_variance)
@@ -51,5 +57,4 @@ def encode(
 @torch.inference_mode()
 def decode(vae: VAE, codes: Float32[Tensor, "images latent"]) -> Float32[Tensor, "images channels height width"]:
     """Images in [0, 1] of latent codes, on the CPU."""
-    device = next(vae.parameters()).device
-    return torch.cat([vae.decode(batch.to(device)).cpu() for batch in codes.split(EVALUATION_BATCH[device.type])])
+    return torch.cat([vae.decode(batch).cpu() for batch in batches_on(device_of(vae), codes)])

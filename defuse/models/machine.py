@@ -4,6 +4,7 @@ import os
 import platform
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
@@ -83,6 +84,12 @@ def set_up_machine(settings: params.Compute) -> Machine:
     contiguous = settings.memory_format == "contiguous"
     layout = torch.contiguous_format if contiguous else torch.channels_last
     return Machine(device, getattr(torch, precision), layout, settings.compile == "always")
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """Where a network's weights are; its buffers, where it has no weights; the CPU, where it has neither."""
+    first = next(chain(network.parameters(), network.buffers()), None)
+    return torch.device("cpu") if first is None else first.device
 
 
 def to_machine(network: nn.Module, machine: Machine) -> nn.Module:

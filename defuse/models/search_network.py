@@ -42,11 +42,32 @@ class SubpixelConvolution(nn.Module):
         return parts.transpose(2, 3).reshape(count, 2 * height, 2 * width, self.outputs).permute(0, 3, 1, 2)
 
 
+class AsItIs(nn.Module):
+    """A classifier that is called in the search, in float32, and is no part of it: no copy, cast or move reaches it.
+
+    Args:
+        classifier: in evaluation mode, and moves images to its own device.
+    """
+
+    def __init__(self, classifier: nn.Module) -> None:
+        """Keep the classifier where torch does not look for modules."""
+        super().__init__()
+        self.held = (classifier,)
+
+    def forward(self, images: Float[Tensor, "images channels height width"]) -> Float[Tensor, "images classes"]:
+        """Its logits."""
+        return self.held[0](images.float())
+
+
 def decode_and_classify(vae: VAE, classifier: nn.Module) -> nn.Sequential:
-    """One network from latent codes (N, latent_dim) to logits (N, classes), for the search: copies, made to be fast."""
+    """One network from latent codes (N, latent_dim) to logits (N, classes), for the search: copies, made to be fast.
+
+    A classifier with a true attribute `stays_as_it_is` (a user's own) is called and not copied.
+    """
     with torch.random.fork_rng():  # the initial weights are replaced, their draws must leave no trace
         decoder = [
             SubpixelConvolution(layer) if isinstance(layer, nn.ConvTranspose2d) else copy.deepcopy(layer)
             for layer in vae.decoder
         ]
-    return nn.Sequential(nn.Sequential(*decoder), nn.Sigmoid(), copy.deepcopy(classifier)).eval()
+    classify = AsItIs(classifier) if getattr(classifier, "stays_as_it_is", False) else copy.deepcopy(classifier)
+    return nn.Sequential(nn.Sequential(*decoder), nn.Sigmoid(), classify).eval()
