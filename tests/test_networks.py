@@ -10,8 +10,11 @@ from torchvision.models import ResNet18_Weights, resnet18
 
 from defuse.core.errors import StorageError
 from defuse.core.random_streams import Streams
+from defuse.method.correction import logits_of
 from defuse.models.autoencoder import VAE
 from defuse.models.classifiers import Normalise, build_classifier, load_imagenet_weights
+from defuse.models.evaluation import EVALUATION_BATCH, accuracy, batches_on, decode, encode, predict
+from defuse.models.machine import device_of
 from defuse.models.saved_networks import load_network, save_network
 from defuse.models.search_network import SubpixelConvolution, decode_and_classify
 
@@ -99,6 +102,65 @@ def test_vae_gives_codes_and_images_and_survives_its_file(tmp_path, make_vae, ch
     loaded = load(tmp_path / "v.safetensors", VAE)
     assert not loaded.training and loaded.latent_dim == 3
     assert torch.equal(loaded.encode(images)[1], log_variance) and torch.equal(loaded.decode(mean), decoded)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("side", "layers", "left"), [(32, 4, 2), (48, 4, 3), (64, 5, 2), (96, 5, 3), (128, 6, 2)])
+def test_vae_of_larger_images_has_a_layer_more_for_each_halving(tmp_path, make_vae, side, layers, left, channels):
+    description = {"channels": channels, "latent_dim": 3, "width": 2, "batch_norm": True, "side": side}
+    vae, images = make_vae(**description).eval(), torch.rand((4, channels, side, side), generator=torch.Generator())
+    widths = [module.out_channels for module in vae.encoder if isinstance(module, nn.Conv2d)]
+    assert widths == [2, 4, 8, 8, 8, 8][:layers]
+    assert sum(isinstance(module, nn.ConvTranspose2d) for module in vae.decoder) == layers
+    assert vae.encoder[-1].in_features == 8 * left**2 and vae.side == side
+    mean, _ = encode(vae, images)
+    decoded = decode(vae, mean)
+    assert mean.shape == (4, 3) and decoded.shape == images.shape
+    with torch.inference_mode():
+        searched = decode_and_classify(vae, nn.Flatten())(mean)
+    torch.testing.assert_close(searched.reshape(decoded.shape), decoded)
+    save_network(tmp_path / "v.safetensors", vae, **description)
+    assert torch.equal(decode(load(tmp_path / "v.safetensors", VAE), mean), decoded)
+
+
+def test_files_of_vaes_without_a_side_are_of_32_pixels(tmp_path, make_vae):
+    vae = make_vae(latent_dim=3, width=4)
+    shapes = [tuple(weight.shape) for weight in vae.parameters() if weight.ndim > 1]
+    down = [(4, 1, 4, 4), (8, 4, 4, 4), (16, 8, 4, 4), (16, 16, 4, 4), (6, 64)]
+    assert shapes == [*down, (64, 3), (16, 16, 4, 4), (16, 8, 4, 4), (8, 4, 4, 4), (4, 1, 4, 4)]
+    same = make_vae(latent_dim=3, width=4, side=32).state_dict()
+    assert all(torch.equal(same[name], value) for name, value in vae.state_dict().items())
+    save_network(tmp_path / "v.safetensors", vae, channels=1, latent_dim=3, width=4, batch_norm=False)
+    assert load(tmp_path / "v.safetensors", VAE).side == 32
+
+
+@pytest.mark.parametrize("side", [0, 28, 31, 16, 40, 50, 80, 224])
+def test_a_side_that_does_not_halve_is_refused(make_vae, side):
+    with (
+        pytest.raises(ValueError, match=f"no VAE of side {side}; allowed: 32, 48, 64, 96, 128"),
+        torch.random.fork_rng(),
+    ):
+        make_vae(side=side)
+
+
+def test_networks_without_weights_compute_where_their_buffers_are_or_on_the_cpu(make_vae):
+    class Mean(nn.Module):
+        def forward(self, images):
+            return images.mean((2, 3))
+
+    images = random_images(5, 3)
+    assert torch.equal(predict(Mean(), images), images.mean((2, 3)))
+    assert accuracy(Mean(), images, images.mean((2, 3)).argmax(1)) == 1
+    assert torch.equal(logits_of(Mean(), images)[0], images.mean((2, 3)))
+    assert device_of(Mean()) == torch.device("cpu")
+    assert device_of(nn.BatchNorm2d(3, affine=False, device="meta")).type == "meta"
+    assert device_of(nn.Sequential(nn.BatchNorm2d(3, affine=False), nn.Linear(1, 1, device="meta"))).type == "meta"
+
+
+def test_a_network_on_a_device_of_another_kind_takes_the_batches_of_a_cpu():
+    parts = list(batches_on(torch.device("meta"), torch.zeros(EVALUATION_BATCH["cpu"] + 1, 2)))
+    assert [part.shape for part in parts] == [(EVALUATION_BATCH["cpu"], 2), (1, 2)]
+    assert {part.device.type for part in parts} == {"meta"}
 
 
 @pytest.mark.parametrize(("stem", "side"), [("imagenet", 8), ("pooled_3x3", 16), ("cifar", 32)])

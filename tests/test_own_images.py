@@ -271,8 +271,9 @@ def test_labels_that_are_none_are_refused(labels, message):
     assert array_refusal(arrays(), labels).startswith(message)
 
 
-def test_one_class_name_is_refused():
+def test_one_class_name_and_an_empty_one_are_refused():
     assert array_refusal(arrays(), names=["a"]) == "class_names: 1 class (a); allowed: two or more"
+    assert array_refusal(arrays(), names=["a", " "]) == "class_names: ' '; allowed: names with letters or digits"
 
 
 # For the autoencoder

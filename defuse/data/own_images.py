@@ -128,13 +128,16 @@ def to_size(
 
 
 def check_class_names(names: Sequence[str], place: str) -> None:
-    """Check that there are two classes at least, and none twice.
+    """Check that there are two classes at least, none without a name and none twice.
 
     Raises:
         DataError: naming the classes and the place they come from.
     """
     if len(names) < 2:
         raise DataError(f"{place}: {len(names)} class ({', '.join(names)}); allowed: two or more")
+    blank = [name for name in names if not name.strip()]
+    if blank:
+        raise DataError(f"{place}: {blank[0]!r}; allowed: names with letters or digits")
     twice = sorted({name for name in names if list(names).count(name) > 1})
     if twice:
         raise DataError(f"{place}: {', '.join(twice)} more than once; allowed: each class once")
