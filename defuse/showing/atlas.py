@@ -1,16 +1,11 @@
 """The bug atlas: pages that show each misclassification region as a bug one can look at."""
 
-import base64
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import pandas as pd
-from jaxtyping import UInt8
-from PIL import Image
 
 from defuse.core.storage import load_arrays, read_table
 from defuse.core.verdicts import RegionVerdict
@@ -22,6 +17,7 @@ from defuse.evidence.results import (
     provenance,
     result_path,
 )
+from defuse.showing.pages import data_uri, render
 from defuse.showing.report import OUTCOMES, shown_over_seeds
 
 ABSTAIN = -1
@@ -59,27 +55,13 @@ READINGS = {
 }
 
 
-def data_uri(image: UInt8[np.ndarray, "height width channels"]) -> str:
-    """An image as WebP inside of a page."""
-    file = io.BytesIO()
-    Image.fromarray(image.squeeze()).convert("RGB").save(file, "webp", quality=90)
-    return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
-
-
-def render(template: str, **context: object) -> str:
-    """A page from `templates/`; every value is escaped, and a missing one is an error."""
-    loader = jinja2.PackageLoader("defuse.showing")
-    environment = jinja2.Environment(
-        loader=loader,
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["percent"] = lambda share: "–" if pd.isna(share) else f"{share:.0%}"
-    environment.filters["by_seed"] = lambda values: shown_over_seeds("{:.3g}", list(map(float, values.split())))
-    return environment.get_template(template).render(**context)
+def filled(template: str, **context: object) -> str:
+    """A page of the atlas, with the filters that its templates use."""
+    filters = {
+        "percent": lambda share: "–" if pd.isna(share) else f"{share:.0%}",
+        "by_seed": lambda values: shown_over_seeds("{:.3g}", list(map(float, values.split()))),
+    }
+    return render(template, filters, **context)
 
 
 def headline(dataset: str, region: pd.Series) -> str:
@@ -244,7 +226,7 @@ def dataset_page(tables: Path, dataset: str, figures: Sequence[str], front_page:
         (words, *(shown_over_seeds("{:.2%}", measures[f"outcome.{data}_{when}"]) for data in ("region_test", "test")))
         for when, words in OUTCOMES.items()
     ]
-    return render(
+    return filled(
         "dataset.html",
         about=provenance(tables),
         dataset=dataset,
@@ -300,4 +282,4 @@ def front_page(claims: pd.DataFrame, tables: dict[str, Path]) -> str:
                 "shown": shown,
             }
         )
-    return render("front.html", bugs=bugs, claims=judged)
+    return filled("front.html", bugs=bugs, claims=judged)
