@@ -55,8 +55,8 @@ def annotation_page(
     content = {
         "run": shown.run,
         "regions": regions,
-        "keys": answer_keys(shown.class_names),
-        "others": [key for _, key in OTHER_ANSWERS],
+        "class_keys": answer_keys(shown.class_names),
+        "other_keys": [key for _, key in OTHER_ANSWERS],
     }
     return render(
         "label.html",
