@@ -18,6 +18,8 @@ import sklearn.mixture  # noqa: F401  its import draws from Python's global gene
 import torch
 from hypothesis import settings as hypothesis_settings
 from jaxtyping import install_import_hook
+from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Error as BrowserError
 from ruamel.yaml import YAML
 from torch import Tensor
 
@@ -234,6 +236,19 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if not (shared / "clone").exists():
             cut_down_clone(own / "unfinished").rename(shared / "clone")
     return Path(shutil.copytree(shared / "clone", own / "defuse", symlinks=True))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium of the system or of Playwright; where neither can be had, the tests are skipped."""
+    with sync_playwright() as playwright:
+        try:
+            own = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+            browser = playwright.chromium.launch(executable_path=own, args=["--no-sandbox"])
+        except BrowserError as error:
+            pytest.skip(f"no Chromium: install it, or run playwright install chromium ({str(error).splitlines()[0]})")
+        yield browser
+        browser.close()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -16,8 +16,6 @@ from matplotlib import pyplot
 from matplotlib.colors import to_rgba
 from matplotlib.text import Text
 from PIL import Image
-from playwright.sync_api import Error as BrowserError
-from playwright.sync_api import sync_playwright
 
 from defuse.core.params_file import load_params
 from defuse.core.storage import load_arrays, read_json, read_table, save_arrays, write_json, write_table
@@ -311,19 +309,6 @@ def test_a_committed_page_stands_alone(name):
         if made and not reference.startswith("data:"):
             other = Page((RESULTS / "report" / path).read_text(encoding="utf-8")) if path.endswith(".html") else page
             assert (RESULTS / "report" / path).exists() and (not part or part in other.identities)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Chromium of the system or of Playwright; where neither can be had, the tests are skipped."""
-    with sync_playwright() as playwright:
-        try:
-            own = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-            browser = playwright.chromium.launch(executable_path=own, args=["--no-sandbox"])
-        except BrowserError as error:
-            pytest.skip(f"no Chromium: install it, or run playwright install chromium ({str(error).splitlines()[0]})")
-        yield browser
-        browser.close()
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1200, "light"), (390, "dark")])

@@ -30,9 +30,7 @@ def answer_keys(class_names: Sequence[str]) -> list[str]:
     return list(DIGITS)
 
 
-def annotation_page(
-    shown: Shown, title: str, pixels: bool = True, steps: Sequence[tuple[str, str]] = STEPS
-) -> str:
+def annotation_page(shown: Shown, title: str, pixels: bool = True, steps: Sequence[tuple[str, str]] = STEPS) -> str:
     """The page as HTML: images, classes, and how to go on are all inside it.
 
     It asks for the labeller's name, shows a region at a time, keeps the answers in the browser under the run and the
