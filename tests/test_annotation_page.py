@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from defuse.annotators.people import read_votes
 from defuse.data.class_names import TRAFFIC_SIGNS
+from defuse.method.annotation import ABSTAIN, NO_VOTE, SEVERAL
 from defuse.method.shown import NOT_RECOGNISABLE, SEVERAL_CLASSES, Shown
 from defuse.showing.annotation_page import annotation_page, answer_keys
 
@@ -320,3 +322,13 @@ def test_what_a_labeller_can_press_has_a_name_and_where_the_focus_is_can_be_seen
     for _ in range(12):
         assert page.evaluate(outline) == "solid"
         page.keyboard.press("Tab")
+
+
+def test_the_files_of_two_labellers_are_read_and_joined(open_page, tmp_path):
+    shown = made(('a, "b"', "c\nd", "é"))
+    anna = open_page(shown).begin("anna").press("1", "-")
+    zoe = open_page(shown).begin("Zoë").press("3", "+", "2")
+    votes = read_votes([anna.save(tmp_path), zoe.save(tmp_path)], shown)
+    assert votes.annotators == ("anna", "Zoë") and votes.missing == ()
+    expected = [[0, 2]] * 3, [[ABSTAIN, SEVERAL]], [[NO_VOTE, 1]] * 5
+    assert [own.tolist() for own in votes.votes] == list(expected)
