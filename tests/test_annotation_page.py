@@ -237,7 +237,10 @@ def test_a_key_held_down_answers_one_group(open_page):
     labeller.page.get_by_role("button", name="1", exact=True).focus()
     for _ in range(3):
         labeller.page.keyboard.down("Enter")
+    labeller.page.keyboard.up("Enter")
     assert labeller.where == "Group 3 of 3"
+    labeller.page.get_by_role("button", name="Undo").focus()
+    assert labeller.press("Enter", "Enter").where == "Group 1 of 3"  # it keeps the focus
 
 
 def test_a_closed_page_goes_on_where_it_was_and_keeps_two_labellers_apart(open_page, tmp_path):
