@@ -115,6 +115,11 @@ def test_half_precision_logits_are_float32_and_the_network_is_in_evaluation_mode
     assert not module[1].training
 
 
+def test_images_go_to_the_networks_own_device():
+    own = OwnClassifier(nn.Sequential(nn.Flatten(), nn.Linear(192, 3, device="meta")), 8, mean=[0.5] * 3, std=[1.0] * 3)
+    assert own(random_images(2)).device.type == "meta"  # stands in for a GPU
+
+
 # What may be done with it
 
 
