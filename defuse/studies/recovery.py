@@ -125,7 +125,7 @@ def reading_arms(
     for name, reading in ((params.RELEASED, settings.released), (params.REPAIRED, settings.repaired)):
         vae = searches.subjects[reading.autoencoder].vae
         mistakes, _ = kept_mistakes(checker, vae, searches.mistakes(reading, "train"), reading)
-        assignment = group(mistakes, reading, settings, distill, count, random_state).assignment
+        assignment = group(mistakes, reading, settings.minimum_members, distill, count, random_state).assignment
         arms[name] = Clustered(
             False, mistakes.seed_index, mistakes.prediction, mistakes.codes, assignment, reading.autoencoder
         )
