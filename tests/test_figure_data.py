@@ -7,13 +7,13 @@ import torch
 from torch import nn
 
 from defuse.core import params
+from defuse.data.pixels import to_bytes
 from defuse.showing.figure_data import (
     identified_data,
     interpolation_data,
     member_data,
     novelty_data,
     region_data,
-    to_bytes,
     tsne_data,
 )
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from defuse.core.errors import DataError
 from defuse.core.storage import load_arrays
 from defuse.data.formats import CLASSES, SIDE
+from defuse.data.pixels import from_bytes
 
 # Images in [0, 1] with their labels; two pairs differ in their number of images.
 Labelled = tuple[Float32[Tensor, "_images channels height width"], Int64[Tensor, "_images"]]
@@ -34,5 +35,4 @@ def load_split(path: Path, split: str) -> tuple[Float32[Tensor, "images channels
     highest = CLASSES.get(path.parent.name, int(labels.max()) + 1) - 1
     if labels.min() < 0 or labels.max() > highest:
         raise DataError(f"{path}: y_{split} holds {labels.min()} to {labels.max()}; allowed: 0 to {highest}")
-    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
-    return pixels.float().div_(255), torch.from_numpy(labels)
+    return from_bytes(images), torch.from_numpy(labels)

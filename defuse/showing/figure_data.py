@@ -4,11 +4,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64, UInt8
+from jaxtyping import Float32, Int64
 from torch import Tensor, nn
 
 from defuse.core import params
 from defuse.core.verdicts import RegionVerdict
+from defuse.data.pixels import to_bytes
 from defuse.models.autoencoder import VAE
 from defuse.models.evaluation import decode, encode, predict
 
@@ -33,13 +34,6 @@ def embed_codes(
     init = "pca" if codes.shape[1] > 1 else "random"  # one dimension has no second component
     embedding = TSNE(perplexity=perplexity, init=init, random_state=random_state, n_jobs=1)
     return embedding.fit_transform(codes).astype(np.float32)
-
-
-def to_bytes(
-    images: Float32[Tensor, "images channels height width"],
-) -> UInt8[np.ndarray, "images height width channels"]:
-    """Images in [0, 1] as bytes, channels last."""
-    return (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
 
 def identified_data(

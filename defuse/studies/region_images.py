@@ -13,6 +13,7 @@ from defuse.core import params
 from defuse.core.random_streams import Streams
 from defuse.core.statistics import share
 from defuse.core.verdicts import RegionVerdict
+from defuse.data.pixels import to_bytes
 from defuse.data.prepared import Labelled
 from defuse.method.annotation import ABSTAIN, Judgement, judge_region, majority, purity
 from defuse.method.distillation import Regions, sample_regions
@@ -282,7 +283,7 @@ def shown_arrays(
     }
     for place, region in enumerate(order):
         pictures, number = images[region], len(images[region])
-        arrays["images"][place, :number] = (pictures * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+        arrays["images"][place, :number] = to_bytes(pictures)
         arrays["prediction"][place, :number] = annotated[region].predictions
         arrays["votes"][place, :number] = annotated[region].votes
     return arrays
