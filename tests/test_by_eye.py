@@ -3,11 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import ROOT
 
-from defuse.core.errors import StorageError
+from defuse.annotators.people import COLUMNS, check_rows, read_rows
+from defuse.core.errors import VotesError
 from defuse.core.params_file import load_params
 from defuse.core.storage import read_table, save_arrays, write_json, write_table
-from defuse.studies.by_eye import compare, sheet_digest
+from defuse.studies.by_eye import ANSWERS, compare, sheet_digest
 from experiments.compare_by_eye import tally
 from experiments.shared.cell import Cell
 
@@ -20,9 +22,16 @@ def sheet(tmp_path):
     return tmp_path / "sheet.npz"
 
 
+def write_judgements(path, rows, digest):
+    """A file of votes: of each row the place on the sheet, what the person says, and who it is."""
+    table = pd.DataFrame(
+        [(digest, *(judge or ["eye"]), place, "", said) for place, said, *judge in rows], columns=list(COLUMNS)
+    )
+    table.to_csv(path, index=False, encoding="utf-8")
+
+
 def judged(folder, sheet, kind, rows, digest=None):
-    table = pd.DataFrame(rows, columns=["position", "by_eye"]).assign(digest=digest or sheet_digest(sheet))
-    table.to_csv(folder / "judged.csv", index=False, encoding="utf-8")
+    write_judgements(folder / "judged.csv", rows, digest or sheet_digest(sheet))
     return compare(folder / "judged.csv", kind, sheet, CAUSES)
 
 
@@ -53,7 +62,7 @@ def test_judgements_are_counted_whatever_the_digest_looks_like(tmp_path, sheet, 
 @pytest.mark.parametrize("kind", ["released", "repaired"])
 def test_of_a_reading_all_accepted_regions_are_judged_or_none(tmp_path, sheet, kind):
     rows = [(3, "right"), (0, "right"), (2, "cannot tell"), (1, "wrong")]
-    with pytest.raises(StorageError, match="no judgement of position 1, 2; allowed: all or none"):
+    with pytest.raises(VotesError, match="no judgement of region 1, 2; allowed: all or none"):
         judged(tmp_path, sheet, kind, rows[:2])
     table = judged(tmp_path, sheet, kind, rows)
     assert table["count"].sum() == 4 and set(table.sheet) == {kind}
@@ -78,30 +87,37 @@ def test_the_accepted_regions_of_both_readings_are_counted_and_no_others(tmp_pat
     save_arrays(tables / "digits_identified.npz", cause=CAUSES)
     save_arrays(tables / "digits_shown_released.npz", region=np.array([4]))
     save_arrays(tables / "digits_shown_repaired.npz", region=np.array([7, 4, 9]))  # as shown, the accepted first
-    judgements = pd.DataFrame({"position": [0, 1], "by_eye": ["right", "wrong"]})
     digest = sheet_digest(tables / "digits_shown_repaired.npz")
-    write_table(tmp_path / "digits_repaired.csv", judgements.assign(digest=digest))
+    write_judgements(tmp_path / "digits_repaired.csv", [(0, "right"), (1, "wrong")], digest)
     monkeypatch.setattr("experiments.compare_by_eye.JUDGEMENTS", tmp_path)
     assert tally(cell).startswith("2 items")
     assert read_table(tmp_path / "results/digits/by_eye.csv").to_numpy().tolist() == [
         ["repaired", "accepted", "right", 1],
         ["repaired", "accepted", "wrong", 1],
     ]
-    write_table(tmp_path / "digits_repaired.csv", judgements.assign(digest=digest, position=[0, 2]))
-    with pytest.raises(StorageError, match="position 2; allowed: 0 to 1, each once"):
+    write_judgements(tmp_path / "digits_repaired.csv", [(0, "right"), (2, "wrong")], digest)
+    with pytest.raises(VotesError, match="line 3: region 2; allowed: 0, 1"):
         tally(cell)
 
 
 @pytest.mark.parametrize(
     ("kind", "rows", "message"),
     [
-        ("regions", [(0, "label changed")], "by_eye is 'label changed'; allowed: right, wrong, cannot tell"),
-        ("mistakes", [(0, "reconstruction")], "by_eye is 'reconstruction'; allowed: label changed, classifier mistake"),
-        ("mistakes", [(0, "wrong before the search")], "by_eye is 'wrong before the search'; allowed: label changed"),
-        ("regions", [(4, "right")], "position 4; allowed: 0 to 3, each once"),
-        ("regions", [(1, "right"), (1, "wrong")], "position 1; allowed: 0 to 3, each once"),
+        ("regions", [(0, "label changed")], "line 2: label 'label changed'; allowed: right, wrong, cannot tell"),
+        ("mistakes", [(0, "reconstruction")], "label 'reconstruction'.*; allowed: label changed, classifier mistake"),
+        ("mistakes", [(0, "wrong before the search")], "'wrong before the search'; allowed: label changed"),
+        ("regions", [(4, "right")], "line 2: region 4; allowed: 0, 1, 2, 3"),
+        ("regions", [(1, "right"), (1, "wrong")], "line 3: 'eye' has voted on region 1 in line 2; allowed: once"),
+        ("regions", [(1, "right", "Ann"), (2, "wrong", "Ben")], "judged.csv: annotators Ann, Ben; allowed: one"),
     ],
 )
 def test_a_judgement_that_is_not_allowed_is_named(tmp_path, sheet, kind, rows, message):
-    with pytest.raises(StorageError, match=message):
+    with pytest.raises(VotesError, match=message):
         judged(tmp_path, sheet, kind, rows)
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("docs/by_eye/*.csv")), ids=lambda path: path.stem)
+def test_the_judgements_that_are_kept_are_files_of_votes(path):
+    rows, (_, kind) = read_rows(path), path.stem.split("_")
+    assert len({(row.run, row.annotator) for row in rows}) == 1 and len(rows) in (20, 100)
+    check_rows(path, rows, rows[0].run, dict.fromkeys(range(len(rows)), 1), ANSWERS[kind])

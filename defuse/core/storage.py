@@ -23,7 +23,7 @@ TEXT_COLUMNS = frozenset(
         *("cause", "verdict", "stage", "measure"),
         *("bug", "property", "side", "kind"),
         *("claim", "statement", "source", "data", "rule", "paper_value", "values", "holds", "file"),
-        *("digest", "sheet", "oracles", "by_eye"),
+        *("sheet", "oracles", "by_eye"),
         "dataset",
     )
 )
