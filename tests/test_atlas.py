@@ -154,6 +154,16 @@ def test_a_region_without_a_label_is_never_scored(tmp_path):
     pyplot.close("all")
 
 
+def test_votes_of_people_that_name_no_class_are_signs(tmp_path):
+    tables = Path(shutil.copytree(TABLES, tmp_path / "tables"))
+    (tables / "mnist_readings.csv").unlink(missing_ok=True)
+    arrays = load_arrays(result_path(tables, "regions.npz"))
+    votes = np.broadcast_to(np.array([8, -1, -2, -3]), (*arrays["votes"].shape[:2], 4))
+    save_arrays(result_path(tables, "regions.npz"), **{**arrays, "votes": votes})
+    text = dataset_page(tables, "mnist", SHOWN)
+    assert "8 – + ·<br>" in text and "-2" not in text.partition("<h4>Votes")[2].partition("</ul>")[0]
+
+
 @pytest.fixture
 def with_readings(tmp_path) -> Path:
     """MNIST's tables with made-up readings of three seeds."""

@@ -17,10 +17,12 @@ from defuse.evidence.results import (
     provenance,
     result_path,
 )
+from defuse.method.annotation import ABSTAIN, NO_VOTE, SEVERAL
 from defuse.showing.pages import data_uri, render
 from defuse.showing.report import OUTCOMES, shown_over_seeds
 
-ABSTAIN = -1
+# Of votes that name no class.
+VOTE_SIGNS = {ABSTAIN: "–", SEVERAL: "+", NO_VOTE: "·"}
 # The claims of the post, each with the figure that carries it.
 CARRIERS = {
     "end to end": "procedure",
@@ -114,7 +116,7 @@ def region_card(dataset: str, facts: pd.Series, shown: tuple[dict[str, np.ndarra
             "prediction": int(before),
             "after": "–" if after == ABSTAIN else int(after),
             "right": facts.label in (ABSTAIN, before),  # without a label nothing is wrong
-            "votes": ["–" if vote == ABSTAIN else int(vote) for vote in votes],
+            "votes": [VOTE_SIGNS.get(vote, vote) for vote in votes.tolist()],
             "words": f"draw of region {region}: the classifier says {name(before)}, after correction {name(after)}",
         }
         for image, before, after, votes in zip(
@@ -184,7 +186,7 @@ def repaired_cards(tables: Path, dataset: str) -> list[dict[str, Any]]:
                 "image": data_uri(image),
                 "prediction": int(prediction),
                 "right": facts.label in (ABSTAIN, prediction),  # without a label nothing is wrong
-                "votes": ["–" if vote == ABSTAIN else int(vote) for vote in votes],
+                "votes": [VOTE_SIGNS.get(vote, vote) for vote in votes.tolist()],
                 "words": f"image of repaired region {region}: the classifier says "
                 f"{class_name(dataset, int(prediction))}",
             }
