@@ -1,4 +1,4 @@
-"""Let the oracles label the regions and find the cause of a sample of the mistakes."""
+"""Judge the regions by the votes; let the oracles measure them, and find the cause of a sample of the mistakes."""
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from experiments.shared.annotators import load_annotators
 from experiments.shared.cell import Cell
 from experiments.shared.command import cell_command
 from experiments.shared.trained import load_codes
+from experiments.shared.votes import votes_on_regions
 
 
 def annotate(cell: Cell) -> str:
@@ -34,10 +35,6 @@ def annotate(cell: Cell) -> str:
 
     def annotate_codes(codes: np.ndarray, purpose: str) -> tuple[np.ndarray, np.ndarray]:
         return annotators.annotate(codes, chosen.slip_rate, cell.streams.numpy("slips", purpose))
-
-    def annotate_regions(codes: np.ndarray, purpose: str) -> Annotations:
-        annotated = [annotate_codes(draws, f"{purpose} {region}") for region, draws in enumerate(codes)]
-        return Annotations.together(annotated, codes.shape[1], len(oracles))
 
     mistakes = load_codes(
         cell.folder("identify") / "mistakes.npz",
@@ -57,8 +54,10 @@ def annotate(cell: Cell) -> str:
     causes = causes_of_mistakes(majority_label, *facts)
 
     regions = load_arrays(cell.folder("distill") / "regions.npz", "weight", "mistake", "assignment")
-    samples = load_codes(cell.folder("distill") / "samples.npz", vae, "shown", "test")
-    shown, test = annotate_regions(samples["shown"], "shown"), annotate_regions(samples["test"], "test")
+    shown = votes_on_regions(cell, annotators.subject.classifier, len(regions["weight"]))
+    draws = load_codes(cell.folder("distill") / "samples.npz", vae, "test")["test"]
+    tested = [annotate_codes(codes, f"test {region}") for region, codes in enumerate(draws)]
+    test = Annotations.together(tested, draws.shape[1], len(oracles))
     seed_labels = mistakes["label"][regions["mistake"]]
     members = [seed_labels[regions["assignment"] == region] for region in range(len(regions["weight"]))]
     table = region_table(shown, test, regions["weight"], members, total, chosen)

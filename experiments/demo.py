@@ -20,12 +20,14 @@ from experiments import (
     identify,
     novelty,
     prepare,
+    show_regions,
     summarize,
     summarize_cell,
     train_classifier,
     train_features,
     train_oracle,
     train_vae,
+    vote,
 )
 from experiments.shared.cell import Cell
 from experiments.shared.command import gathering_command
@@ -41,6 +43,8 @@ CHAIN: tuple[tuple[str, Callable[[Cell], str], bool], ...] = (
     ("calibrate_oracle", calibrate_oracle.calibrate, False),
     ("identify", identify.identify, True),
     ("distill", distill.distill, True),
+    ("show_regions", show_regions.show_regions, True),
+    ("vote", vote.vote, True),
     ("annotate", annotate.annotate, True),
     ("correct", correct.sweep, True),
     ("finetune_baseline", finetune_baseline.baseline, True),

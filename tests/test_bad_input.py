@@ -24,6 +24,8 @@ ORACLE = Path("artifacts/train_oracle/digits/oracle_1.safetensors")
 ORACLES = Path("artifacts/calibrate_oracle/digits/oracles.csv")
 MISTAKES = Path("artifacts/identify/digits/0/mistakes.npz")
 REGIONS, SAMPLES = (Path("artifacts/distill/digits/0") / name for name in ("regions.npz", "samples.npz"))
+COLUMNS = "run,annotator,region,image,label"
+SHOWN, CAST = Path("artifacts/show_regions/digits/0/shown.npz"), Path("artifacts/vote/digits/0/votes.csv")
 VOTES, TABLE = (Path("artifacts/annotate/digits/0") / name for name in ("votes.npz", "regions.csv"))
 
 
@@ -80,6 +82,14 @@ def arrays(**changes):
         save_arrays(path, **held)
 
     return damage
+
+
+def all_but_last(array):
+    return array[:-1]
+
+
+def all_but_last_three(array):
+    return array[:-3]
 
 
 def with_nan(array):
@@ -269,7 +279,31 @@ CASES = [
     ("annotate", VAE_FILE, vae(latent_dim=3), "float32 (..., 3), the VAE's latent_dim"),
     ("annotate", REGIONS, arrays(weight=None), "arrays missing: weight; it holds mean, covariance"),
     ("annotate", SAMPLES, arrays(test=None), "arrays missing: test; it holds shown, correction"),
-    ("annotate", SAMPLES, arrays(shown=with_nan), "shown holds NaN or infinity; allowed: finite numbers"),
+    ("annotate", SAMPLES, arrays(test=with_nan), "test holds NaN or infinity; allowed: finite numbers"),
+    ("show_regions", SAMPLES, arrays(shown=with_nan), "shown holds NaN or infinity; allowed: finite numbers"),
+    ("show_regions", SAMPLES, arrays(shown=None), "arrays missing: shown; it holds correction"),
+    ("show_regions", VAE_FILE, vae(channels=3), "weights of another network (channels is 3; allowed: 1)"),
+    ("vote", ORACLE, gone, "no such file"),
+    ("vote", SHOWN, gone, "no such file"),
+    ("vote", SHOWN, objects("class_names"), "(it holds pickled Python objects, which are never loaded)"),
+    ("vote", SHOWN, arrays(images=lambda images: images / 255), "images is float64 ("),
+    ("vote", SHOWN, arrays(count=lambda count: count[:-1]), "counts do not add up to its "),
+    (
+        "annotate",
+        SHOWN,
+        arrays(class_names=lambda names: names[:1].repeat(2)),
+        "class name '0'; allowed: names without",
+    ),
+    (
+        "annotate",
+        SHOWN,
+        arrays(region=all_but_last, count=all_but_last, images=all_but_last_three),
+        "regions.npz of the",
+    ),
+    ("annotate", CAST, gone, "no such file"),
+    ("annotate", CAST, csv(f"{COLUMNS}\n0123456789ab,Ann,0,,1\n"), "line 2: votes of run 0123456789ab; allowed: votes"),
+    ("annotate", CAST, csv(""), "line 1: it has nothing; allowed: run, annotator, region, image, label"),
+    ("annotate", CAST, csv(f"{COLUMNS}\n"), "no vote; allowed: at least one"),
     ("correct", SAMPLES, arrays(correction=lambda codes: codes[:0]), "samples.npz of the stage distill holds 0"),
     ("correct", TABLE, without_column("verdict"), "columns missing: verdict; it has region, weight, label"),
     ("correct", TABLE, without_column("label"), "columns missing: label; it has region, weight, agreement"),

@@ -364,6 +364,8 @@ LOADS_NETWORKS = {
         "ablate_noise",
         "ablate_search",
         "ablate_vae",
+        "show_regions",
+        "vote",
         "annotate",
         "ablate_regions",
     ),
@@ -375,6 +377,7 @@ PACKED = {
         "prepare",
         "identify",
         "distill",
+        "show_regions",
         "annotate",
         "correct",
         "compare_readings",
@@ -384,7 +387,7 @@ PACKED = {
     ),
     "demo",
 }
-TEMPLATES = {"atlas", "front_page", "demo"}
+TEMPLATES = {"atlas", "front_page", "show_regions", "demo"}
 
 
 @pytest.fixture(scope="module")

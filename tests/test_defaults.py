@@ -66,7 +66,7 @@ def test_an_edit_of_a_default_touches_the_data_sets_that_take_it_over(tmp_path, 
 
 
 def test_every_stage_has_a_default_and_every_data_set_takes_it_over():
-    assert len(STAGES) == 21
+    assert len(STAGES) == 22
     for stage in STAGES:
         part = TREE[stage]
         assert list(part) == ["default", *NAMES]

@@ -31,12 +31,12 @@ KINDS = {
         ("pandas", "PIL", "papermill", "jinja2", *NOWHERE),
         [
             *("train_classifier", "train_features", "train_vae", "train_released_vae"),
-            *("train_oracle", "train_checker", "calibrate_oracle", "identify", "annotate"),
+            *("train_oracle", "train_checker", "calibrate_oracle", "identify", "vote", "annotate"),
             *("correct", "finetune_baseline", "novelty", "compare_readings", "plant_bugs"),
             *("ablate_noise", "ablate_search", "ablate_vae", "ablate_regions"),
         ],
     ),
-    "everything": (NOWHERE, ["demo"]),
+    "everything": (NOWHERE, ["demo", "show_regions"]),
     "no stage": (("torch", *NOWHERE), ["replicate", "verify", "show_demo"]),
 }
 IMPORT_IN_TURN = """

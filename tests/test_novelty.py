@@ -138,7 +138,7 @@ def test_the_stage_measures_its_regions_and_the_misclassified_test_images_alike(
     tiny_cell.write_project(tmp_path, tiny_cell.small_params(shipped_tree, novelty={"samples": 3}))
     for stage in ("train_classifier", "train_features", "train_vae", "train_oracle", "calibrate_oracle"):
         tiny_cell.run_stage(stage)
-    for stage in ("identify", "distill", "annotate", "novelty"):
+    for stage in ("identify", "distill", "show_regions", "vote", "annotate", "novelty"):
         tiny_cell.run_stage(stage)
     folder = tmp_path / "artifacts/novelty/digits/0"
     table, measures = read_table(folder / "regions.csv"), read_json(folder / "metrics.json")

@@ -1,11 +1,20 @@
 """Votes as files: written, read back, joined, and every way in which a file may be wrong."""
 
+import json
+import logging
+from pathlib import Path
+
 import numpy as np
 import pytest
+import tiny_cell
+import torch
 
 from defuse.annotators.people import read_votes, write_votes
 from defuse.core import params
-from defuse.core.errors import MissingFileError, StorageError, VotesError
+from defuse.core.errors import MissingFileError, ParamsError, StorageError, VotesError
+from defuse.core.params_file import load_params
+from defuse.core.storage import load_arrays, read_table
+from defuse.data.pixels import to_bytes
 from defuse.method.annotation import (
     ABSTAIN,
     NO_VOTE,
@@ -17,7 +26,10 @@ from defuse.method.annotation import (
     region_measures,
     region_table,
 )
-from defuse.method.shown import Shown
+from defuse.method.shown import Shown, load_shown, save_shown
+from defuse.models.autoencoder import VAE
+from defuse.models.evaluation import decode
+from defuse.models.saved_networks import load_network
 
 HEADER = "run,annotator,region,image,label"
 SETTINGS = params.Annotate(
@@ -210,3 +222,107 @@ def test_kappa_counts_several_classes_as_a_category_and_leaves_images_out_that_n
 def test_no_region_has_no_measures_whoever_would_have_voted():
     votes = Annotations.together([], 10, 0)
     assert np.isnan(region_measures(region_table(votes, votes, np.zeros(0), [], 0, SETTINGS), votes, 2)["region_kappa"])
+
+
+# The replication: the stages show_regions, vote and annotate.
+
+
+SHOWN, VOTES = Path("artifacts/show_regions/digits/0/shown.npz"), Path("artifacts/vote/digits/0/votes.csv")
+
+
+@pytest.fixture
+def cell_of_people(tmp_path, monkeypatch, shipped_tree, shown):
+    """Function that runs the stage vote on `shown` with files of votes, and returns what it says."""
+    monkeypatch.chdir(tmp_path)
+    save_shown(SHOWN, shown)
+    Path("votes").mkdir()
+
+    def vote(*names):
+        files = [f"votes/votes-{name}.csv" for name in names]
+        Path("params.yaml").write_text(json.dumps(tiny_cell.small_params(shipped_tree, vote={"files": files})))
+        tiny_cell.run_stage("vote")
+
+    return vote
+
+
+def test_people_s_files_are_joined_and_those_of_other_cells_passed_over(cell_of_people, shown, caplog):
+    caplog.set_level(logging.INFO)
+    of_person(Path("votes"), shown, "Ann", "4,,circle", "7,,square")
+    of_person(Path("votes"), shown, "Ben", "7,,several classes")
+    of_person(Path("votes"), shown, "Cem", "3,,eight", run="0123456789ab")
+    cell_of_people("Ann", "Cem", "Ben")
+    assert "votes of Ann, Ben on 2 regions; mistakes, fresh draws and studies are judged by the oracles" in caplog.text
+    read = read_votes([VOTES], shown)
+    assert read.annotators == ("Ann", "Ben")
+    assert [own.tolist() for own in read.votes] == [[[0, NO_VOTE]] * 3, [[1, SEVERAL]] * 2]
+
+
+def test_files_that_leave_a_cell_or_a_region_without_a_vote_name_its_page(cell_of_people, shown):
+    page = "artifacts/show_regions/digits/0/label.html"
+    with pytest.raises(
+        SystemExit, match=r"^vote digits seed 0: votes/votes-Ann\.csv: no such file, and vote\.digits\.f"
+    ):
+        cell_of_people("Ann")
+    of_person(Path("votes"), shown, "Ann", "4,,circle", run="0123456789ab")
+    with pytest.raises(SystemExit, match=f"votes-Ann.csv: no votes of run {shown.run}; label the regions on {page}"):
+        cell_of_people("Ann")
+    of_person(Path("votes"), shown, "Ben", "4,,circle")
+    with pytest.raises(SystemExit, match=f"votes-Ben.csv: nobody has voted on region 7; label it on {page}"):
+        cell_of_people("Ann", "Ben")
+    of_person(Path("votes"), shown, "Ben", "4,,circle", "7,,cirle")
+    with pytest.raises(SystemExit, match=r"votes-Ben\.csv, line 3: label 'cirle' \(nearest: 'circle'\)"):
+        cell_of_people("Ben")
+    assert not VOTES.exists()
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (["votes-Ann.csv"], "Input should be votes/votes-NAME.csv, a file in the folder votes/"),
+        (["votes/Ann.csv"], "Input should be votes/votes-NAME.csv"),
+        (["votes/votes-../../Ann.csv"], "Input should be votes/votes-NAME.csv"),
+        (["votes/votes-Ann.csv"] * 2, "Input should hold no file twice"),
+        ("votes/votes-Ann.csv", "Input should be a list"),
+    ],
+)
+def test_files_of_votes_lie_in_their_folder_and_are_named_once(tree, write_params, files, message):
+    tree["vote"]["digits"]["files"] = files
+    with pytest.raises(ParamsError, match=f"vote.digits.files.*{message}"):
+        load_params(write_params(tree))
+
+
+def test_people_decide_on_the_regions_and_oracles_measure_them(tmp_path, monkeypatch, shipped_tree):
+    monkeypatch.chdir(tmp_path)
+    tree = tiny_cell.small_params(shipped_tree, annotate={"minimum_agreement": 0.6, "maximum_abstention": 0.5})
+    tiny_cell.write_project(tmp_path, tree)
+    chain = ("train_classifier", "train_features", "train_vae", "train_oracle", "calibrate_oracle", "identify")
+    for stage in (*chain, "distill", "show_regions", "vote", "annotate"):
+        tiny_cell.run_stage(stage)
+    vae = load_network(Path("artifacts/train_vae/digits/0/vae.safetensors"), VAE)
+    draws = load_arrays(Path("artifacts/distill/digits/0/samples.npz"))["shown"]
+    shown = load_shown(SHOWN)
+    assert len(shown.images) > 1 and shown.class_names == tuple("0123456789")
+    for images, codes in zip(shown.images, draws):
+        assert np.array_equal(images, to_bytes(decode(vae, torch.from_numpy(codes))))
+    page = SHOWN.with_name("label.html").read_text(encoding="utf-8")
+    assert shown.run in page and "vote.digits.files" in page
+    assert read_votes([VOTES], shown).annotators == ("oracle 0", "oracle 1", "oracle 2")
+    causes = Path("artifacts/annotate/digits/0/causes.csv").read_bytes()
+    by_oracles = read_table(Path("artifacts/annotate/digits/0/regions.csv"))
+
+    Path("votes").mkdir()
+    rest = [f"{number},,not recognisable" for number in shown.numbers[1:]]
+    of_person(Path("votes"), shown, "Ann", "0,,7", *rest)
+    of_person(Path("votes"), shown, "Ben", "0,,7")
+    tree["vote"]["digits"]["files"] = ["votes/votes-Ann.csv", "votes/votes-Ben.csv"]
+    Path("params.yaml").write_text(json.dumps(tree), encoding="utf-8")
+    tiny_cell.run_stage("vote")
+    tiny_cell.run_stage("annotate")
+    votes = load_arrays(Path("artifacts/annotate/digits/0/votes.npz"))
+    assert votes["shown"].shape == (len(draws), 3, 2) and votes["shown"][1].tolist() == [[ABSTAIN, NO_VOTE]] * 3
+    table = read_table(Path("artifacts/annotate/digits/0/regions.csv"))
+    assert table.label.tolist() == [7] + [ABSTAIN] * (len(draws) - 1)
+    assert table.verdict[1:].tolist() == ["not recognisable"] * (len(draws) - 1) and table.agreement[0] == 1
+    # What is measured stays the oracles': causes, and purity on fresh draws.
+    assert Path("artifacts/annotate/digits/0/causes.csv").read_bytes() == causes
+    assert table.purity.tolist() == by_oracles.purity.tolist()

@@ -161,6 +161,8 @@ def graph() -> Graph:
 def definition_of(graph: Graph, code: CodeType) -> tuple[str, str] | None:
     """Module and name of the top-level definition, or of the method, that a code object stands in."""
     path = Path(code.co_filename)
+    if path.suffix != ".py":  # a template, which the stage lists as a file
+        return None
     if not path.is_relative_to(ROOT) or path.relative_to(ROOT).parts[0] not in ("defuse", "experiments"):
         return None
     if not code.co_flags & inspect.CO_OPTIMIZED:  # the body of a module or of a class, as an import runs it

@@ -33,6 +33,8 @@ STAGES = {
     "ablate_search": ("ablate", True),
     "ablate_vae": ("ablate", True),
     "distill": ("distill", True),
+    "show_regions": ("show_regions", True),
+    "vote": ("vote", True),
     "annotate": ("annotate", True),
     "ablate_regions": ("ablate", True),
     "correct": ("sweep", True),
@@ -50,7 +52,7 @@ TRAINING = (
 )
 BEFORE_READINGS = (
     *("train_classifier", "train_features", "train_vae", "train_released_vae", "train_oracle", "train_checker"),
-    *("calibrate_oracle", "identify", "distill", "annotate"),
+    *("calibrate_oracle", "identify", "distill", "show_regions", "vote", "annotate"),
 )
 SMALL = {
     "train_classifier": {"network": CNN, "epochs": 1, "batch_size": 8},

@@ -31,6 +31,7 @@ from defuse.core.params_training import (
     TrainOracle,
     TrainReleasedVAE,
     TrainVAE,
+    Vote,
     WeightDecay,
 )
 from defuse.core.params_training import Augmentation as Augmentation
@@ -341,6 +342,7 @@ class Settings(Params):
     calibrate_oracle: dict[DatasetName, CalibrateOracle]
     identify: dict[DatasetName, Identify]
     distill: dict[DatasetName, Distill]
+    vote: dict[DatasetName, Vote]
     annotate: dict[DatasetName, Annotate]
     correct: dict[DatasetName, Correct]
     finetune_baseline: dict[DatasetName, FinetuneBaseline]

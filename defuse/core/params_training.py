@@ -200,3 +200,24 @@ class CalibrateOracle(Params):
     """Stage calibrate_oracle: when an oracle says "not recognisable"."""
 
     originals_recognised: Annotated[float, Field(gt=0, lt=1)]
+
+
+def file_of_votes(name: str) -> str:
+    """The name of a file of votes, as the page writes it, in the folder that the stage vote depends on."""
+    if not re.fullmatch(r"votes/votes-[^/\\]+\.csv", name):
+        raise ValueError("Input should be votes/votes-NAME.csv, a file in the folder votes/")
+    return name
+
+
+class Vote(Params):
+    """Stage vote: whose votes decide on the regions."""
+
+    files: Annotated[tuple[Annotated[str, AfterValidator(file_of_votes)], ...], Field(strict=False)]
+
+    @field_validator("files")
+    @classmethod
+    def hold_none_twice(cls, files: tuple[str, ...]) -> tuple[str, ...]:
+        """Check that no file is there twice."""
+        if len(set(files)) != len(files):
+            raise ValueError("Input should hold no file twice")
+        return files

@@ -54,7 +54,7 @@ class Annotations:
     def together(cls, annotated: list[tuple[np.ndarray, np.ndarray]], samples: int, oracles: int) -> "Annotations":
         """The annotations of single regions as one; there may be none."""
         votes = np.array([part for part, _ in annotated], np.int64).reshape(len(annotated), samples, oracles)
-        return cls(votes, np.array([part for _, part in annotated], np.int64).reshape(-1, samples))
+        return cls(votes, np.array([part for _, part in annotated], np.int64).reshape(len(annotated), samples))
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ def purity(labels: Int64[np.ndarray, "samples"], predictions: Int64[np.ndarray, 
 
 
 def region_row(
-    votes: Int64[np.ndarray, "shown oracles"],
+    votes: Int64[np.ndarray, "shown annotators"],
     predictions: Int64[np.ndarray, "shown"],
     test_votes: Int64[np.ndarray, "test oracles"],
     test_predictions: Int64[np.ndarray, "test"],
@@ -204,7 +204,7 @@ def region_row(
     Args:
         votes: the annotators', on the draws that they see.
         predictions: the classifier's, on the same.
-        test_votes: the annotators', on the region's test draws.
+        test_votes: the oracles', on the region's test draws.
         test_predictions: the classifier's, on the same.
         member_labels: seed labels of the mistakes assigned to the region.
         mistakes: number of all identified mistakes.
@@ -258,7 +258,7 @@ def region_table(
 
     Args:
         shown: on the draws that the annotators see.
-        test: on each region's test draws.
+        test: on each region's test draws, by the oracles.
         weight: of the mixture.
         members: seed labels, int64 each, of the mistakes assigned to each region.
         mistakes: number of all identified mistakes.

@@ -65,11 +65,19 @@ def load_shown(path: Path) -> Shown:
     """Read what `save_shown` wrote.
 
     Raises:
-        StorageError: a file that is missing or damaged, or whose counts do not add up.
+        StorageError: a file that is missing or damaged, or whose counts do not add up; names that `Shown` refuses.
     """
-    arrays = load_arrays(path, "region", "count", "images", "class_names")
+    kinds = {"region": "i", "count": "i", "images": "u", "class_names": "U"}
+    arrays = load_arrays(path, *kinds)
+    for name, kind in kinds.items():
+        if arrays[name].dtype.kind != kind or arrays[name].ndim != (4 if name == "images" else 1):
+            allowed = "region and count int64, one row each, images uint8 (N, H, W, C), class_names strings"
+            raise StorageError(f"{path}: {name} is {arrays[name].dtype} {arrays[name].shape}; allowed: {allowed}")
     if len(arrays["region"]) != len(arrays["count"]) or arrays["count"].sum() != len(arrays["images"]):
         raise StorageError(f"{path}: counts do not add up to its {len(arrays['images'])} images")
     ends = np.cumsum(arrays["count"])
     images = [arrays["images"][end - count : end] for end, count in zip(ends, arrays["count"])]
-    return Shown(arrays["region"], images, tuple(arrays["class_names"].tolist()))
+    try:
+        return Shown(arrays["region"], images, tuple(arrays["class_names"].tolist()))
+    except DataError as error:
+        raise StorageError(f"{path}: {error}") from error

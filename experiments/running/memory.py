@@ -19,6 +19,8 @@ MEMORY = {
     "ablate_regions": ("distill.{}.fit_codes", "ablate_regions.{}.samples"),
     "compare_readings": ("correct.{}.batch_size", "distill.{}.fit_codes", "compare_readings.{}.seed_images"),
     "distill": ("distill.{}.fit_codes", "distill.{}.components", "distill.{}.correction_samples"),
+    "show_regions": ("distill.{}.shown_samples",),
+    "vote": ("distill.{}.shown_samples",),
     "annotate": ("distill.{}.test_samples", "annotate.{}.annotated_mistakes"),
     "correct": ("correct.{}.batch_size", "distill.{}.correction_samples"),
     "finetune_baseline": ("finetune_baseline.{}.batch_size", "annotate.{}.annotated_mistakes"),
