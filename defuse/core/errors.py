@@ -71,3 +71,7 @@ class ClusterError(DefuseError):
 
 class VerificationError(DefuseError):
     """A `dvc.lock` that is missing, damaged or empty, or an output that cannot be read."""
+
+
+class RunError(DefuseError):
+    """A folder that holds no run on one's own classifier, or another one; or a step that an earlier one must precede."""

@@ -1,0 +1,50 @@
+"""The settings of a run on one's own classifier: the defaults, and what a file of one's own changes."""
+
+from collections.abc import Mapping
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+from defuse.core.errors import ParamsError
+from defuse.core.params_debugging import Debugging
+from defuse.core.params_file import describe, problems_of
+from defuse.core.plain_yaml import load_plain_yaml
+
+
+def load_defaults() -> dict[str, Any]:
+    """The content of `defaults.yaml`."""
+    with as_file(files("defuse.debugging") / "defaults.yaml") as path:
+        content = load_plain_yaml(path)
+    assert isinstance(content, dict)
+    return content
+
+
+def merged(defaults: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The defaults with the changes in them; a mapping within one is merged in the same way, but for the noises."""
+    result = dict(defaults)
+    for key, value in changes.items():
+        inner = result.get(key)
+        result[key] = merged(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
+    return result
+
+
+def load_settings(path: Path | None = None, **changes: object) -> Debugging:
+    """The defaults, changed by a file, and then by single keys.
+
+    Args:
+        path: a YAML file with any of the keys of `defaults.yaml`; None for none.
+        changes: values of top-level keys, or mappings into their trees; None leaves a key as it is.
+
+    Raises:
+        ParamsError: a file that cannot be read, a key that is unknown, or a value that is not allowed.
+    """
+    own = {} if path is None else load_plain_yaml(path)
+    if not isinstance(own, dict):
+        raise ParamsError(f"{path}: it holds {own!r:.40}; allowed: keys of defuse/debugging/defaults.yaml")
+    given = {name: value for name, value in changes.items() if value is not None}
+    content = merged(merged(load_defaults(), own), given)
+    problems = problems_of(Debugging, content)
+    if problems:
+        where = path or Path("settings")
+        raise ParamsError("\n".join(describe(problem, where, Debugging) for problem in problems))
+    return Debugging.model_validate(content)
