@@ -2,8 +2,10 @@
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Shaped, UInt8
+from jaxtyping import Float32, UInt8
 from torch import Tensor
+
+Pixels = Float32[Tensor, "images channels height width"] | UInt8[Tensor, "images channels height width"]
 
 
 def to_bytes(
@@ -27,6 +29,6 @@ def channels_first(
     return torch.from_numpy(images).permute(0, 3, 1, 2)
 
 
-def in_unit_range(images: Shaped[Tensor, "*shape"]) -> Float32[Tensor, "*shape"]:
+def in_unit_range(images: Float32[Tensor, "*shape"] | UInt8[Tensor, "*shape"]) -> Float32[Tensor, "*shape"]:
     """Images in [0, 1], of bytes or of numbers that are so already."""
     return images.float().div(255) if images.dtype == torch.uint8 else images

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 
 from defuse.core.errors import DataError
@@ -12,8 +12,11 @@ from defuse.core.storage import load_arrays
 from defuse.data.formats import CLASSES, SIDE
 from defuse.data.pixels import from_bytes
 
-# Images in [0, 1] with their labels; two pairs differ in their number of images.
-Labelled = tuple[Float32[Tensor, "_images channels height width"], Int64[Tensor, "_images"]]
+# Images in [0, 1], or as bytes, with their labels; two pairs differ in their number of images.
+Labelled = tuple[
+    Float32[Tensor, "_images channels height width"] | UInt8[Tensor, "_images channels height width"],
+    Int64[Tensor, "_images"],
+]
 
 
 def load_split(path: Path, split: str) -> tuple[Float32[Tensor, "images channels 32 32"], Int64[Tensor, "images"]]:

@@ -18,6 +18,7 @@ from defuse.core.storage import read_table, save_arrays, write_table
 from defuse.data.own_images import OwnImages, working_images
 from defuse.data.pixels import channels_first, to_bytes
 from defuse.data.prepared import Labelled
+from defuse.debugging.measuring import BEFORE, measure_classifier
 from defuse.debugging.run_folder import PURPOSES, SPLITS, RunFolder, identity_of, save_images, start_run
 from defuse.debugging.settings import load_settings
 from defuse.debugging.training import CHECKER, FEATURES, VAE_NAME, Trainings, timed
@@ -79,8 +80,8 @@ def load_findings(path: Path) -> Findings:
         RunError: no finished run lies there.
     """
     folder = RunFolder(path)
-    facts = folder.read_facts()
     folder.need_finished()
+    facts = folder.read_facts()
     return Findings(path, read_table(folder.regions), load_shown(folder.shown), facts)
 
 
@@ -375,4 +376,5 @@ def lay_out(
     save_arrays(folder.mistakes, **{name: getattr(mistakes, name) for name in PER_MISTAKE}, region=regions.assignment)
     save_arrays(folder.region_images, **arrays)
     save_shown(folder.shown, shown)
+    measure_classifier(folder, subject.classifier, BEFORE)
     write_table(folder.regions, pd.DataFrame(rows, columns=list(REGION_COLUMNS)))

@@ -9,7 +9,7 @@ import numpy as np
 
 from defuse.core.errors import RunError, StorageError
 from defuse.core.params_debugging import Debugging
-from defuse.core.storage import atomic_path, load_arrays, read_json, save_arrays, write_json
+from defuse.core.storage import atomic_path, load_arrays, read_json, read_table, save_arrays, write_json
 from defuse.data.own_images import OwnImages
 
 SPLITS = ("train", "validation", "test")
@@ -113,10 +113,26 @@ class RunFolder:
         """Check that `find` has come to its end.
 
         Raises:
-            RunError: it has not.
+            RunError: it has not, or no run is here.
         """
+        self.read_facts()
         if not self.finished:
             raise RunError(f"{self.path}: the search has not come to its end; the same `defuse find` again goes on")
+
+    def need_regions(self) -> None:
+        """Check that `find` has come to its end and found something.
+
+        Raises:
+            RunError: it has not.
+        """
+        self.need_finished()
+        if not len(read_table(self.regions)):
+            raise RunError(f"{self.path}: the search found no region; there is nothing to label")
+
+    def load_region_images(self, purpose: str) -> list[np.ndarray]:
+        """Of each region its images for one purpose, uint8 (N, side, side, C); N may differ."""
+        arrays = load_arrays(self.region_images, purpose, f"{purpose}_count")
+        return np.split(arrays[purpose], np.cumsum(arrays[f"{purpose}_count"])[:-1])
 
     def add_facts(self, **more: object) -> None:
         """Write more facts into `run.json`."""

@@ -83,9 +83,7 @@ class Trainings:
         if isinstance(network, VAE):
             images, validation = self.training[0], self.validation[0]
             seed = self.streams.integer("validation")
-            train_vae(
-                network, images, validation, settings, self.machine, generator, seed, name, checkpoint, features
-            )
+            train_vae(network, images, validation, settings, self.machine, generator, seed, name, checkpoint, features)
         else:
             blended = settings.blend_fraction if isinstance(settings, TrainChecker) else 0.0
             train_classifier(

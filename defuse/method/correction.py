@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from defuse.core import params
+from defuse.core.params_debugging import CorrectOwn
+from defuse.data.pixels import Pixels, in_unit_range
 from defuse.data.prepared import Labelled
 from defuse.models.augmentation import augment
 from defuse.models.evaluation import predict
@@ -23,18 +25,18 @@ class Batches:
     """Labelled images, and the batches of them that every arm of a sweep sees.
 
     Attributes:
-        images: in [0, 1].
+        images: in [0, 1], or bytes, which take a quarter of the memory.
         labels: one for each image.
         order: numbers of the images in each step's batch.
     """
 
-    images: Float32[Tensor, "images channels height width"]
+    images: Pixels
     labels: Int64[Tensor, "images"]
     order: Int64[Tensor, "steps batch"]
 
     def at(self, step: int) -> tuple[Float32[Tensor, "batch channels height width"], Int64[Tensor, "batch"]]:
         """Images and labels of one step's batch."""
-        return self.images[self.order[step]], self.labels[self.order[step]]
+        return in_unit_range(self.images[self.order[step]]), self.labels[self.order[step]]
 
 
 def draw_batches(
@@ -56,7 +58,7 @@ def draw_batches(
     if augmentation is None:
         return Batches(images, labels, order)
     drawn = order.flatten()
-    distorted = augment(images[drawn], augmentation, generator)
+    distorted = augment(in_unit_range(images[drawn]), augmentation, generator)
     return Batches(distorted, labels[drawn], torch.arange(len(drawn)).reshape(order.shape))
 
 
@@ -122,7 +124,7 @@ def correct(
     regions: Batches | None,
     lambda_: float,
     settings: params.Correct,
-    recipe: params.TrainClassifier,
+    recipe: params.TrainClassifier | CorrectOwn,
     machine: Machine,
     description: str,
 ) -> nn.Module:

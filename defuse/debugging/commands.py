@@ -1,0 +1,212 @@
+"""The command `defuse`: find, label, correct, export and report the bugs of one's own classifier."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from defuse.core.errors import DefuseError
+
+if TYPE_CHECKING:
+    from defuse.models.own_classifier import OwnClassifier
+
+app = typer.Typer(
+    help="Find the bugs of an image classifier, let people name them, and correct it: find, label, correct, report.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+class Side(StrEnum):
+    """What `--side` may be."""
+
+    AUTO, SMALL, MEDIUM, LARGE = "auto", "32", "64", "96"
+
+
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="folder of the run, the --out of defuse find")]
+Settings = Annotated[Path | None, typer.Option(metavar="FILE", help="YAML that changes defuse/debugging/defaults.yaml")]
+Source = Annotated[str, typer.Option(metavar="MODULE:FUNCTION", help="your function that returns the classifier")]
+Size = Annotated[int | None, typer.Option(min=1, help="side of its images, where it is a plain module")]
+Channels = Annotated[int, typer.Option(min=1, max=3, help="their channels, 1 or 3")]
+VoteFiles = Annotated[
+    list[Path], typer.Option("--votes", metavar="FILE", help="votes; again for more [default: RUN/votes-*.csv]")
+]
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Log lines to the terminal; a known error or Ctrl-C ends the command with one line."""
+    logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stdout, force=True)
+    try:
+        yield
+    except DefuseError as error:
+        raise SystemExit(f"defuse: {error}") from None
+    except KeyboardInterrupt:
+        raise SystemExit("\ndefuse: stopped; the same command goes on from here") from None
+
+
+def loaded(source: str | None, size: int | None, channels: int, run: Path | None = None) -> "OwnClassifier":
+    """The classifier that a command names, or that the run was made with."""
+    from defuse.core.errors import RunError
+    from defuse.debugging.classifier_source import load_classifier
+    from defuse.debugging.run_folder import RunFolder
+
+    if run is not None and source is None:
+        facts = RunFolder(run).read_facts()
+        source, size, channels = facts["classifier"], facts["size"][0], facts["channels"]
+        if source is None:
+            raise RunError(f"{run}: the run was made from Python; allowed: --classifier MODULE:FUNCTION")
+    assert source is not None
+    return load_classifier(source, size, 1 if channels == 1 else 3)
+
+
+@app.command()
+def find(
+    classifier: Source,
+    images: Annotated[Path, typer.Option(metavar="FOLDER", help="its training images, FOLDER/CLASS/IMAGE")],
+    out: Annotated[Path, typer.Option(metavar="RUN", help="folder for the run: new, empty, or to go on with")],
+    test: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="images it has not seen [default: some are set aside]")
+    ] = None,
+    classes: Annotated[
+        str | None, typer.Option(metavar="A,B,...", help="classes in the order of its logits [default: sorted]")
+    ] = None,
+    size: Size = None,
+    channels: Channels = 3,
+    seed: Annotated[int | None, typer.Option(min=0, help="of every random draw [default: 0]")] = None,
+    side: Annotated[Side | None, typer.Option(help="of the autoencoder's images [default: auto]")] = None,
+    regions: Annotated[int | None, typer.Option(min=1, help="to show, at most [default: 20]")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="of the processor [default: 1]")] = None,
+    settings: Settings = None,
+) -> None:
+    """Search for mistakes around the training images, and lay out regions for people to label."""
+    with told():
+        from defuse.data.own_images import read_image_folder
+        from defuse.debugging.finding import find_bugs
+        from defuse.debugging.settings import load_settings
+
+        chosen = load_settings(
+            settings,
+            seed=seed,
+            side=None if side is None else "auto" if side == Side.AUTO else int(side),
+            regions=regions,
+            compute=None if threads is None else {"threads": threads},
+        )
+        network = loaded(classifier, size, channels)
+        names = None if classes is None else [name.strip() for name in classes.split(",")]
+        own = read_image_folder(images, network.size, network.channels, names)
+        seen = None if test is None else read_image_folder(test, network.size, network.channels, own.class_names)
+        findings = find_bugs(network, own, out, seen, chosen, classifier)
+        write_pages(out)
+        print_regions(findings.regions)
+        if len(findings.regions):
+            typer.echo(f"now: defuse label {out}")
+
+
+def write_pages(out: Path) -> None:
+    """Write the report as far as it goes, and the page for labellers where there is something to label."""
+    from defuse.debugging.annotating import write_label_page
+    from defuse.debugging.finding import load_findings
+    from defuse.debugging.reporting import report_bugs
+
+    report_bugs(out)
+    if len(load_findings(out).regions):
+        write_label_page(out)
+
+
+def print_regions(regions: "pd.DataFrame") -> None:  # noqa: F821
+    """The table of regions."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("region", "around images of", "taken for", "mistakes", "images", "image itself wrong", box=None)
+    for row in regions.itertuples():
+        facts = (row.region, row.label, row.prediction, row.mistakes, row.seed_images, f"{row.wrong_before:.0%}")
+        table.add_row(*map(str, facts))
+    Console(highlight=False).print(table if len(regions) else "no region was found")
+
+
+@app.command()
+def label(
+    run: Run,
+    show: Annotated[bool, typer.Option("--open", help="open the page in a browser")] = False,
+) -> None:
+    """Write the page on which people name the regions; it needs no network, and works on a phone."""
+    with told():
+        from defuse.debugging.annotating import write_label_page
+
+        page = write_label_page(run)
+        typer.echo(f"open {page} in a browser, name the regions, and put votes-NAME.csv into {run}")
+        typer.echo(f"now: defuse correct {run}")
+        if show:
+            typer.launch(str(page.resolve()))
+
+
+@app.command()
+def correct(
+    run: Run,
+    votes: VoteFiles = [],  # noqa: B006 (typer's way)
+    classifier: Annotated[
+        str | None, typer.Option(metavar="MODULE:FUNCTION", help="the classifier [default: as in defuse find]")
+    ] = None,
+    size: Size = None,
+    channels: Channels = 3,
+    settings: Settings = None,
+) -> None:
+    """Fine-tune the classifier on its training images and the labelled regions; keep the best weights."""
+    with told():
+        from defuse.debugging.correcting import correct_bugs
+        from defuse.debugging.reporting import report_bugs
+        from defuse.debugging.settings import load_settings
+
+        chosen = load_settings(settings)
+        found = correct_bugs(loaded(classifier, size, channels, run), run, votes, chosen)
+        typer.echo(found.table())
+        page = report_bugs(run, votes, None, chosen)
+        typer.echo(f"weights: {found.weights}" if found.weights else "no lambda could be chosen")
+        typer.echo(f"report: {page}")
+
+
+@app.command()
+def export(
+    run: Run,
+    out: Annotated[Path, typer.Argument(metavar="FOLDER", help="new folder for the images, FOLDER/CLASS/IMAGE")],
+    votes: VoteFiles = [],  # noqa: B006 (typer's way)
+    settings: Settings = None,
+) -> None:
+    """Write the labelled regions as an image folder, to train a classifier elsewhere."""
+    with told():
+        from defuse.debugging.correcting import export_regions
+        from defuse.debugging.settings import load_settings
+
+        count = export_regions(run, out, votes, load_settings(settings))
+        typer.echo(f"{count} images in {out}; train on them beside the training images, then:")
+        typer.echo(f"defuse report {run} --retrained MODULE:FUNCTION")
+
+
+@app.command()
+def report(
+    run: Run,
+    votes: VoteFiles = [],  # noqa: B006 (typer's way)
+    retrained: Annotated[
+        str | None, typer.Option(metavar="MODULE:FUNCTION", help="a classifier trained elsewhere, to measure")
+    ] = None,
+    size: Size = None,
+    channels: Channels = 3,
+    settings: Settings = None,
+) -> None:
+    """Write the page of what was found, named and corrected."""
+    with told():
+        from defuse.debugging.reporting import report_bugs
+        from defuse.debugging.settings import load_settings
+
+        network = None if retrained is None else loaded(retrained, size, channels)
+        typer.echo(f"report: {report_bugs(run, votes, network, load_settings(settings))}")

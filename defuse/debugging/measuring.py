@@ -1,0 +1,66 @@
+"""What a classifier says of a run's images: the same measure before a correction and after it, here or elsewhere."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from defuse.core.storage import read_json, write_json
+from defuse.data.pixels import channels_first, from_bytes
+from defuse.debugging.run_folder import RunFolder
+from defuse.models.evaluation import accuracy, predict
+from defuse.models.own_classifier import OwnClassifier
+
+BEFORE, CORRECTED, RETRAINED = "before", "corrected", "retrained"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one classifier says.
+
+    Attributes:
+        test_accuracy: on the test images, of its own size.
+        shown: its class of each image shown, by region.
+        held_out: its class of each held-out image, by region; nothing was trained on these.
+    """
+
+    test_accuracy: float
+    shown: list[list[int]]
+    held_out: list[list[int]]
+
+    def right(self, accepted: dict[int, int]) -> float:
+        """Share of the held-out images of accepted regions that are right by the labellers; NaN without any."""
+        right = [said == label for number, label in accepted.items() for said in self.held_out[number]]
+        return float(np.mean(right)) if right else float("nan")
+
+
+def measure_classifier(folder: RunFolder, classifier: OwnClassifier, name: str) -> Measured:
+    """Measure a classifier on a run's images, and write it under a name.
+
+    Args:
+        folder: of the run, with its regions' images.
+        classifier: any one with the same classes.
+        name: BEFORE, CORRECTED or RETRAINED.
+    """
+    images, labels = folder.load_split("test")
+
+    def said(purpose: str) -> list[list[int]]:
+        parts = folder.load_region_images(purpose)
+        return [predict(classifier, from_bytes(part)).argmax(1).tolist() for part in parts]
+
+    reached = accuracy(classifier, channels_first(images), torch.from_numpy(labels))
+    measured = Measured(reached, said("shown"), said("test"))
+    write_json(measures_file(folder, name), vars(measured))
+    return measured
+
+
+def measures_file(folder: RunFolder, name: str) -> Path:
+    """Where the measures of one classifier lie."""
+    return folder.path / "measured" / f"{name}.json"
+
+
+def load_measured(folder: RunFolder) -> dict[str, Measured]:
+    """All that was measured in a run, by name, the classifier as it was first."""
+    names = [name for name in (BEFORE, CORRECTED, RETRAINED) if measures_file(folder, name).exists()]
+    return {name: Measured(**read_json(measures_file(folder, name))) for name in names}
