@@ -74,4 +74,4 @@ class VerificationError(DefuseError):
 
 
 class RunError(DefuseError):
-    """A folder that holds no run on one's own classifier, or another one; or a step that an earlier one must precede."""
+    """A folder without a run on one's own classifier, or with another one; or a step that comes too early."""

@@ -49,7 +49,7 @@ def load_classifier(source: str, size: int | None = None, channels: Literal[1, 3
         )
     if size is None:
         raise ClassifierError(
-            f"--classifier {source}: the function returns a plain module, whose image size nobody knows; allowed: --size "
-            "PIXELS (and --channels 1), or a function that returns defuse.OwnClassifier(module, size)"
+            f"--classifier {source}: the function returns a plain module, whose image size nobody knows; allowed: "
+            "--size PIXELS (and --channels 1), or a function that returns defuse.OwnClassifier(module, size)"
         )
     return OwnClassifier(found, size, channels)

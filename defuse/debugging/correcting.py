@@ -113,15 +113,15 @@ def correct_bugs(
     need_same(folder, classifier)
     if not classifier.can_be_tuned:
         raise ClassifierError(
-            "the classifier has no weights that gradients reach, and cannot be fine-tuned here; allowed: `defuse export` "
-            "and training elsewhere, then `defuse report --retrained`"
+            "the classifier has no weights that gradients reach, and cannot be fine-tuned here; allowed: `defuse "
+            "export` and training elsewhere, then `defuse report --retrained`"
         )
     annotation = annotate_run(path, votes, settings.acceptance)
     accepted = annotation.accepted
     if not accepted:
         raise RunError(
-            f"{folder.annotation}: the labellers call no region a bug, so that there is nothing to correct; its verdicts "
-            "say why"
+            f"{folder.annotation}: the labellers call no region a bug, so that there is nothing to correct; its "
+            "verdicts say why"
         )
     machine, streams = set_up_machine(settings.compute), Streams(settings.seed, ("debugging", "correct"))
     batches = draw_batches(stored(folder, "train"), chosen, streams.torch("training"), chosen.augmentation)

@@ -165,8 +165,8 @@ def check_counts(images: OwnImages, test: OwnImages | None, settings: Debugging)
     kept = (1 - settings.validation_share) * (1 if test else 1 - settings.test_share)
     if len(images.labels) * kept < MINIMUM_IMAGES:
         raise DataError(
-            f"{len(images.labels):,} images, of which {int(len(images.labels) * kept):,} are left to train on; allowed: "
-            f"at least {MINIMUM_IMAGES}, or the autoencoder learns them by heart"
+            f"{len(images.labels):,} images, of which {int(len(images.labels) * kept):,} are left to train on; "
+            f"allowed: at least {MINIMUM_IMAGES}, or the autoencoder learns them by heart"
         )
     if test is not None and test.class_names != images.class_names:
         raise DataError(
@@ -265,18 +265,18 @@ def measure(
         "checker_passes": checker.originals_passed if checker else None,
     }
     log.info(
-        "of the test images the classifier gets right: %.1f %%; at the autoencoder's size %.1f %%; reconstructed %.1f %%",
+        "right test images: %.1f %%; at the autoencoder's size %.1f %%; reconstructed by it %.1f %%",
         *(100 * float(measured[name] or 0) for name in ("own_size", "working_size", "reconstructed")),
     )
     if float(measured["reconstructed"] or 0) < POOR * float(measured["own_size"] or 0):
         log.warning(
-            "the autoencoder loses much of what the classifier looks at, and little may be found: more images, a larger "
-            "side, train_vae.latent_dim or train_vae.epochs may help"
+            "the autoencoder loses much of what the classifier looks at, and little may be found: more images, a "
+            "larger side, train_vae.latent_dim or train_vae.epochs may help"
         )
     if checker and not checker.works:
         log.warning(
-            "the checker sees the label of %.0f %% of the validation images only, and keeps nothing: more images or more "
-            "train_checker.epochs, or search: {checker: false} to do without",
+            "the checker sees the label of %.0f %% of the validation images only, and keeps nothing: more images or "
+            "more train_checker.epochs, or search: {checker: false} to do without",
             100 * checker.originals_passed,
         )
     return measured
@@ -324,8 +324,8 @@ def search(
         mistakes, pictures = mistakes.take(passes), pictures[torch.from_numpy(passes)]
     counts |= {"kept": len(mistakes.label), "wrong_before": int(mistakes.raw_failure.sum())}
     log.info(
-        "%(draws)s images made around %(seed_images)s, %(identified)s mistakes kept; left out: %(autoencoder)s that are "
-        "the autoencoder's, %(other_label)s in which the checker does not see the label",
+        "%(draws)s images made around %(seed_images)s, %(identified)s mistakes kept; left out: %(autoencoder)s that "
+        "are the autoencoder's, %(other_label)s in which the checker does not see the label",
         {name: f"{count:,}" for name, count in counts.items()},
     )
     return mistakes, pictures, counts

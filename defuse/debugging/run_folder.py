@@ -184,8 +184,8 @@ def start_run(folder: RunFolder, identity: dict[str, str | None], facts: dict[st
         differing = sorted(name for name in identity.keys() | held.keys() if identity.get(name) != held.get(name))
         if differing:
             raise RunError(
-                f"{folder.path} holds another run: {', '.join(differing)} differ; allowed: the same run, which goes on, "
-                "or another folder"
+                f"{folder.path} holds another run: {', '.join(differing)} differ; allowed: the same run, which goes "
+                "on, or another folder"
             )
         return
     if folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import isnan
 
 import numpy as np
 from jaxtyping import UInt8
 
 from defuse.core.verdicts import RegionVerdict
-from defuse.showing.atlas import data_uri, render
+from defuse.showing.pages import data_uri, render
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,12 @@ def findings_page(
         }
         for card in cards
     ]
+    filters = {
+        "percent": lambda share: "–" if isnan(share) else f"{share:.0%}",
+        "tenths": lambda share: "–" if isnan(share) else f"{share:.1%}",
+    }
     return render(
-        "findings.html", title=title, lead=lead, measures=measures, facts=facts, regions=shown, next_steps=next_steps
+        "findings.html", filters, title=title, lead=lead, measures=measures, facts=facts, regions=shown, next_steps=next_steps
     )
 
 
