@@ -30,7 +30,7 @@ class Debugging(Params):
     """Everything that a run on one's own classifier can change."""
 
     seed: Seed
-    side: Literal["auto", 32, 64, 96]
+    side: Literal["auto", 32, 48, 64, 96]
     regions: Count
     minimum_members: MinimumMembers
     validation_share: Annotated[float, Field(gt=0, le=0.5)]

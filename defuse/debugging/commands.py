@@ -13,6 +13,8 @@ import typer
 from defuse.core.errors import DefuseError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from defuse.models.own_classifier import OwnClassifier
 
 app = typer.Typer(
@@ -28,7 +30,7 @@ app = typer.Typer(
 class Side(StrEnum):
     """What `--side` may be."""
 
-    AUTO, SMALL, MEDIUM, LARGE = "auto", "32", "64", "96"
+    AUTO, PIXELS_32, PIXELS_48, PIXELS_64, PIXELS_96 = "auto", "32", "48", "64", "96"
 
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="folder of the run, the --out of defuse find")]
@@ -122,7 +124,7 @@ def write_pages(out: Path) -> None:
         write_label_page(out)
 
 
-def print_regions(regions: "pd.DataFrame") -> None:  # noqa: F821
+def print_regions(regions: "pd.DataFrame") -> None:
     """The table of regions."""
     from rich.console import Console
     from rich.table import Table

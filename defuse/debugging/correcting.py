@@ -20,7 +20,7 @@ from defuse.debugging.annotating import Annotation, annotate_run
 from defuse.debugging.measuring import CORRECTED, measure_classifier
 from defuse.debugging.run_folder import RunFolder
 from defuse.debugging.settings import load_settings
-from defuse.method.correction import Batches, accuracies, choose_arm, classified_right, correct, draw_batches
+from defuse.method.correction import accuracies, choose_arm, classified_right, correct, draw_batches
 from defuse.models.machine import set_up_machine
 from defuse.models.own_classifier import OwnClassifier
 from defuse.models.weights import save_weights

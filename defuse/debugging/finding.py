@@ -16,7 +16,7 @@ from defuse.core.params_debugging import Debugging
 from defuse.core.random_streams import Streams
 from defuse.core.storage import read_table, save_arrays, write_table
 from defuse.data.own_images import OwnImages, working_images
-from defuse.data.pixels import channels_first, to_bytes
+from defuse.data.pixels import channels_first, from_bytes, to_bytes
 from defuse.data.prepared import Labelled
 from defuse.debugging.measuring import BEFORE, measure_classifier
 from defuse.debugging.run_folder import PURPOSES, SPLITS, RunFolder, identity_of, save_images, start_run
@@ -49,7 +49,7 @@ MINIMUM_IMAGES = 200  # of training, after the splits: with fewer the autoencode
 MINIMUM_PER_CLASS = 10  # of all images of a class, so that each split has some
 CHECKED_IMAGES = 512  # drawn to check the classifier on
 TIMED_SEEDS = 16  # searched around to say how long the search will take
-SIDES = (32, 64, 96)
+SIDES = (32, 48, 64, 96)
 REGION_COLUMNS = ("region", "label", "prediction", "mistakes", "seed_images", "wrong_before", "share_of_mistakes")
 POOR = 0.7  # share of right reconstructions below which a line of the log warns
 
@@ -115,8 +115,9 @@ def find_bugs(
     streams, machine = Streams(settings.seed, ("debugging",)), set_up_machine(settings.compute)
     check_counts(images, test, settings)
     some = np.sort(streams.numpy("checked").permutation(len(images.labels))[:CHECKED_IMAGES])
-    looked_at = working_images(part(images, some), images.images.shape[1])
-    check_classifier(classifier, looked_at, torch.from_numpy(images.labels[some]), images.class_names)
+    check_classifier(
+        classifier, from_bytes(images.images[some]), torch.from_numpy(images.labels[some]), images.class_names
+    )
     side = settings.side if settings.side != "auto" else fitting_side(classifier.size)
     facts = {
         "classifier": source,
@@ -138,7 +139,7 @@ def find_bugs(
     trainings = Trainings(folder, data["train"], data["validation"], len(names), settings, machine, streams)
     say_how_long(trainings, classifier)
     features = trainings.features() if settings.train_vae.feature_weight else None
-    vae = trainings.kept(VAE_NAME, features)
+    vae = trainings.autoencoder(features)
     checker = None
     if settings.search.checker:
         network, generator = trainings.kept(CHECKER), streams.torch("blends")
@@ -148,7 +149,9 @@ def find_bugs(
     if not folder.finished:
         mistakes, pictures, counts = search(subject, data["train"], settings, checker, streams)
         folder.add_facts(found=counts)
-        lay_out(folder, subject, mistakes, pictures, names, settings, streams)
+        table = lay_out(folder, mistakes, pictures, names, settings, streams)
+        measure_classifier(folder, classifier, BEFORE)
+        write_table(folder.regions, table)
     return load_findings(out)
 
 
@@ -333,14 +336,13 @@ def search(
 
 def lay_out(
     folder: RunFolder,
-    subject: Subject,
     mistakes: Mistakes,
     pictures: Tensor,
     class_names: tuple[str, ...],
     settings: Debugging,
     streams: Streams,
-) -> None:
-    """Divide the mistakes into regions; write these, what is shown of them, and the rest of their images."""
+) -> "pd.DataFrame":
+    """Divide the mistakes into regions; write what is shown of them and the rest of their images; a row of each."""
     import pandas as pd
 
     found = pair_regions(mistakes, settings.regions, streams.integer("regions"))
@@ -376,5 +378,4 @@ def lay_out(
     save_arrays(folder.mistakes, **{name: getattr(mistakes, name) for name in PER_MISTAKE}, region=regions.assignment)
     save_arrays(folder.region_images, **arrays)
     save_shown(folder.shown, shown)
-    measure_classifier(folder, subject.classifier, BEFORE)
-    write_table(folder.regions, pd.DataFrame(rows, columns=list(REGION_COLUMNS)))
+    return pd.DataFrame(rows, columns=list(REGION_COLUMNS))

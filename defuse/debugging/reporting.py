@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from defuse.debugging.run_folder import RunFolder
 from defuse.debugging.settings import load_settings
 from defuse.models.evaluation import predict
 from defuse.models.own_classifier import OwnClassifier
+
+if TYPE_CHECKING:
+    from defuse.showing.findings_page import RegionCard
 
 
 def report_bugs(

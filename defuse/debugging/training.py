@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from defuse.core.params_debugging import Debugging
-from defuse.core.params_training import Network, TrainChecker, Training
+from defuse.core.params_training import Network, TrainChecker, TrainFeatures, TrainVAE
 from defuse.core.random_streams import Streams
 from defuse.data.prepared import Labelled
 from defuse.debugging.run_folder import RunFolder
@@ -24,6 +24,7 @@ from defuse.models.saved_networks import load_network, save_network
 from defuse.models.training import train_classifier, training_steps
 
 FEATURES, CHECKER, VAE_NAME = "features", "checker", "autoencoder"
+OwnTraining = TrainFeatures | TrainChecker | TrainVAE
 TIMED_BATCHES = 4  # of a training, to say how long the whole will take
 
 
@@ -49,9 +50,9 @@ class Trainings:
     machine: Machine
     streams: Streams
 
-    def settings_of(self, name: str) -> Training:
+    def settings_of(self, name: str) -> OwnTraining:
         """How a network is trained: for so many epochs that there are `minimum_steps` steps."""
-        trees: dict[str, Training] = {
+        trees: dict[str, OwnTraining] = {
             FEATURES: self.settings.train_features,
             CHECKER: self.settings.train_checker,
             VAE_NAME: self.settings.train_vae,
@@ -75,28 +76,28 @@ class Trainings:
             return build_classifier(**built), built
 
     def train(
-        self, name: str, settings: Training, features: nn.Module | None, checkpoint: Checkpoint | None
+        self, name: str, settings: OwnTraining, features: nn.Module | None, checkpoint: Checkpoint | None
     ) -> tuple[nn.Module, dict[str, Any]]:
         """A trained network, and the arguments that built it; the features are for the autoencoder alone."""
         network, built = self.untrained(name)
         generator = self.streams.torch(name)
-        if isinstance(network, VAE):
-            images, validation = self.training[0], self.validation[0]
-            seed = self.streams.integer("validation")
+        if isinstance(settings, TrainVAE):
+            assert isinstance(network, VAE)
+            images, validation, seed = self.training[0], self.validation[0], self.streams.integer("validation")
             train_vae(network, images, validation, settings, self.machine, generator, seed, name, checkpoint, features)
-        else:
-            blended = settings.blend_fraction if isinstance(settings, TrainChecker) else 0.0
-            train_classifier(
-                network,
-                self.training,
-                self.validation,
-                settings,
-                self.machine,
-                generator,
-                name,
-                blend_fraction=blended,
-                checkpoint=checkpoint,
-            )
+            return network, built
+        assert isinstance(network, nn.Sequential)
+        train_classifier(
+            network,
+            self.training,
+            self.validation,
+            settings,
+            self.machine,
+            generator,
+            name,
+            blend_fraction=settings.blend_fraction if isinstance(settings, TrainChecker) else 0.0,
+            checkpoint=checkpoint,
+        )
         return network, built
 
     def kept(self, name: str, features: nn.Module | None = None) -> nn.Module:
@@ -110,6 +111,12 @@ class Trainings:
             save_network(path, network, self.machine, **built)
             checkpoint.path.unlink(missing_ok=True)
         return to_machine(load_network(path, VAE if name == VAE_NAME else build_classifier), self.machine)
+
+    def autoencoder(self, features: nn.Module | None) -> VAE:
+        """The trained autoencoder on the machine."""
+        vae = self.kept(VAE_NAME, features)
+        assert isinstance(vae, VAE)
+        return vae
 
     def features(self) -> nn.Module:
         """The frozen layers of the autoencoder's feature term."""

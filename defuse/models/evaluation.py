@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor, nn
 
+from defuse.data.pixels import Pixels, in_unit_range
 from defuse.models.autoencoder import VAE
 from defuse.models.machine import device_of
 
@@ -20,24 +21,20 @@ def batches_on(device: torch.device, inputs: Tensor) -> Iterator[Tensor]:
 
 
 @torch.inference_mode()
-def predict(
-    classifier: nn.Module, images: Float32[Tensor, "images channels height width"]
-) -> Float32[Tensor, "images classes"]:
+def predict(classifier: nn.Module, images: Pixels) -> Float32[Tensor, "images classes"]:
     """Logits of images, in evaluation mode and float32, on the CPU.
 
-    Batches keep the memory flat; the classifier's device is where it computes.
+    Batches keep the memory flat; the classifier's device is where it computes. Images may be in [0, 1], or bytes.
     """
     training = classifier.training
     classifier.eval()
-    logits = [classifier(batch).float().cpu() for batch in batches_on(device_of(classifier), images)]
+    logits = [classifier(in_unit_range(batch)).float().cpu() for batch in batches_on(device_of(classifier), images)]
     classifier.train(training)
     return torch.cat(logits)
 
 
-def accuracy(
-    classifier: nn.Module, images: Float32[Tensor, "images channels height width"], labels: Int64[Tensor, "images"]
-) -> float:
-    """Share of images whose highest logit is their label; NaN for no images."""
+def accuracy(classifier: nn.Module, images: Pixels, labels: Int64[Tensor, "images"]) -> float:
+    """Share of images, in [0, 1] or bytes, whose highest logit is their label; NaN for no images."""
     if len(images) == 0:
         return float("nan")
     return float((predict(classifier, images).argmax(1) == labels).float().mean())

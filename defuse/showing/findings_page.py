@@ -82,7 +82,14 @@ def findings_page(
         "tenths": lambda share: "–" if isnan(share) else f"{share:.1%}",
     }
     return render(
-        "findings.html", filters, title=title, lead=lead, measures=measures, facts=facts, regions=shown, next_steps=next_steps
+        "findings.html",
+        filters,
+        title=title,
+        lead=lead,
+        measures=measures,
+        facts=facts,
+        regions=shown,
+        next_steps=next_steps,
     )
 
 
