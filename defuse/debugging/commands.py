@@ -36,8 +36,10 @@ class Side(StrEnum):
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="folder of the run, the --out of defuse find")]
 Settings = Annotated[Path | None, typer.Option(metavar="FILE", help="YAML that changes defuse/debugging/defaults.yaml")]
 Source = Annotated[str, typer.Option(metavar="MODULE:FUNCTION", help="your function that returns the classifier")]
-Size = Annotated[int | None, typer.Option(min=1, help="side of its images, where it is a plain module")]
-Channels = Annotated[int, typer.Option(min=1, max=3, help="their channels, 1 or 3")]
+Size = Annotated[
+    int | None, typer.Option(min=1, metavar="PIXELS", help="side of its images, where it is a plain module")
+]
+Channels = Annotated[int, typer.Option(min=1, max=3, metavar="1|3", help="their channels, 1 or 3")]
 VoteFiles = Annotated[
     list[Path], typer.Option("--votes", metavar="FILE", help="votes; again for more [default: RUN/votes-*.csv]")
 ]
@@ -83,10 +85,10 @@ def find(
     ] = None,
     size: Size = None,
     channels: Channels = 3,
-    seed: Annotated[int | None, typer.Option(min=0, help="of every random draw [default: 0]")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, metavar="N", help="of every random draw [default: 0]")] = None,
     side: Annotated[Side | None, typer.Option(help="of the autoencoder's images [default: auto]")] = None,
-    regions: Annotated[int | None, typer.Option(min=1, help="to show, at most [default: 20]")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="of the processor [default: 1]")] = None,
+    regions: Annotated[int | None, typer.Option(min=1, metavar="N", help="to show, at most [default: 20]")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, metavar="N", help="of the processor [default: 1]")] = None,
     settings: Settings = None,
 ) -> None:
     """Search for mistakes around the training images, and lay out regions for people to label."""
