@@ -3,7 +3,12 @@
 The names below are all that a user of the library needs; docs/library.md shows them at work. They are loaded when
 they are first asked for, so that `import defuse` itself costs nothing.
 
-Images are float32 (N, C, 32, 32) in [0, 1], labels int64 (N,), latent codes float32 (N, latent_dim).
+Images are float32 (N, C, H, W) in [0, 1], labels int64 (N,), latent codes float32 (N, latent_dim).
+
+- your own classifier, from end to end: `OwnClassifier`, `read_image_folder`, `images_from_arrays`, `load_settings`,
+  `find_bugs`, `load_findings`, `write_label_page`, `correct_bugs`, `export_regions`, `report_bugs`
+
+The paper's steps one by one:
 
 - settings and randomness: `load_params`, `Settings`, `Streams`
 - networks: `build_classifier`, `VAE`, `FeatureLayers`, `set_up_machine`, `train_classifier`, `train_vae`,
@@ -26,6 +31,12 @@ if TYPE_CHECKING:
     from defuse.core.params_file import load_params
     from defuse.core.random_streams import Streams
     from defuse.core.verdicts import Cause, RegionVerdict
+    from defuse.data.own_images import images_from_arrays, read_image_folder
+    from defuse.debugging.annotating import write_label_page
+    from defuse.debugging.correcting import correct_bugs, export_regions
+    from defuse.debugging.finding import find_bugs, load_findings
+    from defuse.debugging.reporting import report_bugs
+    from defuse.debugging.settings import load_settings
     from defuse.method.annotation import causes_of_mistakes
     from defuse.method.correction import choose_arm, correct, draw_batches, finetune_baseline, label_regions
     from defuse.method.distillation import fit_regions, sample_regions
@@ -37,6 +48,7 @@ if TYPE_CHECKING:
     from defuse.models.evaluation import decode, encode, predict
     from defuse.models.features import FeatureLayers
     from defuse.models.machine import set_up_machine
+    from defuse.models.own_classifier import OwnClassifier
     from defuse.models.saved_networks import load_network, save_network
     from defuse.models.subject import Subject
     from defuse.models.training import train_classifier
@@ -46,6 +58,7 @@ _HOMES = {
     "Cause": "core.verdicts",
     "DefuseError": "core.errors",
     "FeatureLayers": "models.features",
+    "OwnClassifier": "models.own_classifier",
     "RegionVerdict": "core.verdicts",
     "Settings": "core.params",
     "Streams": "core.random_streams",
@@ -56,24 +69,33 @@ _HOMES = {
     "causes_of_mistakes": "method.annotation",
     "choose_arm": "method.correction",
     "correct": "method.correction",
+    "correct_bugs": "debugging.correcting",
     "decode": "models.evaluation",
     "draw_batches": "method.correction",
     "encode": "models.evaluation",
+    "export_regions": "debugging.correcting",
+    "find_bugs": "debugging.finding",
     "find_mistakes": "method.identification",
     "finetune_baseline": "method.correction",
     "fit_regions": "method.distillation",
+    "images_from_arrays": "data.own_images",
     "judge_regions": "annotators.oracles",
     "label_regions": "method.correction",
+    "load_findings": "debugging.finding",
     "load_network": "models.saved_networks",
     "load_params": "core.params_file",
+    "load_settings": "debugging.settings",
     "nearest_mistakes": "method.novelty",
     "predict": "models.evaluation",
     "prepare_seeds": "method.identification",
+    "read_image_folder": "data.own_images",
+    "report_bugs": "debugging.reporting",
     "sample_regions": "method.distillation",
     "save_network": "models.saved_networks",
     "set_up_machine": "models.machine",
     "train_classifier": "models.training",
     "train_vae": "models.autoencoder_training",
+    "write_label_page": "debugging.annotating",
 }
 
 __all__ = list(_HOMES)
