@@ -545,7 +545,7 @@ SHIPPED_EDITS = {
         "experiments/shared/cell.py",
         'self.results / "report"',
         'self.results / "reports"',
-        TEMPLATES,
+        TEMPLATES - {"show_regions"},
     ),
 }
 

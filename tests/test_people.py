@@ -232,14 +232,15 @@ SHOWN, VOTES = Path("artifacts/show_regions/digits/0/shown.npz"), Path("artifact
 
 @pytest.fixture
 def cell_of_people(tmp_path, monkeypatch, shipped_tree, shown):
-    """Function that runs the stage vote on `shown` with files of votes, and returns what it says."""
+    """Function that runs the stage vote on `shown` with files of votes."""
     monkeypatch.chdir(tmp_path)
     save_shown(SHOWN, shown)
     Path("votes").mkdir()
 
     def vote(*names):
         files = [f"votes/votes-{name}.csv" for name in names]
-        Path("params.yaml").write_text(json.dumps(tiny_cell.small_params(shipped_tree, vote={"files": files})))
+        tree = tiny_cell.small_params(shipped_tree, vote={"files": files})
+        Path("params.yaml").write_text(json.dumps(tree), encoding="utf-8")
         tiny_cell.run_stage("vote")
 
     return vote
