@@ -19,6 +19,7 @@ BELOW["annotators"] = {"method"} | BELOW["method"]
 BELOW["studies"] = {"annotators"} | BELOW["annotators"]
 BELOW["evidence"] = {"annotators"} | BELOW["annotators"]
 BELOW["showing"] = {"evidence"} | BELOW["evidence"]
+BELOW["debugging"] = {"showing", "studies"} | BELOW["showing"]
 
 
 def imported(file: str) -> set[tuple[str, ...]]:
