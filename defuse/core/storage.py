@@ -24,6 +24,7 @@ TEXT_COLUMNS = frozenset(
         *("bug", "property", "side", "kind"),
         *("claim", "statement", "source", "data", "rule", "paper_value", "values", "holds", "file"),
         *("sheet", "oracles", "by_eye"),
+        *("seed_class", "taken_for"),
         "dataset",
     )
 )

@@ -54,9 +54,9 @@ def write_label_page(path: Path) -> Path:
     """
     from defuse.showing.annotation_page import annotation_page
 
-    folder = RunFolder(path)
+    folder = RunFolder(Path(path))
     folder.need_regions()
-    page = annotation_page(load_shown(folder.shown), f"Regions of {path.resolve().name}")
+    page = annotation_page(load_shown(folder.shown), f"Regions of {folder.path.resolve().name}")
     with atomic_path(folder.label_page) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return folder.label_page
@@ -78,7 +78,7 @@ def annotate_run(path: Path, votes: Sequence[Path], settings: Acceptance) -> Ann
 
     folder = RunFolder(path)
     folder.need_regions()
-    files = list(votes) or folder.vote_files()
+    files = [Path(file) for file in votes] or folder.vote_files()
     if not files:
         raise VotesError(f"{path} holds no votes-NAME.csv; {folder.label_page} makes one, and --votes names others")
     shown = load_shown(folder.shown)

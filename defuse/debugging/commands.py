@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -33,13 +33,19 @@ class Side(StrEnum):
     AUTO, PIXELS_32, PIXELS_48, PIXELS_64, PIXELS_96 = "auto", "32", "48", "64", "96"
 
 
+class ChannelCount(StrEnum):
+    """What `--channels` may be."""
+
+    GREY, COLOUR = "1", "3"
+
+
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="folder of the run, the --out of defuse find")]
 Settings = Annotated[Path | None, typer.Option(metavar="FILE", help="YAML that changes defuse/debugging/defaults.yaml")]
 Source = Annotated[str, typer.Option(metavar="MODULE:FUNCTION", help="your function that returns the classifier")]
 Size = Annotated[
     int | None, typer.Option(min=1, metavar="PIXELS", help="side of its images, where it is a plain module")
 ]
-Channels = Annotated[int, typer.Option(min=1, max=3, metavar="1|3", help="their channels, 1 or 3")]
+Channels = Annotated[ChannelCount | None, typer.Option(help="of its images, where it is a plain module")]
 VoteFiles = Annotated[
     list[Path], typer.Option("--votes", metavar="FILE", help="votes; again for more [default: RUN/votes-*.csv]")
 ]
@@ -48,28 +54,43 @@ VoteFiles = Annotated[
 @contextmanager
 def told() -> Iterator[None]:
     """Log lines to the terminal; a known error or Ctrl-C ends the command with one line."""
-    logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stdout, force=True)
+    logger, handler = logging.getLogger("defuse"), logging.StreamHandler(sys.stdout)
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
     try:
         yield
     except DefuseError as error:
         raise SystemExit(f"defuse: {error}") from None
     except KeyboardInterrupt:
         raise SystemExit("\ndefuse: stopped; the same command goes on from here") from None
+    finally:
+        logger.removeHandler(handler)
 
 
-def loaded(source: str | None, size: int | None, channels: int, run: Path | None = None) -> "OwnClassifier":
-    """The classifier that a command names, or that the run was made with."""
-    from defuse.core.errors import RunError
+def loaded(
+    source: str | None, size: int | None, channels: ChannelCount | None, run: Path | None = None
+) -> "OwnClassifier":
+    """The classifier that a command names, or that the run was made with; of the run's size where none is given."""
+    from defuse.core.errors import ClassifierError, RunError
     from defuse.debugging.classifier_source import load_classifier
     from defuse.debugging.run_folder import RunFolder
 
-    if run is not None and source is None:
-        facts = RunFolder(run).read_facts()
-        source, size, channels = facts["classifier"], facts["size"][0], facts["channels"]
-        if source is None:
-            raise RunError(f"{run}: the run was made from Python; allowed: --classifier MODULE:FUNCTION")
-    assert source is not None
-    return load_classifier(source, size, 1 if channels == 1 else 3)
+    facts: dict[str, Any] = {"classifier": None, "size": (None, None), "channels": 3}
+    if run is not None:
+        folder = RunFolder(run)
+        folder.need_finished()
+        facts = folder.read_facts()
+    source = source or facts["classifier"]
+    if source is None:
+        raise RunError(f"{run}: the run was made from Python; allowed: --classifier MODULE:FUNCTION")
+    colours = int(channels or facts["channels"])
+    found = load_classifier(source, size or facts["size"][0], 1 if colours == 1 else 3)
+    for name, given, held in (("size", size, found.size), ("channels", channels, found.channels)):
+        if given is not None and str(given) != str(held) and (given, given) != held:
+            raise ClassifierError(
+                f"--{name} {given}: {source} returns an OwnClassifier of {name} {held}; allowed: none"
+            )
+    return found
 
 
 @app.command()
@@ -84,7 +105,7 @@ def find(
         str | None, typer.Option(metavar="A,B,...", help="classes in the order of its logits [default: sorted]")
     ] = None,
     size: Size = None,
-    channels: Channels = 3,
+    channels: Channels = None,
     seed: Annotated[int | None, typer.Option(min=0, metavar="N", help="of every random draw [default: 0]")] = None,
     side: Annotated[Side | None, typer.Option(help="of the autoencoder's images [default: auto]")] = None,
     regions: Annotated[int | None, typer.Option(min=1, metavar="N", help="to show, at most [default: 20]")] = None,
@@ -95,6 +116,7 @@ def find(
     with told():
         from defuse.data.own_images import read_image_folder
         from defuse.debugging.finding import find_bugs
+        from defuse.debugging.run_folder import RunFolder, need_own_or_empty
         from defuse.debugging.settings import load_settings
 
         chosen = load_settings(
@@ -104,6 +126,7 @@ def find(
             regions=regions,
             compute=None if threads is None else {"threads": threads},
         )
+        need_own_or_empty(RunFolder(out))
         network = loaded(classifier, size, channels)
         names = None if classes is None else [name.strip() for name in classes.split(",")]
         own = read_image_folder(images, network.size, network.channels, names)
@@ -133,7 +156,7 @@ def print_regions(regions: "pd.DataFrame") -> None:
 
     table = Table("region", "around images of", "taken for", "mistakes", "images", "image itself wrong", box=None)
     for row in regions.itertuples():
-        facts = (row.region, row.label, row.prediction, row.mistakes, row.seed_images, f"{row.wrong_before:.0%}")
+        facts = (row.region, row.seed_class, row.taken_for, row.mistakes, row.seed_images, f"{row.wrong_before:.0%}")
         table.add_row(*map(str, facts))
     Console(highlight=False).print(table if len(regions) else "no region was found")
 
@@ -162,16 +185,17 @@ def correct(
         str | None, typer.Option(metavar="MODULE:FUNCTION", help="the classifier [default: as in defuse find]")
     ] = None,
     size: Size = None,
-    channels: Channels = 3,
+    channels: Channels = None,
     settings: Settings = None,
 ) -> None:
     """Fine-tune the classifier on its training images and the labelled regions; keep the best weights."""
     with told():
         from defuse.debugging.correcting import correct_bugs
         from defuse.debugging.reporting import report_bugs
-        from defuse.debugging.settings import load_settings
+        from defuse.debugging.run_folder import RunFolder
+        from defuse.debugging.settings import settings_of_run
 
-        chosen = load_settings(settings)
+        chosen = settings_of_run(RunFolder(run), settings)
         found = correct_bugs(loaded(classifier, size, channels, run), run, votes, chosen)
         typer.echo(found.table())
         page = report_bugs(run, votes, None, chosen)
@@ -189,9 +213,10 @@ def export(
     """Write the labelled regions as an image folder, to train a classifier elsewhere."""
     with told():
         from defuse.debugging.correcting import export_regions
-        from defuse.debugging.settings import load_settings
+        from defuse.debugging.run_folder import RunFolder
+        from defuse.debugging.settings import settings_of_run
 
-        count = export_regions(run, out, votes, load_settings(settings))
+        count = export_regions(run, out, votes, settings_of_run(RunFolder(run), settings))
         typer.echo(f"{count} images in {out}; train on them beside the training images, then:")
         typer.echo(f"defuse report {run} --retrained MODULE:FUNCTION")
 
@@ -204,13 +229,15 @@ def report(
         str | None, typer.Option(metavar="MODULE:FUNCTION", help="a classifier trained elsewhere, to measure")
     ] = None,
     size: Size = None,
-    channels: Channels = 3,
+    channels: Channels = None,
     settings: Settings = None,
 ) -> None:
     """Write the page of what was found, named and corrected."""
     with told():
         from defuse.debugging.reporting import report_bugs
-        from defuse.debugging.settings import load_settings
+        from defuse.debugging.run_folder import RunFolder
+        from defuse.debugging.settings import settings_of_run
 
-        network = None if retrained is None else loaded(retrained, size, channels)
-        typer.echo(f"report: {report_bugs(run, votes, network, load_settings(settings))}")
+        chosen = settings_of_run(RunFolder(run), settings)
+        network = None if retrained is None else loaded(retrained, size, channels, run)
+        typer.echo(f"report: {report_bugs(run, votes, network, chosen)}")

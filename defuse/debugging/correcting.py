@@ -1,6 +1,6 @@
 """`defuse correct` and `defuse export`: from labelled regions to a better classifier, here or elsewhere."""
 
-import logging
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from defuse.core.errors import ClassifierError, RunError
 from defuse.core.params_debugging import Debugging
 from defuse.core.random_streams import Streams
-from defuse.core.storage import write_table
+from defuse.core.storage import atomic_path, write_table
 from defuse.data.own_images import to_size
 from defuse.data.pixels import channels_first, from_bytes, to_bytes
 from defuse.data.prepared import Labelled
 from defuse.debugging.annotating import Annotation, annotate_run
-from defuse.debugging.measuring import CORRECTED, measure_classifier
+from defuse.debugging.measuring import CORRECTED, measure_classifier, measures_file
 from defuse.debugging.run_folder import RunFolder
-from defuse.debugging.settings import load_settings
+from defuse.debugging.settings import settings_of_run
 from defuse.method.correction import accuracies, choose_arm, classified_right, correct, draw_batches
 from defuse.models.machine import set_up_machine
 from defuse.models.own_classifier import OwnClassifier
@@ -27,11 +27,6 @@ from defuse.models.weights import save_weights
 
 if TYPE_CHECKING:
     import pandas as pd
-
-log = logging.getLogger(__name__)
-
-SWEEP = "sweep.csv"
-WEIGHTS = "classifier.safetensors"
 
 
 @dataclass(frozen=True)
@@ -76,14 +71,34 @@ def need_same(folder: RunFolder, classifier: OwnClassifier) -> None:
     """Check that this is the classifier that the run searched.
 
     Raises:
-        RunError: its weights are others.
+        RunError: its weights are others; of one that shows no weights nobody can tell.
     """
-    held = folder.read_facts()["identity"]["classifier"]
-    if classifier.fingerprint() != held:
+    weights = classifier.fingerprint()
+    if weights is not None and weights != folder.read_facts()["identity"]["classifier"]:
         raise RunError(
             f"{folder.path}: the run searched a classifier with other weights; allowed: the same one, or "
             "`defuse report --retrained` to measure another"
         )
+
+
+def need_tunable(classifier: OwnClassifier) -> None:
+    """Check that a classifier can be fine-tuned.
+
+    Raises:
+        ClassifierError: gradients reach no weights, or it cannot be copied.
+    """
+    allowed = "allowed: `defuse export` and training elsewhere, then `defuse report --retrained`"
+    if not classifier.can_be_tuned:
+        raise ClassifierError(
+            f"the classifier has no weights that gradients reach, and cannot be fine-tuned here; {allowed}"
+        )
+    try:
+        copy.deepcopy(classifier)
+    except Exception as error:  # the user's code may raise anything
+        raise ClassifierError(
+            f"copy.deepcopy cannot copy the classifier ({type(error).__name__}: {error}), and the original is not "
+            f"fine-tuned; allowed: a module that can be copied, or {allowed.removeprefix('allowed: ')}"
+        ) from error
 
 
 def correct_bugs(
@@ -98,25 +113,22 @@ def correct_bugs(
         classifier: that the run searched; left as it is.
         path: folder of the run.
         votes: files of votes; none for all `votes-*.csv` in the folder.
-        settings: `acceptance` and `correct` of them are used; None for the defaults.
+        settings: `acceptance` and `correct` of them are used; None for those of the run.
 
     Raises:
-        ClassifierError: the classifier cannot be fine-tuned here; `export_regions` serves it.
+        ClassifierError: the classifier cannot be fine-tuned here, or not be copied; `export_regions` serves it.
         RunError: no finished run, one on another classifier, or no region that the labellers call a bug.
         VotesError: as `read_votes`.
     """
     import pandas as pd
 
-    settings, folder = settings or load_settings(), RunFolder(path)
-    chosen = settings.correct
+    folder = RunFolder(Path(path))
     folder.need_regions()
+    settings = settings or settings_of_run(folder)
+    chosen = settings.correct
     need_same(folder, classifier)
-    if not classifier.can_be_tuned:
-        raise ClassifierError(
-            "the classifier has no weights that gradients reach, and cannot be fine-tuned here; allowed: `defuse "
-            "export` and training elsewhere, then `defuse report --retrained`"
-        )
-    annotation = annotate_run(path, votes, settings.acceptance)
+    need_tunable(classifier)
+    annotation = annotate_run(folder.path, votes, settings.acceptance)
     accepted = annotation.accepted
     if not accepted:
         raise RunError(
@@ -148,18 +160,22 @@ def correct_bugs(
     sweep.insert(0, "arm", ["before", *["correction"] * len(chosen.lambdas)])
     sweep.insert(1, "lambda", [None, *chosen.lambdas])
     sweep["chosen"] = sweep.index == (0 if best is None else best + 1)
-    weights = None
+    for outdated in (folder.corrected_weights, measures_file(folder, CORRECTED)):  # of an earlier correction
+        outdated.unlink(missing_ok=True)
     if best is not None:
-        tuned = networks[best + 1]
-        assert isinstance(tuned, OwnClassifier)
-        assert isinstance(tuned.network, nn.Module)
-        weights = folder.corrected / WEIGHTS
-        # Copies: safetensors takes no two names for one tensor.
-        state = {name: value.clone() for name, value in tuned.network.state_dict().items()}
-        save_weights(weights, state, {"corrected": folder.read_facts()["classifier"]})
-        measure_classifier(folder, tuned, CORRECTED)
-    write_table(folder.corrected / SWEEP, sweep)
-    return Correction(annotation, sweep, weights)
+        save_corrected(folder, networks[best + 1])
+    write_table(folder.sweep, sweep)
+    return Correction(annotation, sweep, None if best is None else folder.corrected_weights)
+
+
+def save_corrected(folder: RunFolder, tuned: nn.Module) -> None:
+    """Write the weights of the corrected classifier, and what it says of the run's images."""
+    assert isinstance(tuned, OwnClassifier)
+    assert isinstance(tuned.network, nn.Module)
+    # Copies: safetensors takes no two names for one tensor. What is no tensor is none of the weights.
+    state = {name: value.clone() for name, value in tuned.network.state_dict().items() if isinstance(value, Tensor)}
+    save_weights(folder.corrected_weights, state, {"corrected": folder.read_facts()["classifier"]})
+    measure_classifier(folder, tuned, CORRECTED)
 
 
 def export_regions(path: Path, out: Path, votes: Sequence[Path] = (), settings: Debugging | None = None) -> int:
@@ -170,9 +186,9 @@ def export_regions(path: Path, out: Path, votes: Sequence[Path] = (), settings: 
 
     Args:
         path: folder of the run.
-        out: new or empty folder for the images.
+        out: new or empty folder for the images; a class whose name holds a slash has _ for it.
         votes: files of votes; none for all `votes-*.csv` in the run's folder.
-        settings: `acceptance` of them is used; None for the defaults.
+        settings: `acceptance` of them is used; None for those of the run.
 
     Returns:
         How many images there are.
@@ -183,19 +199,33 @@ def export_regions(path: Path, out: Path, votes: Sequence[Path] = (), settings: 
     """
     from PIL import Image
 
-    folder = RunFolder(path)
+    folder, out = RunFolder(Path(path)), Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise RunError(f"{out}: not empty; allowed: a new or an empty folder")
-    annotation = annotate_run(path, votes, (settings or load_settings()).acceptance)
-    if not annotation.accepted:
+        raise RunError(f"{out}: no empty folder; allowed: a new or an empty one")
+    settings = settings or settings_of_run(folder)
+    accepted = annotate_run(folder.path, votes, settings.acceptance).accepted
+    if not accepted:
         raise RunError(f"{folder.annotation}: the labellers call no region a bug, so that there is nothing to export")
     facts, written = folder.read_facts(), 0
     height, width = facts["size"]
-    for number, label in annotation.accepted.items():
+    places = folder_names(facts["class_names"])
+    for number, label in accepted.items():
         images, _ = region_images(folder, {number: label}, "correction", (height, width))
-        place = out / facts["class_names"][label]
-        place.mkdir(parents=True, exist_ok=True)
         for count, image in enumerate(to_bytes(images)):
-            Image.fromarray(image.squeeze()).save(place / f"region-{number}-{count}.png")
+            with atomic_path(out / places[label] / f"region-{number}-{count}.png") as temporary:
+                Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image).save(temporary)
         written += len(images)
     return written
+
+
+def folder_names(class_names: Sequence[str]) -> list[str]:
+    """A folder's name for each class: its own, with _ in place of what would lead to another folder.
+
+    Raises:
+        RunError: two classes would share a folder.
+    """
+    names = ["_" if name in (".", "..") else name.replace("/", "_").replace("\\", "_") for name in class_names]
+    for name, place in zip(class_names, names):
+        if names.count(place) > 1:
+            raise RunError(f"class {name!r} would share the folder {place!r} with another; allowed: other class names")
+    return names

@@ -1,5 +1,6 @@
 """What a classifier says of a run's images: the same measure before a correction and after it, here or elsewhere."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,9 +9,17 @@ import torch
 
 from defuse.core.storage import read_json, write_json
 from defuse.data.pixels import channels_first, from_bytes
+from defuse.data.prepared import Labelled
 from defuse.debugging.run_folder import RunFolder
-from defuse.models.evaluation import accuracy, predict
+from defuse.method.identification import decoded_predictions
+from defuse.models.evaluation import accuracy, encode, predict
 from defuse.models.own_classifier import OwnClassifier
+from defuse.models.subject import Subject
+from defuse.studies.checker import Checker
+
+log = logging.getLogger(__name__)
+
+POOR = 0.7  # share of right reconstructions below which a line of the log warns
 
 BEFORE, CORRECTED, RETRAINED = "before", "corrected", "retrained"
 
@@ -64,3 +73,38 @@ def load_measured(folder: RunFolder) -> dict[str, Measured]:
     """All that was measured in a run, by name, the classifier as it was first."""
     names = [name for name in (BEFORE, CORRECTED, RETRAINED) if measures_file(folder, name).exists()]
     return {name: Measured(**read_json(measures_file(folder, name))) for name in names}
+
+
+def measure_reconstructions(
+    folder: RunFolder, subject: Subject, data: dict[str, Labelled], checker: Checker | None
+) -> dict[str, float | None]:
+    """How right the classifier is on images as they are, at the autoencoder's size, and reconstructed.
+
+    Returns:
+        Shares of the test images that are right, `own_size`, `working_size` and `reconstructed`; and
+        `checker_passes`, the share of validation images in which the checker sees their label, None without a checker.
+    """
+    images, labels = folder.load_split("test")
+    reconstructed = decoded_predictions(subject, encode(subject.vae, data["test"][0])[0])
+    measured: dict[str, float | None] = {
+        "own_size": accuracy(subject.classifier, channels_first(images), torch.from_numpy(labels)),
+        "working_size": accuracy(subject.classifier, *data["test"]),
+        "reconstructed": float((reconstructed == labels).mean()),
+        "checker_passes": checker.originals_passed if checker else None,
+    }
+    log.info(
+        "right test images: %.1f %%; at the autoencoder's size %.1f %%; reconstructed by it %.1f %%",
+        *(100 * float(measured[name] or 0) for name in ("own_size", "working_size", "reconstructed")),
+    )
+    if float(measured["reconstructed"] or 0) < POOR * float(measured["own_size"] or 0):
+        log.warning(
+            "the autoencoder loses much of what the classifier looks at, and little may be found: more images, a "
+            "larger side, train_vae.latent_dim or train_vae.epochs may help"
+        )
+    if checker and not checker.works:
+        log.warning(
+            "the checker sees the label of %.0f %% of the validation images only, and keeps nothing: more images or "
+            "more train_checker.epochs, or search: {checker: false} to do without",
+            100 * checker.originals_passed,
+        )
+    return measured

@@ -1,22 +1,26 @@
 """`defuse report`: the page of what was found, labelled and corrected."""
 
 from collections.abc import Sequence
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from defuse.core.errors import ClassifierError
 from defuse.core.params_debugging import Debugging
 from defuse.core.storage import atomic_path, read_table
 from defuse.core.verdicts import RegionVerdict
+from defuse.data.pixels import from_bytes
 from defuse.debugging.annotating import Annotation, annotate_run
-from defuse.debugging.finding import load_findings
+from defuse.debugging.checking import CHECKED_IMAGES
+from defuse.debugging.finding import Findings, load_findings
 from defuse.debugging.measuring import BEFORE, CORRECTED, RETRAINED, load_measured, measure_classifier
 from defuse.debugging.run_folder import RunFolder
-from defuse.debugging.settings import load_settings
-from defuse.models.evaluation import predict
-from defuse.models.own_classifier import OwnClassifier
+from defuse.debugging.settings import settings_of_run
+from defuse.method.annotation import NO_VOTE
+from defuse.models.own_classifier import OwnClassifier, check_classifier
 
 if TYPE_CHECKING:
     from defuse.showing.findings_page import RegionCard
@@ -34,7 +38,7 @@ def report_bugs(
         path: folder of the run.
         votes: files of votes; none for all `votes-*.csv` in the folder, of which there may be none.
         retrained: a classifier trained elsewhere on the exported regions, to measure; it may be of another kind.
-        settings: `acceptance` of them is used; None for the defaults.
+        settings: `acceptance` of them is used; None for those of the run.
 
     Returns:
         Where the page lies.
@@ -42,24 +46,24 @@ def report_bugs(
     Raises:
         RunError: no finished run lies in the folder.
         VotesError: as `read_votes`.
-        ClassifierError: the retrained classifier has other classes or channels.
+        ClassifierError: the retrained classifier has other classes or channels, or as `check_classifier`.
     """
     from defuse.showing.findings_page import findings_page
 
-    settings, folder = settings or load_settings(), RunFolder(path)
-    findings = load_findings(path)
-    if retrained is not None:
-        check_classes(retrained, folder, findings.facts["class_names"])
-        measure_classifier(folder, retrained, RETRAINED)
+    folder, findings = RunFolder(Path(path)), load_findings(path)
+    settings = settings or settings_of_run(folder)
     annotation = None
     if len(findings.regions) and (votes or folder.vote_files()):
-        annotation = annotate_run(path, votes, settings.acceptance)
+        annotation = annotate_run(folder.path, votes, settings.acceptance)
+    if retrained is not None:
+        check_retrained(retrained, folder)
+        measure_classifier(folder, retrained, RETRAINED)
     page = findings_page(
         f"Bugs of {findings.facts['classifier'] or 'the classifier'}",
         lead(len(findings.regions), annotation),
         measures(folder, annotation),
         facts_of(folder, annotation),
-        cards(path, annotation),
+        cards(findings, annotation),
         next_steps(folder, annotation, len(findings.regions)),
     )
     with atomic_path(folder.report) as temporary:
@@ -67,24 +71,20 @@ def report_bugs(
     return folder.report
 
 
-def check_classes(classifier: OwnClassifier, folder: RunFolder, class_names: Sequence[str]) -> None:
-    """Check that a retrained classifier has the run's classes.
+def check_retrained(classifier: OwnClassifier, folder: RunFolder) -> None:
+    """Check that a retrained classifier can be measured on a run's images; its size may be another.
 
     Raises:
-        ClassifierError: it has not.
+        ClassifierError: it takes other channels, or as `check_classifier`.
     """
-    import torch
-
     facts = folder.read_facts()
     if classifier.channels != facts["channels"]:
         raise ClassifierError(
             f"the retrained classifier takes {classifier.channels} channels; allowed: the run's {facts['channels']}"
         )
-    logits = predict(classifier, torch.zeros((1, classifier.channels, *classifier.size)))
-    if logits.shape[1] != len(class_names):
-        raise ClassifierError(
-            f"the retrained classifier gives {logits.shape[1]} logits; allowed: the run's {len(class_names)} classes"
-        )
+    images, labels = folder.load_split("test")
+    some = slice(None, None, ceil(len(labels) / CHECKED_IMAGES))
+    check_classifier(classifier, from_bytes(images[some]), torch.from_numpy(labels[some]), facts["class_names"])
 
 
 def lead(regions: int, annotation: Annotation | None) -> str:
@@ -128,24 +128,23 @@ def facts_of(folder: RunFolder, annotation: Annotation | None) -> list[tuple[str
         ("kept", f"{found['kept']:,}, of which {found['wrong_before']:,} around an image that is misclassified itself"),
     ]
     if annotation is not None:
-        labels = sum(int((own >= -2).any(0).sum()) for own in annotation.votes.votes)
+        labels = sum(int((own != NO_VOTE).any(0).sum()) for own in annotation.votes.votes)
         pairs.append(("labellers", ", ".join(annotation.votes.annotators)))
         pairs.append(("answers", f"{labels:,}"))
         if not np.isnan(annotation.kappa):
             pairs.append(("agreement (Fleiss' kappa)", f"{annotation.kappa:.2f}"))
-    if (folder.corrected / "sweep.csv").exists():
-        sweep = read_table(folder.corrected / "sweep.csv")
+    if folder.sweep.exists():
+        sweep = read_table(folder.sweep)
         chosen = sweep[sweep.chosen & (sweep.arm != BEFORE)]
         pairs += [("lambda", f"{value:g}") for value in chosen["lambda"]]
     return pairs
 
 
-def cards(path: Path, annotation: Annotation | None) -> list["RegionCard"]:
+def cards(findings: Findings, annotation: Annotation | None) -> list["RegionCard"]:
     """The regions as the page shows them, bugs first."""
     from defuse.showing.findings_page import RegionCard
 
-    findings, measured = load_findings(path), load_measured(RunFolder(path))
-    names, made = findings.facts["class_names"], []
+    measured, names, made = load_measured(RunFolder(findings.folder)), findings.facts["class_names"], []
     for row, images in zip(findings.regions.itertuples(), findings.shown.images):
         judged = None if annotation is None else annotation.judgements[row.region]
         label = None if judged is None or judged.label < 0 else names[judged.label]
@@ -156,7 +155,7 @@ def cards(path: Path, annotation: Annotation | None) -> list["RegionCard"]:
                 number=row.region,
                 label=label,
                 verdict=None if judged is None or judged.verdict == RegionVerdict.NOT_JUDGED else judged.verdict,
-                seed_class=row.label,
+                seed_class=row.seed_class,
                 mistakes=row.mistakes,
                 seed_images=row.seed_images,
                 wrong_before=row.wrong_before,
@@ -173,7 +172,6 @@ def cards(path: Path, annotation: Annotation | None) -> list["RegionCard"]:
 def next_steps(folder: RunFolder, annotation: Annotation | None, regions: int) -> list[tuple[str, str]]:
     """What to do now, with the command of each step."""
     facts, measured, path = folder.read_facts(), load_measured(folder), folder.path
-    weights = folder.corrected / "classifier.safetensors"
     if not regions:
         return [("Search with more images, or with other settings; docs/own_classifier.md says which may help.", "")]
     if annotation is None:
@@ -185,7 +183,7 @@ def next_steps(folder: RunFolder, annotation: Annotation | None, regions: int) -
         return [("The labellers call no region a bug; more labellers, or another search, may see more.", "")]
     if CORRECTED in measured:
         load = "your_module.load_state_dict(safetensors.torch.load_file(...))"
-        return [(f"Take the corrected weights home from {weights}: {load}.", "")]
+        return [(f"Take the corrected weights home from {folder.corrected_weights}: {load}.", "")]
     if RETRAINED in measured:
         return []
     return [

@@ -1,6 +1,7 @@
 """The folder of one run: what lies where, and whose run it is."""
 
 import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,16 @@ class RunFolder:
         return self.path / "corrected"
 
     @property
+    def sweep(self) -> Path:
+        """One row per lambda that was tried."""
+        return self.corrected / "sweep.csv"
+
+    @property
+    def corrected_weights(self) -> Path:
+        """Weights of the corrected classifier, by the names of the user's module."""
+        return self.corrected / "classifier.safetensors"
+
+    @property
     def report(self) -> Path:
         """The page of the findings."""
         return self.path / "report.html"
@@ -86,9 +97,10 @@ class RunFolder:
         """Weights of one of the run's own networks."""
         return self.path / "networks" / f"{name}.safetensors"
 
-    def checkpoint(self, name: str) -> Path:
-        """Where a training goes on that was interrupted."""
-        return self.path / "checkpoints" / f"{name}.safetensors"
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of what an interrupted `find` goes on from; removed at its end."""
+        return self.path / "checkpoints"
 
     def vote_files(self) -> list[Path]:
         """The files of votes that lie in the folder, by name."""
@@ -132,7 +144,8 @@ class RunFolder:
     def load_region_images(self, purpose: str) -> list[np.ndarray]:
         """Of each region its images for one purpose, uint8 (N, side, side, C); N may differ."""
         arrays = load_arrays(self.region_images, purpose, f"{purpose}_count")
-        return np.split(arrays[purpose], np.cumsum(arrays[f"{purpose}_count"])[:-1])
+        ends = np.cumsum(arrays[f"{purpose}_count"])
+        return [arrays[purpose][end - count : end] for end, count in zip(ends, arrays[f"{purpose}_count"])]
 
     def add_facts(self, **more: object) -> None:
         """Write more facts into `run.json`."""
@@ -161,36 +174,68 @@ def images_digest(images: OwnImages | None) -> str | None:
 
 
 def identity_of(
-    weights: str | None, images: OwnImages, test: OwnImages | None, settings: Debugging
+    classifier: str, images: OwnImages, test: OwnImages | None, settings: Debugging
 ) -> dict[str, str | None]:
-    """What makes two runs the same: the classifier's weights, the images, and each setting that `find` reads."""
-    chosen = settings.model_dump(mode="json", exclude=set(LATER))
+    """What makes two runs the same: the classifier, the images, and each setting that `find` reads.
+
+    Args:
+        classifier: digest of its weights, or of its answers where it shows none.
+        images: that it was trained on.
+        test: that it is measured on; None where some of `images` are set aside.
+        settings: of the run.
+    """
     return {
-        "classifier": weights,
+        "classifier": classifier,
         "images": images_digest(images),
         "test images": images_digest(test),
-        **{f"setting {name}": str(value) for name, value in chosen.items()},
+        **leaves(settings.model_dump(mode="json", exclude=set(LATER))),
     }
 
 
-def start_run(folder: RunFolder, identity: dict[str, str | None], facts: dict[str, Any]) -> None:
-    """Begin a run in an empty folder, or go on with the same one.
+def leaves(tree: dict[str, Any], above: str = "") -> dict[str, str]:
+    """Values of nested mappings as JSON, by the path of their keys, joined by dots."""
+    found: dict[str, str] = {}
+    for key, value in tree.items():
+        name = f"{above}{key}"
+        found |= leaves(value, f"{name}.") if isinstance(value, dict) else {name: json.dumps(value)}
+    return found
+
+
+def need_own_or_empty(folder: RunFolder) -> None:
+    """Check that a run may begin in a folder, or go on there: before anything else takes time.
+
+    Raises:
+        RunError: the folder holds other files.
+    """
+    if folder.facts.exists() or not folder.path.exists():
+        return
+    if not folder.path.is_dir() or any(folder.path.iterdir()):
+        raise RunError(f"{folder.path} is no empty folder and holds no run of defuse; allowed: an empty or a new one")
+
+
+def start_run(folder: RunFolder, identity: dict[str, Any], facts: dict[str, Any]) -> None:
+    """Begin a run in an empty folder, or go on with the same one; settings that later commands read may change.
 
     Raises:
         RunError: the folder holds another run, or other files.
     """
-    if folder.facts.exists():
-        held = folder.read_facts().get("identity", {})
-        differing = sorted(name for name in identity.keys() | held.keys() if identity.get(name) != held.get(name))
-        if differing:
-            raise RunError(
-                f"{folder.path} holds another run: {', '.join(differing)} differ; allowed: the same run, which goes "
-                "on, or another folder"
-            )
+    need_own_or_empty(folder)
+    if not folder.facts.exists():
+        write_json(folder.facts, {**facts, "identity": identity})
         return
-    if folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
-        raise RunError(f"{folder.path} is no empty folder and holds no run of defuse; allowed: an empty or a new one")
-    write_json(folder.facts, {**facts, "identity": identity})
+    held = folder.read_facts().get("identity", {})
+    names = {"classifier": "another classifier", "images": "other images", "test images": "other test images"}
+    parts = [
+        names.get(name, f"{name} is {held.get(name)} there and {identity.get(name)} now")
+        for name in {**identity, **held}
+        if identity.get(name) != held.get(name)
+    ]
+    if parts:
+        raise RunError(
+            f"{folder.path} holds another run: {'; '.join(parts)}; allowed: the same run, which goes on, or another "
+            "folder"
+        )
+    folder.add_facts(**facts)
 
 
 def save_images(folder: RunFolder, parts: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:

@@ -9,6 +9,7 @@ from defuse.core.errors import ParamsError
 from defuse.core.params_debugging import Debugging
 from defuse.core.params_file import describe, problems_of
 from defuse.core.plain_yaml import load_plain_yaml
+from defuse.debugging.run_folder import RunFolder
 
 
 def load_defaults() -> dict[str, Any]:
@@ -20,7 +21,7 @@ def load_defaults() -> dict[str, Any]:
 
 
 def merged(defaults: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The defaults with the changes in them; a mapping within one is merged in the same way, but for the noises."""
+    """The defaults with the changes in them; a mapping within one is merged in the same way."""
     result = dict(defaults)
     for key, value in changes.items():
         inner = result.get(key)
@@ -38,13 +39,39 @@ def load_settings(path: Path | None = None, **changes: object) -> Debugging:
     Raises:
         ParamsError: a file that cannot be read, a key that is unknown, or a value that is not allowed.
     """
+    given = {name: value for name, value in changes.items() if value is not None}
+    return checked(merged(merged(load_defaults(), own_keys(path)), given), path or Path("settings"))
+
+
+def settings_of_run(folder: RunFolder, path: Path | None = None) -> Debugging:
+    """The settings that a run was made with, changed by a file.
+
+    Raises:
+        RunError: no run is in the folder.
+        ParamsError: as `load_settings`.
+    """
+    return checked(merged(folder.read_facts()["settings"], own_keys(path)), path or folder.facts)
+
+
+def own_keys(path: Path | None) -> dict[str, Any]:
+    """The content of a user's file; nothing without one.
+
+    Raises:
+        ParamsError: it cannot be read, or holds no mapping.
+    """
     own = {} if path is None else load_plain_yaml(path)
     if not isinstance(own, dict):
         raise ParamsError(f"{path}: it holds {own!r:.40}; allowed: keys of defuse/debugging/defaults.yaml")
-    given = {name: value for name, value in changes.items() if value is not None}
-    content = merged(merged(load_defaults(), own), given)
+    return own
+
+
+def checked(content: dict[str, Any], where: Path) -> Debugging:
+    """Settings from what a file holds.
+
+    Raises:
+        ParamsError: a line for each key that is unknown, and each value that is not allowed.
+    """
     problems = problems_of(Debugging, content)
     if problems:
-        where = path or Path("settings")
         raise ParamsError("\n".join(describe(problem, where, Debugging) for problem in problems))
     return Debugging.model_validate(content)

@@ -1,8 +1,6 @@
 """The run's own networks: the features, the checker and the autoencoder, each trained once and kept."""
 
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from math import ceil
 from typing import Any
@@ -21,11 +19,10 @@ from defuse.models.classifiers import build_classifier
 from defuse.models.features import FeatureLayers
 from defuse.models.machine import Machine, to_machine
 from defuse.models.saved_networks import load_network, save_network
-from defuse.models.training import train_classifier, training_steps
+from defuse.models.training import train_classifier
 
 FEATURES, CHECKER, VAE_NAME = "features", "checker", "autoencoder"
 OwnTraining = TrainFeatures | TrainChecker | TrainVAE
-TIMED_BATCHES = 4  # of a training, to say how long the whole will take
 
 
 @dataclass(frozen=True)
@@ -106,10 +103,9 @@ class Trainings:
         if not path.exists():
             # The folder holds one run alone: its images and settings are those of every checkpoint in it.
             belongs_to = fingerprint(f"defuse {version('defuse')}", {"labels": self.folder.labels})
-            checkpoint = Checkpoint(self.folder.checkpoint(name), belongs_to)
+            checkpoint = Checkpoint(self.folder.checkpoints / f"{name}.safetensors", belongs_to)
             network, built = self.train(name, self.settings_of(name), features, checkpoint)
             save_network(path, network, self.machine, **built)
-            checkpoint.path.unlink(missing_ok=True)
         return to_machine(load_network(path, VAE if name == VAE_NAME else build_classifier), self.machine)
 
     def autoencoder(self, features: nn.Module | None) -> VAE:
@@ -130,25 +126,3 @@ class Trainings:
         """The layers of a network for the feature term, on the machine."""
         assert isinstance(network, nn.Sequential)
         return to_machine(FeatureLayers(network), self.machine)
-
-    def seconds_ahead(self, name: str, features: nn.Module | None = None) -> float:
-        """How long a training will take, by its first batches; 0 where the network lies in the folder."""
-        if self.folder.network(name).exists():
-            return 0.0
-        settings = self.settings_of(name)
-        images = TIMED_BATCHES * settings.batch_size
-        few = replace(
-            self,
-            training=(self.training[0][:images], self.training[1][:images]),
-            validation=(self.validation[0][:1], self.validation[1][:1]),
-        )
-        steps = training_steps(settings, len(self.training[1]))
-        once = settings.model_copy(update={"epochs": 1})
-        return steps * timed(lambda: few.train(name, once, features, None)) / training_steps(once, len(few.training[1]))
-
-
-def timed(work: Callable[[], object]) -> float:
-    """Seconds that a piece of work takes."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
