@@ -238,6 +238,20 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(shutil.copytree(shared / "clone", own / "defuse", symlinks=True))
 
 
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a small finished run on a classifier of one's own, from `made_run`; not to be changed."""
+    import made_run
+
+    return made_run.find(tmp_path_factory.mktemp("finished") / "bugs")
+
+
+@pytest.fixture
+def run_folder(finished_run: Path, tmp_path: Path) -> Path:
+    """A copy of it, to change freely."""
+    return Path(shutil.copytree(finished_run, tmp_path / "bugs"))
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Chromium of the system or of Playwright; where neither can be had, the tests are skipped."""
