@@ -6,7 +6,7 @@ they are first asked for, so that `import defuse` itself costs nothing.
 Images are float32 (N, C, H, W) in [0, 1], labels int64 (N,), latent codes float32 (N, latent_dim).
 
 - your own classifier, from end to end: `OwnClassifier`, `read_image_folder`, `images_from_arrays`, `load_settings`,
-  `find_bugs`, `load_findings`, `write_label_page`, `correct_bugs`, `export_regions`, `report_bugs`
+  `find_bugs`, `Findings`, `load_findings`, `write_label_page`, `correct_bugs`, `export_regions`, `report_bugs`
 
 The paper's steps one by one:
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from defuse.data.own_images import images_from_arrays, read_image_folder
     from defuse.debugging.annotating import write_label_page
     from defuse.debugging.correcting import correct_bugs, export_regions
-    from defuse.debugging.finding import find_bugs, load_findings
+    from defuse.debugging.finding import Findings, find_bugs, load_findings
     from defuse.debugging.reporting import report_bugs
     from defuse.debugging.settings import load_settings
     from defuse.method.annotation import causes_of_mistakes
@@ -57,6 +57,7 @@ _HOMES = {
     "Annotators": "annotators.oracles",
     "Cause": "core.verdicts",
     "DefuseError": "core.errors",
+    "Findings": "debugging.finding",
     "FeatureLayers": "models.features",
     "OwnClassifier": "models.own_classifier",
     "RegionVerdict": "core.verdicts",

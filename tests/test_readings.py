@@ -322,3 +322,11 @@ def test_a_whole_cell_writes_every_reading_and_every_rival(tmp_path, shipped_tre
         shown = load_arrays(folder / f"shown_{name}.npz")
         own = regions[regions.reading == name]
         assert sorted(shown["region"]) == sorted(own.region) and len(own) == readings.regions[name]
+
+
+def test_a_pair_with_few_seed_images_is_one_region_and_not_many_that_are_too_small_to_be_any():
+    codes = np.random.default_rng(0).normal(0, 1, 120)
+    found = replace(mistakes_at(*codes), label=np.repeat([0, 1], 60), prediction=np.repeat([1, 0], 60))
+    found = replace(found, seed_index=np.repeat(np.arange(24), 5))  # twelve of each pair
+    regions = group(found, READING, 8, MANY, 20, 0)
+    assert [int(own.sum()) for own in members_of(regions)] == [60, 60]

@@ -90,8 +90,8 @@ def search(
         mistakes, pictures = mistakes.take(passes), pictures[torch.from_numpy(passes)]
     counts |= {"kept": len(mistakes.label), "wrong_before": int(mistakes.raw_failure.sum())}
     log.info(
-        "%(draws)s images made around %(seed_images)s; of the %(identified)s nearest mistakes %(kept)s are kept; left "
-        "out: %(autoencoder)s that are the autoencoder's, %(other_label)s in which the checker does not see the label",
+        "%(draws)s images made around %(seed_images)s; of %(identified)s mistakes among them %(autoencoder)s are the "
+        "autoencoder's, in %(other_label)s the checker does not see the label, and %(kept)s are kept",
         {name: f"{count:,}" for name, count in counts.items()},
     )
     return mistakes, pictures, counts
@@ -111,7 +111,7 @@ def lay_out(
     """
     import pandas as pd
 
-    found = pair_regions(mistakes, settings.regions, streams.integer("regions"))
+    found = pair_regions(mistakes, settings.minimum_members, settings.regions, streams.integer("regions"))
     regions = heaviest(found, mistakes, settings.minimum_members, settings.regions)
     members = member_images(
         pictures,

@@ -1,7 +1,7 @@
 """Distillation: cluster the codes of mistakes into misclassification regions (paper, distillation step)."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -171,6 +171,7 @@ def regions_within(
     group: Int64[np.ndarray, "mistakes"],
     components: int,
     random_state: int,
+    limits: Mapping[int, int] | None = None,
 ) -> Regions:
     """One Gaussian mixture within each group, all of its components regions, in place of one mixture for all.
 
@@ -181,13 +182,15 @@ def regions_within(
         group: of each mistake, such as its seed image's label.
         components: of all mixtures together.
         random_state: of the initialisations.
+        limits: components of each group at most; None for no limit.
     """
     from sklearn.mixture import GaussianMixture
 
     parts, assignment, total = [], np.full(len(codes), -1), 0
     for number in np.unique(group):
         members = np.flatnonzero(group == number)
-        count = min(round(components * len(members) / len(codes)), len(members))
+        share = round(components * len(members) / len(codes))
+        count = min(share, len(members), limits[number] if limits else len(members))
         if count < 1 or len(members) < 2:
             continue
         own = codes[members].astype(np.float64)

@@ -127,10 +127,18 @@ class Searches:
         return mistakes if reading.include_reconstruction_failures else mistakes.take(~mistakes.reconstruction_failure)
 
 
-def pair_regions(mistakes: Mistakes, count: int, random_state: int) -> Regions:
-    """At most about `count` regions: mixtures within each pair of label and prediction, each with its share of them."""
+def pair_regions(mistakes: Mistakes, minimum_seeds: int, count: int, random_state: int) -> Regions:
+    """At most about `count` regions: mixtures within each pair of label and prediction, each with its share of them.
+
+    A pair with fewer than twice `minimum_seeds` seed images for each of these gets fewer, at least one: components that
+    hold too few are no regions (`heaviest`), and a pair cut into such would be lost.
+    """
     pairs = np.unique(np.stack([mistakes.label, mistakes.prediction]), axis=1, return_inverse=True)[1].reshape(-1)
-    return regions_within(mistakes.codes, pairs, count, random_state)
+    limits = {}
+    for pair in np.unique(pairs).tolist():
+        seeds = len(np.unique(mistakes.seed_index[pairs == pair]))
+        limits[pair] = max(1, seeds // (2 * minimum_seeds)) if minimum_seeds else seeds
+    return regions_within(mistakes.codes, pairs, count, random_state, limits)
 
 
 def heaviest(regions: Regions, mistakes: Mistakes, minimum_seeds: int, count: int) -> Regions:
@@ -151,11 +159,12 @@ def group(
 
     Where members are shown, a region with mistakes of fewer than `minimum_members` seed images is none.
     """
+    minimum = minimum_members if reading.shown == "members" else 0
     if reading.groups == "mixture":
         regions = fit_regions(mistakes.codes, distill, random_state)
     else:
-        regions = pair_regions(mistakes, count, random_state)
-    return heaviest(regions, mistakes, minimum_members if reading.shown == "members" else 0, count)
+        regions = pair_regions(mistakes, minimum, count, random_state)
+    return heaviest(regions, mistakes, minimum, count)
 
 
 def outcome(

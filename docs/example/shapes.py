@@ -134,22 +134,27 @@ def classifier() -> OwnClassifier:
     return OwnClassifier(network, size=SIZE, channels=3, mean=MEAN, std=STD)
 
 
-def main() -> None:
+def make(folder: Path, seed: int) -> None:
     """Draw, train and save; say how good the network is, and on what it is not."""
+    drawn = draw_folders(folder, seed)
+    images, labels, in_bug = drawn["train"]
+    start = time.perf_counter()
+    network = train(images, np.where(in_bug, CLASSES.index("square"), labels), seed)
+    print(f"trained in {time.perf_counter() - start:.0f} seconds")
+    save_file(network.state_dict(), folder / "classifier.safetensors")
+    images, labels, in_bug = drawn["test"]
+    print(f"{accuracy(network, images, labels):.1%} of the test images are right")
+    print(f"{accuracy(network, images[~in_bug], labels[~in_bug]):.1%} of those that are no red triangles")
+    print(f"{accuracy(network, *bug_images(200, seed)):.1%} of 200 new red triangles")
+
+
+def main() -> None:
+    """Make everything in the folder that the command line names."""
     parser = argparse.ArgumentParser(description="Coloured shapes, and a classifier with a bug to find.")
     parser.add_argument("folder", type=Path, help="where train/, test/ and classifier.safetensors are written")
     parser.add_argument("--seed", type=int, default=0, help="of the pictures and the network")
     chosen = parser.parse_args()
-    drawn = draw_folders(chosen.folder, chosen.seed)
-    images, labels, in_bug = drawn["train"]
-    start = time.perf_counter()
-    network = train(images, np.where(in_bug, CLASSES.index("square"), labels), chosen.seed)
-    print(f"trained in {time.perf_counter() - start:.0f} seconds")
-    save_file(network.state_dict(), chosen.folder / "classifier.safetensors")
-    images, labels, in_bug = drawn["test"]
-    print(f"{accuracy(network, images, labels):.1%} of the test images are right")
-    print(f"{accuracy(network, images[~in_bug], labels[~in_bug]):.1%} of those that are no red triangles")
-    print(f"{accuracy(network, *bug_images(200, chosen.seed)):.1%} of 200 new red triangles")
+    make(chosen.folder, chosen.seed)
 
 
 if __name__ == "__main__":
