@@ -1,6 +1,7 @@
 """A classifier from the user's own Python function: weights are theirs to load, and are never unpickled here."""
 
 import importlib
+import inspect
 import sys
 from pathlib import Path
 from typing import Literal
@@ -59,7 +60,11 @@ def function_in(source: str, module_name: str, function_name: str) -> object:
             f"{source}: module {module_name} cannot be imported: {type(error).__name__}: {error}{hint}"
         ) from error
     if not hasattr(module, function_name):
-        functions = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
+        functions = [
+            name
+            for name, value in vars(module).items()
+            if inspect.isfunction(value) and value.__module__ == module_name
+        ]
         hint = f"; it has {', '.join(functions[:8])}" if functions else ""
         raise ClassifierError(f"{source}: module {module_name} has no function {function_name}{hint}")
     return getattr(module, function_name)

@@ -40,12 +40,14 @@ class ChannelCount(StrEnum):
 
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="folder of the run, the --out of defuse find")]
-Settings = Annotated[Path | None, typer.Option(metavar="FILE", help="YAML that changes defuse/debugging/defaults.yaml")]
+Settings = Annotated[Path | None, typer.Option(metavar="FILE", help="YAML that changes some of the settings")]
 Source = Annotated[str, typer.Option(metavar="MODULE:FUNCTION", help="your function that returns the classifier")]
 Size = Annotated[
-    int | None, typer.Option(min=1, metavar="PIXELS", help="side of its images, where it is a plain module")
+    int | None, typer.Option(min=1, metavar="PIXELS", help="side of its images, if it returns a plain module")
 ]
-Channels = Annotated[ChannelCount | None, typer.Option(help="of its images, where it is a plain module")]
+Channels = Annotated[ChannelCount | None, typer.Option(help="of these images [default: 3]")]
+RunSize = Annotated[int | None, typer.Option(min=1, metavar="PIXELS", help="as in defuse find [default: the run's]")]
+RunChannels = Annotated[ChannelCount | None, typer.Option(help="as in defuse find [default: the run's]")]
 VoteFiles = Annotated[
     list[Path], typer.Option("--votes", metavar="FILE", help="votes; again for more [default: RUN/votes-*.csv]")
 ]
@@ -85,30 +87,33 @@ def loaded(
         raise RunError(f"{run}: the run was made from Python; allowed: --classifier MODULE:FUNCTION")
     colours = int(channels or facts["channels"])
     found = load_classifier(source, size or facts["size"][0], 1 if colours == 1 else 3)
-    for name, given, held in (("size", size, found.size), ("channels", channels, found.channels)):
-        if given is not None and str(given) != str(held) and (given, given) != held:
-            raise ClassifierError(
-                f"--{name} {given}: {source} returns an OwnClassifier of {name} {held}; allowed: none"
-            )
+    if size not in (None, *found.size) or str(channels or found.channels) != str(found.channels):
+        height, width = found.size
+        raise ClassifierError(
+            f"{source}: the OwnClassifier that it returns takes {height}x{width} pixels and {found.channels} "
+            "channels; allowed: no other --size and --channels"
+        )
     return found
 
 
-@app.command()
+@app.command(short_help="Find regions of mistakes, for people to name.")
 def find(
     classifier: Source,
-    images: Annotated[Path, typer.Option(metavar="FOLDER", help="its training images, FOLDER/CLASS/IMAGE")],
-    out: Annotated[Path, typer.Option(metavar="RUN", help="folder for the run: new, empty, or to go on with")],
+    images: Annotated[Path, typer.Option(metavar="FOLDER", help="its training images, CLASS/IMAGE")],
+    out: Annotated[Path, typer.Option(metavar="RUN", help="folder of the run: new, or one that goes on")],
     test: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="images it has not seen [default: some are set aside]")
+        Path | None, typer.Option(metavar="FOLDER", help="unseen images [default: some are set aside]")
     ] = None,
     classes: Annotated[
-        str | None, typer.Option(metavar="A,B,...", help="classes in the order of its logits [default: sorted]")
+        str | None, typer.Option(metavar="A,B,...", help="in the order of its logits [default: sorted]")
     ] = None,
     size: Size = None,
     channels: Channels = None,
-    seed: Annotated[int | None, typer.Option(min=0, metavar="N", help="of every random draw [default: 0]")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, metavar="N", help="seed of every random draw [default: 0]")] = None,
     side: Annotated[Side | None, typer.Option(help="of the autoencoder's images [default: auto]")] = None,
-    regions: Annotated[int | None, typer.Option(min=1, metavar="N", help="to show, at most [default: 20]")] = None,
+    regions: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="regions to show, at most [default: 20]")
+    ] = None,
     threads: Annotated[int | None, typer.Option(min=1, metavar="N", help="of the processor [default: 1]")] = None,
     settings: Settings = None,
 ) -> None:
@@ -161,7 +166,7 @@ def print_regions(regions: "pd.DataFrame") -> None:
     Console(highlight=False).print(table if len(regions) else "no region was found")
 
 
-@app.command()
+@app.command(short_help="Write the page on which people name them.")
 def label(
     run: Run,
     show: Annotated[bool, typer.Option("--open", help="open the page in a browser")] = False,
@@ -177,15 +182,15 @@ def label(
             typer.launch(str(page.resolve()))
 
 
-@app.command()
+@app.command(short_help="Fine-tune the classifier on what they named.")
 def correct(
     run: Run,
     votes: VoteFiles = [],  # noqa: B006 (typer's way)
     classifier: Annotated[
-        str | None, typer.Option(metavar="MODULE:FUNCTION", help="the classifier [default: as in defuse find]")
+        str | None, typer.Option(metavar="MODULE:FUNCTION", help="your function [default: that of find]")
     ] = None,
-    size: Size = None,
-    channels: Channels = None,
+    size: RunSize = None,
+    channels: RunChannels = None,
     settings: Settings = None,
 ) -> None:
     """Fine-tune the classifier on its training images and the labelled regions; keep the best weights."""
@@ -203,10 +208,10 @@ def correct(
         typer.echo(f"report: {page}")
 
 
-@app.command()
+@app.command(short_help="Write what they named as an image folder.")
 def export(
     run: Run,
-    out: Annotated[Path, typer.Argument(metavar="FOLDER", help="new folder for the images, FOLDER/CLASS/IMAGE")],
+    out: Annotated[Path, typer.Argument(metavar="FOLDER", help="new folder for the images")],
     votes: VoteFiles = [],  # noqa: B006 (typer's way)
     settings: Settings = None,
 ) -> None:
@@ -221,15 +226,15 @@ def export(
         typer.echo(f"defuse report {run} --retrained MODULE:FUNCTION")
 
 
-@app.command()
+@app.command(short_help="Write the page of all findings.")
 def report(
     run: Run,
     votes: VoteFiles = [],  # noqa: B006 (typer's way)
     retrained: Annotated[
-        str | None, typer.Option(metavar="MODULE:FUNCTION", help="a classifier trained elsewhere, to measure")
+        str | None, typer.Option(metavar="MODULE:FUNCTION", help="your function that returns the new classifier")
     ] = None,
-    size: Size = None,
-    channels: Channels = None,
+    size: RunSize = None,
+    channels: RunChannels = None,
     settings: Settings = None,
 ) -> None:
     """Write the page of what was found, named and corrected."""

@@ -61,7 +61,8 @@ def own_keys(path: Path | None) -> dict[str, Any]:
     """
     own = {} if path is None else load_plain_yaml(path)
     if not isinstance(own, dict):
-        raise ParamsError(f"{path}: it holds {own!r:.40}; allowed: keys of defuse/debugging/defaults.yaml")
+        held = "nothing" if own is None else f"{own!r:.40}"
+        raise ParamsError(f"{path}: it holds {held}; allowed: keys of defuse/debugging/defaults.yaml")
     return own
 
 
