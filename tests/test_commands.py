@@ -81,7 +81,7 @@ def test_help_fits_on_one_screen(command, columns, monkeypatch):
     done = CliRunner().invoke(app, words, env={"COLUMNS": str(columns)})
     lines = done.output.splitlines()
     assert done.exit_code == 0 and len(lines) <= 22 and max(map(len, lines)) <= columns
-    assert "..." not in done.output.replace("[ARGS]...", "").replace("A,B,...", "")
+    assert not any(line.endswith("...") for line in lines[1:])  # cut short
 
 
 def test_help_loads_nothing_that_takes_time():
@@ -171,6 +171,30 @@ def test_a_plain_module_takes_its_size_from_the_command_or_the_run(here, picture
     RunFolder(here / "bugs").regions.touch()
     found = loaded("mine:plain", None, None, here / "bugs")
     assert found.size == (32, 32) and found.channels == 1
+
+
+def test_a_shell_may_write_out_the_files_of_votes(run):
+    files = [made_run.vote_right(run, name) for name in ("ann", "bob")]
+    code, said = defuse("report", "bugs", "--votes", *files)
+    assert code == 0, said
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "ann, bob" in page
+    assert defuse("export", "bugs", "more", "--votes", *files)[0] == 0
+    assert defuse("correct", "bugs", "--votes", files[0], "--votes", files[1])[0] == 0
+    for command in ("report", "correct"):
+        code, said = defuse(command, "bugs", "a.csv", "b.csv")
+        assert code == 2 and "a.csv b.csv: too many folders or files; those of votes follow --votes" in said
+
+
+def test_odd_names_of_classes_are_printed_as_they_are(here, capsys):
+    import pandas as pd
+
+    from defuse.debugging.commands import print_regions
+
+    row = (0, "[red]", "[/x] :smile:", 3, 2, 0.5)
+    columns = ["region", "seed_class", "taken_for", "mistakes", "seed_images", "wrong_before"]
+    print_regions(pd.DataFrame([row], columns=columns))
+    assert "[red]" in (said := capsys.readouterr().out) and "[/x] :smile:" in said
 
 
 # Bad input to find
@@ -331,6 +355,15 @@ def short_of(folder, keep):
 def test_too_few_images_are_refused(here, pictures, keep, message):
     assert message in refused(pictures, "--images", short_of(here / "few", keep))
     assert not (here / "bugs").exists()
+
+
+@pytest.mark.usefixtures("no_training")
+def test_a_run_does_not_lie_among_its_images(here, pictures):
+    images = shutil.copytree(pictures / "train", here / "train")
+    said = refused(pictures, "--images", "train", "--out", "train/bugs")
+    assert "--out train/bugs lies in train, and would be taken for a class; allowed: another place" in said
+    assert "lies in train" in refused(pictures, "--test", "train", "--out", images / "left" / "bugs")
+    assert not (images / "bugs").exists()
 
 
 @pytest.mark.usefixtures("no_training")

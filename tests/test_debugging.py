@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
 
-from defuse.core.errors import ClassifierError, RunError, VotesError
+from defuse.core.errors import ClassifierError, DataError, DivergedError, RunError, VotesError
 from defuse.core.storage import load_arrays, read_json, read_table
 from defuse.core.verdicts import RegionVerdict
 from defuse.data.own_images import images_from_arrays
@@ -165,7 +165,97 @@ def test_how_long_it_takes_is_said_beforehand(tmp_path, monkeypatch, caplog):
     assert re.search(rf"this will take about {number} \({parts}\)", caplog.text)
 
 
+def test_what_is_done_already_takes_no_time(tmp_path, monkeypatch, caplog):
+    from defuse.debugging import timing
+    from defuse.models import training as models_training
+
+    monkeypatch.setattr(timing, "timed", lambda work: (work(), 1.0)[1])  # each piece of work takes a second
+    monkeypatch.setattr(searching, "SEEDS_AT_ONCE", 100)
+    said = []
+    for home, name, count in (
+        (models_training, "save_checkpoint", 6),  # six of eight epochs of the features
+        (searching, "save_arrays", 3),  # three of six parts of the search, and the network are written
+        (finding, "lay_out", 0),
+    ):
+        with monkeypatch.context() as patch, caplog.at_level(logging.INFO):
+            stop_at(patch, home, name, count)
+            with pytest.raises(KeyboardInterrupt):
+                made_run.find(tmp_path)
+        said.append(re.search(r"about .* \((.*)\)", caplog.text).group(1))
+        caplog.clear()
+    assert said == [
+        "features 28 s, autoencoder 28 s, checker 28 s, search 14 s",
+        "features 7 s, autoencoder 28 s, checker 28 s, search 14 s",
+        "search 7 s",
+    ]
+
+
+def test_a_training_that_diverges_is_named(tmp_path):
+    changes = {**made_run.SETTINGS["train_vae"], "learning_rate": 1e30}
+    with pytest.raises(DivergedError, match=r"training of the autoencoder: .*lower learning_rate"):
+        made_run.find(tmp_path, train_vae=changes)
+
+
 # What find takes
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"labels": np.arange(320) % 3}, r"label 2 of image 2 \(from 0\) is no class; allowed: 0 to 1 for 2 class"),
+        ({"labels": np.zeros(320, np.int64)}, "no image of right; allowed: classes with images"),
+        ({"labels": np.zeros(3, np.int64)}, "3 labels of 320 images; allowed: one for each"),
+        (
+            {"images": np.zeros((320, 24, 24, 1), np.uint8)},
+            r"images are uint8 \(320, 24, 24, 1\); allowed: uint8 \(N, 24,",
+        ),
+        ({"images": np.zeros((320, 24, 32, 3), np.uint8)}, r"\(320, 24, 32, 3\); allowed: uint8 \(N, 24, 32, 1\)"),
+        ({"images": np.zeros((320, 24, 32, 1), np.float32)}, r"images are float32 .* as read_image_folder"),
+        (
+            {"class_names": ("left", "several classes")},
+            "class name 'several classes'; allowed: all but the two answers",
+        ),
+        ({"class_names": ("left", "left ")}, "class name 'left '; allowed: names without blanks around them"),
+    ],
+)
+def test_images_made_by_hand_are_checked(tmp_path, changes, message):
+    own = made_run.own_images()
+    with pytest.raises(DataError, match=message):
+        find_bugs(made_run.classifier(), replaced(own, **changes), tmp_path / "bugs")
+    assert not (tmp_path / "bugs").exists()
+
+
+def replaced(own, **changes):
+    """Images with other fields, which may not belong together."""
+    made = copy.copy(own)
+    for name, value in changes.items():
+        object.__setattr__(made, name, value)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("test", "message"),
+    [
+        (lambda: made_run.own_images(), "the test images are the training images; allowed: images that the classifier"),
+        (lambda: replaced(made_run.own_images(40), class_names=("right", "left")), "classes are right, left; allowed:"),
+        (lambda: replaced(made_run.own_images(2), images=np.zeros((2, 9, 9, 1), np.uint8)), "test images are uint8"),
+    ],
+)
+def test_test_images_that_do_not_go_with_the_others_are_refused(tmp_path, test, message):
+    with pytest.raises(DataError, match=message):
+        find_bugs(made_run.classifier(), made_run.own_images(), tmp_path / "bugs", test())
+    assert not (tmp_path / "bugs").exists()
+
+
+def test_a_module_has_to_be_wrapped(run_folder, tmp_path):
+    message = r"the classifier is a Sequential; allowed: defuse\.OwnClassifier\(module, size\)"
+    made_run.vote_right(run_folder)
+    with pytest.raises(ClassifierError, match=message):
+        find_bugs(made_run.network(), made_run.own_images(), tmp_path / "new")
+    with pytest.raises(ClassifierError, match=message):
+        correct_bugs(made_run.network(), run_folder)
+    with pytest.raises(ClassifierError, match=message):
+        report_bugs(run_folder, retrained=made_run.network())
 
 
 def test_an_image_larger_than_the_autoencoder_is_shown_at_its_size(tmp_path):

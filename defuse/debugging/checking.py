@@ -6,7 +6,7 @@ from math import ceil
 import numpy as np
 import torch
 
-from defuse.core.errors import DataError, ParamsError
+from defuse.core.errors import ClassifierError, DataError, ParamsError
 from defuse.core.params_debugging import Debugging
 from defuse.core.random_streams import Streams
 from defuse.data.own_images import OwnImages, checked_labels
@@ -41,6 +41,7 @@ def check_input(
         ParamsError: settings that do not go with these images.
         ClassifierError: as `check_classifier`.
     """
+    need_wrapped(classifier)
     Shown(np.zeros(0, np.int64), [], images.class_names)  # it refuses names that labellers could not answer
     for name, own in (("images", images), ("test images", test)):
         if own is not None:
@@ -52,6 +53,18 @@ def check_input(
     check_classifier(classifier, some, labels, images.class_names)
     answers = predict(classifier, some).argmax(1).numpy()
     return classifier.fingerprint() or hashlib.sha256(answers.tobytes()).hexdigest()
+
+
+def need_wrapped(classifier: object) -> None:
+    """Check that a classifier comes as an OwnClassifier.
+
+    Raises:
+        ClassifierError: it does not.
+    """
+    if not isinstance(classifier, OwnClassifier):
+        raise ClassifierError(
+            f"the classifier is a {type(classifier).__name__}; allowed: defuse.OwnClassifier(module, size)"
+        )
 
 
 def check_arrays(name: str, own: OwnImages, shape: tuple[int, int, int]) -> None:
@@ -73,7 +86,7 @@ def check_counts(images: OwnImages, test: OwnImages | None, settings: Debugging)
     """Check that there are images enough for three splits.
 
     Raises:
-        DataError: too few in all or of a class, or test images of other classes.
+        DataError: too few in all or of a class, or test images of other classes, or the same images.
         ParamsError: a share that would leave a class without images.
     """
     counts = np.bincount(images.labels, minlength=len(images.class_names))
@@ -101,6 +114,8 @@ def check_counts(images: OwnImages, test: OwnImages | None, settings: Debugging)
             f"the test images' classes are {', '.join(test.class_names)}; allowed: those of the images, in the same "
             f"order: {', '.join(images.class_names)}"
         )
+    if test is not None and np.array_equal(test.images, images.images):
+        raise DataError("the test images are the training images; allowed: images that the classifier has not seen")
 
 
 def check_side(settings: Debugging, side: int) -> None:

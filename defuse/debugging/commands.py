@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -49,8 +50,9 @@ Channels = Annotated[ChannelCount | None, typer.Option(help="of these images [de
 RunSize = Annotated[int | None, typer.Option(min=1, metavar="PIXELS", help="as in defuse find [default: the run's]")]
 RunChannels = Annotated[ChannelCount | None, typer.Option(help="as in defuse find [default: the run's]")]
 VoteFiles = Annotated[
-    list[Path], typer.Option("--votes", metavar="FILE", help="votes; again for more [default: RUN/votes-*.csv]")
+    list[Path], typer.Option("--votes", metavar="FILE...", help="of labellers [default: RUN/votes-*.csv]")
 ]
+MORE_VOTES = {"allow_extra_args": True}  # a shell writes several files for the votes-*.csv that follows --votes
 
 
 @contextmanager
@@ -119,6 +121,7 @@ def find(
 ) -> None:
     """Search for mistakes around the training images, and lay out regions for people to label."""
     with told():
+        from defuse.core.errors import RunError
         from defuse.data.own_images import read_image_folder
         from defuse.debugging.finding import find_bugs
         from defuse.debugging.run_folder import RunFolder, need_own_or_empty
@@ -132,6 +135,9 @@ def find(
             compute=None if threads is None else {"threads": threads},
         )
         need_own_or_empty(RunFolder(out))
+        for folder in (images, *([test] if test else [])):
+            if folder.resolve() in (out.resolve(), *out.resolve().parents):
+                raise RunError(f"--out {out} lies in {folder}, and would be taken for a class; allowed: another place")
         network = loaded(classifier, size, channels)
         names = None if classes is None else [name.strip() for name in classes.split(",")]
         own = read_image_folder(images, network.size, network.channels, names)
@@ -140,7 +146,7 @@ def find(
         write_pages(out)
         print_regions(findings.regions)
         if len(findings.regions):
-            typer.echo(f"now: defuse label {out}")
+            typer.echo(f"now: defuse label {quote(str(out))}")
 
 
 def write_pages(out: Path) -> None:
@@ -163,7 +169,7 @@ def print_regions(regions: "pd.DataFrame") -> None:
     for row in regions.itertuples():
         facts = (row.region, row.seed_class, row.taken_for, row.mistakes, row.seed_images, f"{row.wrong_before:.0%}")
         table.add_row(*map(str, facts))
-    Console(highlight=False).print(table if len(regions) else "no region was found")
+    Console(highlight=False, markup=False, emoji=False).print(table if len(regions) else "no region was found")
 
 
 @app.command(short_help="Write the page on which people name them.")
@@ -177,13 +183,21 @@ def label(
 
         page = write_label_page(run)
         typer.echo(f"open {page} in a browser, name the regions, and put votes-NAME.csv into {run}")
-        typer.echo(f"now: defuse correct {run}")
+        typer.echo(f"now: defuse correct {quote(str(run))}")
         if show:
             typer.launch(str(page.resolve()))
 
 
-@app.command(short_help="Fine-tune the classifier on what they named.")
+def all_votes(votes: list[Path], context: typer.Context) -> list[Path]:
+    """The files that follow `--votes`, however many."""
+    if context.args and not votes:
+        raise typer.BadParameter(f"{' '.join(context.args)}: too many folders or files; those of votes follow --votes")
+    return [*votes, *map(Path, context.args)]
+
+
+@app.command(context_settings=MORE_VOTES, short_help="Fine-tune the classifier on what they named.")
 def correct(
+    context: typer.Context,
     run: Run,
     votes: VoteFiles = [],  # noqa: B006 (typer's way)
     classifier: Annotated[
@@ -201,15 +215,16 @@ def correct(
         from defuse.debugging.settings import settings_of_run
 
         chosen = settings_of_run(RunFolder(run), settings)
-        found = correct_bugs(loaded(classifier, size, channels, run), run, votes, chosen)
+        found = correct_bugs(loaded(classifier, size, channels, run), run, all_votes(votes, context), chosen)
         typer.echo(found.table())
-        page = report_bugs(run, votes, None, chosen)
+        page = report_bugs(run, all_votes(votes, context), None, chosen)
         typer.echo(f"weights: {found.weights}" if found.weights else "no lambda could be chosen")
         typer.echo(f"report: {page}")
 
 
-@app.command(short_help="Write what they named as an image folder.")
+@app.command(context_settings=MORE_VOTES, short_help="Write what they named as an image folder.")
 def export(
+    context: typer.Context,
     run: Run,
     out: Annotated[Path, typer.Argument(metavar="FOLDER", help="new folder for the images")],
     votes: VoteFiles = [],  # noqa: B006 (typer's way)
@@ -221,13 +236,14 @@ def export(
         from defuse.debugging.run_folder import RunFolder
         from defuse.debugging.settings import settings_of_run
 
-        count = export_regions(run, out, votes, settings_of_run(RunFolder(run), settings))
+        count = export_regions(run, out, all_votes(votes, context), settings_of_run(RunFolder(run), settings))
         typer.echo(f"{count} images in {out}; train on them beside the training images, then:")
-        typer.echo(f"defuse report {run} --retrained MODULE:FUNCTION")
+        typer.echo(f"defuse report {quote(str(run))} --retrained MODULE:FUNCTION")
 
 
-@app.command(short_help="Write the page of all findings.")
+@app.command(context_settings=MORE_VOTES, short_help="Write the page of all findings.")
 def report(
+    context: typer.Context,
     run: Run,
     votes: VoteFiles = [],  # noqa: B006 (typer's way)
     retrained: Annotated[
@@ -245,4 +261,4 @@ def report(
 
         chosen = settings_of_run(RunFolder(run), settings)
         network = None if retrained is None else loaded(retrained, size, channels, run)
-        typer.echo(f"report: {report_bugs(run, votes, network, chosen)}")
+        typer.echo(f"report: {report_bugs(run, all_votes(votes, context), network, chosen)}")

@@ -17,6 +17,7 @@ from defuse.data.own_images import to_size
 from defuse.data.pixels import channels_first, from_bytes, to_bytes
 from defuse.data.prepared import Labelled
 from defuse.debugging.annotating import Annotation, annotate_run
+from defuse.debugging.checking import need_wrapped
 from defuse.debugging.measuring import CORRECTED, measure_classifier, measures_file
 from defuse.debugging.run_folder import RunFolder
 from defuse.debugging.settings import settings_of_run
@@ -122,6 +123,7 @@ def correct_bugs(
     """
     import pandas as pd
 
+    need_wrapped(classifier)
     folder = RunFolder(Path(path))
     folder.need_regions()
     settings = settings or settings_of_run(folder)

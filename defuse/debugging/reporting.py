@@ -1,5 +1,6 @@
 """`defuse report`: the page of what was found, labelled and corrected."""
 
+import shlex
 from collections.abc import Sequence
 from math import ceil
 from pathlib import Path
@@ -14,7 +15,7 @@ from defuse.core.storage import atomic_path, read_table
 from defuse.core.verdicts import RegionVerdict
 from defuse.data.pixels import from_bytes
 from defuse.debugging.annotating import Annotation, annotate_run
-from defuse.debugging.checking import CHECKED_IMAGES
+from defuse.debugging.checking import CHECKED_IMAGES, need_wrapped
 from defuse.debugging.finding import Findings, load_findings
 from defuse.debugging.measuring import BEFORE, CORRECTED, RETRAINED, load_measured, measure_classifier
 from defuse.debugging.run_folder import RunFolder
@@ -77,6 +78,7 @@ def check_retrained(classifier: OwnClassifier, folder: RunFolder) -> None:
     Raises:
         ClassifierError: it takes other channels, or as `check_classifier`.
     """
+    need_wrapped(classifier)
     facts = folder.read_facts()
     if classifier.channels != facts["channels"]:
         raise ClassifierError(
@@ -171,7 +173,7 @@ def cards(findings: Findings, annotation: Annotation | None) -> list["RegionCard
 
 def next_steps(folder: RunFolder, annotation: Annotation | None, regions: int) -> list[tuple[str, str]]:
     """What to do now, with the command of each step."""
-    facts, measured, path = folder.read_facts(), load_measured(folder), folder.path
+    facts, measured, path = folder.read_facts(), load_measured(folder), shlex.quote(str(folder.path))
     if not regions:
         return [("Search with more images, or with other settings; docs/own_classifier.md says which may help.", "")]
     if annotation is None:

@@ -62,6 +62,11 @@ def find_all(
     return join_mistakes(found)
 
 
+def search_parts(settings: Debugging, seeds: int) -> list[tuple[params.Noise, int]]:
+    """Noise and first seed image of each part of a search around so many."""
+    return [(noise, start) for noise in settings.search.noises for start in range(0, seeds, SEEDS_AT_ONCE)]
+
+
 def search(
     folder: RunFolder,
     subject: Subject,

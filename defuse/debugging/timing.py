@@ -1,5 +1,6 @@
 """How long a run will take, from the first batches of everything."""
 
+import json
 import logging
 import time
 from collections.abc import Callable
@@ -7,12 +8,14 @@ from dataclasses import replace
 
 from torch import nn
 
-from defuse.debugging.searching import find_all
+from defuse.core.errors import StorageError
+from defuse.debugging.searching import find_all, search_parts
 from defuse.debugging.training import CHECKER, FEATURES, VAE_NAME, Trainings
 from defuse.models.autoencoder import VAE
 from defuse.models.own_classifier import OwnClassifier
 from defuse.models.subject import Subject
 from defuse.models.training import training_steps
+from defuse.models.weights import load_weights
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +24,7 @@ TIMED_SEEDS = 16  # searched around
 
 
 def say_how_long(trainings: Trainings, classifier: OwnClassifier) -> None:
-    """Say how long the run will take, from the first batches of everything; nothing is computed again that is there."""
+    """Say how long the run will still take, from the first batches of everything; what is there takes no time."""
     settings = trainings.settings
     features = trainings.untrained_features() if settings.train_vae.feature_weight else None
     seconds = {
@@ -47,23 +50,33 @@ def search_seconds(trainings: Trainings, classifier: OwnClassifier) -> float:
     assert isinstance(vae, VAE)
     subject, settings = Subject(classifier, vae, trainings.machine), trainings.settings
     images, labels = (part[:TIMED_SEEDS] for part in trainings.training)
-    around = (len(labels), min(settings.max_seed_images or len(trainings.training[1]), len(trainings.training[1])))
-    return timed(lambda: find_all(subject, images, labels, settings, trainings.streams)) * around[1] / around[0]
+    seeds = min(settings.max_seed_images or len(trainings.training[1]), len(trainings.training[1]))
+    parts, done = len(search_parts(settings, seeds)), len(list(trainings.folder.checkpoints.glob("search-*.npz")))
+    seconds = timed(lambda: find_all(subject, images, labels, settings, trainings.streams))
+    return seconds * seeds / len(labels) * (1 - done / parts)
 
 
 def seconds_of(trainings: Trainings, name: str, features: nn.Module | None = None) -> float:
-    """How long a training will take, by its first batches; 0 where the network lies in the folder."""
+    """How long a training will still take, by its first batches; 0 where the network lies in the folder."""
     if trainings.folder.network(name).exists():
         return 0.0
     settings = trainings.settings_of(name)
-    images = TIMED_BATCHES * settings.batch_size
+    images, once = TIMED_BATCHES * settings.batch_size, settings.model_copy(update={"epochs": 1})
     few = replace(
         trainings,
         training=(trainings.training[0][:images], trainings.training[1][:images]),
         validation=(trainings.validation[0][:1], trainings.validation[1][:1]),
     )
-    steps, once = training_steps(settings, len(trainings.training[1])), settings.model_copy(update={"epochs": 1})
-    return steps * timed(lambda: few.train(name, once, features, None)) / training_steps(once, len(few.training[1]))
+    left = training_steps(settings, len(trainings.training[1])) * (1 - epochs_done(trainings, name) / settings.epochs)
+    return left * timed(lambda: few.train(name, once, features, None)) / training_steps(once, len(few.training[1]))
+
+
+def epochs_done(trainings: Trainings, name: str) -> int:
+    """Epochs of an interrupted training that its checkpoint has."""
+    try:
+        return len(json.loads(load_weights(trainings.checkpoint(name))[1]["curve"]))
+    except (StorageError, KeyError):
+        return 0
 
 
 def timed(work: Callable[[], object]) -> float:

@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from importlib.metadata import version
 from math import ceil
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from defuse.core.errors import DivergedError
 from defuse.core.params_debugging import Debugging
 from defuse.core.params_training import Network, TrainChecker, TrainFeatures, TrainVAE
 from defuse.core.random_streams import Streams
@@ -75,14 +77,33 @@ class Trainings:
     def train(
         self, name: str, settings: OwnTraining, features: nn.Module | None, checkpoint: Checkpoint | None
     ) -> tuple[nn.Module, dict[str, Any]]:
-        """A trained network, and the arguments that built it; the features are for the autoencoder alone."""
+        """A trained network, and the arguments that built it; the features are for the autoencoder alone.
+
+        Raises:
+            DivergedError: naming the network.
+        """
         network, built = self.untrained(name)
+        try:
+            self.fit(network, name, settings, features, checkpoint)
+        except DivergedError as error:
+            raise DivergedError(f"training of the {name}: {error}") from error
+        return network, built
+
+    def fit(
+        self,
+        network: nn.Module,
+        name: str,
+        settings: OwnTraining,
+        features: nn.Module | None,
+        checkpoint: Checkpoint | None,
+    ) -> None:
+        """Train a network, in place."""
         generator = self.streams.torch(name)
         if isinstance(settings, TrainVAE):
             assert isinstance(network, VAE)
             images, validation, seed = self.training[0], self.validation[0], self.streams.integer("validation")
             train_vae(network, images, validation, settings, self.machine, generator, seed, name, checkpoint, features)
-            return network, built
+            return
         assert isinstance(network, nn.Sequential)
         train_classifier(
             network,
@@ -95,7 +116,10 @@ class Trainings:
             blend_fraction=settings.blend_fraction if isinstance(settings, TrainChecker) else 0.0,
             checkpoint=checkpoint,
         )
-        return network, built
+
+    def checkpoint(self, name: str) -> Path:
+        """Where an interrupted training goes on."""
+        return self.folder.checkpoints / f"{name}.safetensors"
 
     def kept(self, name: str, features: nn.Module | None = None) -> nn.Module:
         """The trained network on the machine; trained unless it lies in the folder."""
@@ -103,7 +127,7 @@ class Trainings:
         if not path.exists():
             # The folder holds one run alone: its images and settings are those of every checkpoint in it.
             belongs_to = fingerprint(f"defuse {version('defuse')}", {"labels": self.folder.labels})
-            checkpoint = Checkpoint(self.folder.checkpoints / f"{name}.safetensors", belongs_to)
+            checkpoint = Checkpoint(self.checkpoint(name), belongs_to)
             network, built = self.train(name, self.settings_of(name), features, checkpoint)
             save_network(path, network, self.machine, **built)
         return to_machine(load_network(path, VAE if name == VAE_NAME else build_classifier), self.machine)
