@@ -43,7 +43,7 @@ def rank_of_bug(findings: defuse.Findings) -> int | None:
     """Place of the planted bug among the regions shown, from 1: the first of its pair that is mostly red."""
     for place, row in enumerate(findings.regions.itertuples()):
         middle = findings.shown.images[place][:, 12:20, 12:20].mean((0, 1, 2))
-        if (row.label, row.prediction) == BUG and middle.argmax() == 0 and middle[0] > 1.5 * middle[1]:
+        if (row.seed_class, row.taken_for) == BUG and middle.argmax() == 0 and middle[0] > 1.5 * middle[1]:
             return place + 1
     return None
 
