@@ -68,5 +68,11 @@ def test_each_stage_is_of_one_kind():
     assert sorted(listed) == sorted(STAGES)
 
 
+def test_the_commands_load_what_takes_time_when_they_run():
+    modules = [f"defuse.debugging.{path.stem}" for path in sorted((ROOT / "defuse" / "debugging").glob("[a-z]*.py"))]
+    assert complaints(("torch", "numpy", "pydantic", "rich", *NOWHERE), ["defuse.debugging.commands"]) == ""
+    assert complaints(("pandas", "PIL", "jinja2", *NOWHERE), modules) == ""
+
+
 def test_what_a_stage_loads_is_seen():
     assert complaints(["colorsys", "wave", "json"], ["colorsys", "string"]) == "colorsys loads colorsys\n"
