@@ -64,6 +64,7 @@ def test_a_run_holds_what_its_files_say(finished_run):
     for purpose in ("shown", "correction", "validation", "test"):
         parts = folder.load_region_images(purpose)
         assert len(parts) == len(found.regions) and all(part.shape[1:] == (32, 32, 1) and len(part) for part in parts)
+    assert all(part.shape[1:] == (24, 32, 1) for part in found.shown.images)
     before = load_measured(folder)["before"]
     assert all(said == [1] * len(said) for said in before.shown)
 

@@ -124,7 +124,7 @@ def find_bugs(
     folder.add_facts(accuracy=measure_reconstructions(folder, subject, data, checker))
     mistakes, pictures, counts = search(folder, subject, data["train"], settings, checker, streams)
     folder.add_facts(found=counts)
-    table = lay_out(folder, mistakes, pictures, names, settings, streams)
+    table = lay_out(folder, mistakes, pictures, names, classifier.size, settings, streams)
     measure_classifier(folder, classifier, BEFORE)
     write_table(folder.regions, table)
     shutil.rmtree(folder.checkpoints, ignore_errors=True)

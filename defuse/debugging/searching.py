@@ -12,7 +12,8 @@ from defuse.core import params
 from defuse.core.params_debugging import Debugging
 from defuse.core.random_streams import Streams
 from defuse.core.storage import load_arrays, save_arrays
-from defuse.data.pixels import to_bytes
+from defuse.data.own_images import to_size
+from defuse.data.pixels import from_bytes, to_bytes
 from defuse.data.prepared import Labelled
 from defuse.debugging.run_folder import PURPOSES, RunFolder
 from defuse.method.identification import COUNTS, PER_MISTAKE, Mistakes, find_mistakes, join_mistakes, prepare_seeds
@@ -107,10 +108,13 @@ def lay_out(
     mistakes: Mistakes,
     pictures: Tensor,
     class_names: tuple[str, ...],
+    size: tuple[int, int],
     settings: Debugging,
     streams: Streams,
 ) -> "pd.DataFrame":
     """Divide the mistakes into regions; write what is shown of them and the rest of their images; a row of each.
+
+    Labellers see images that are as wide and as high, in proportion, as the classifier's `size`.
 
     A region is left out where its seed images cannot be divided so that every purpose has some.
     """
@@ -149,5 +153,7 @@ def lay_out(
     arrays |= {f"{purpose}_count": np.array([len(part) for part in parts], int) for purpose, parts in images.items()}
     save_arrays(folder.mistakes, **{name: getattr(mistakes, name) for name in PER_MISTAKE}, region=regions.assignment)
     save_arrays(folder.region_images, **arrays)
-    save_shown(folder.shown, Shown(np.arange(len(regions)), images["shown"], class_names))
+    height, width = (max(1, round(pictures.shape[2] * side / max(size))) for side in size)
+    shown = [to_bytes(to_size(from_bytes(part), (height, width))) for part in images["shown"]]
+    save_shown(folder.shown, Shown(np.arange(len(regions)), shown, class_names))
     return pd.DataFrame(rows, columns=list(REGION_COLUMNS))
