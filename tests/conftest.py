@@ -35,7 +35,7 @@ from defuse.models.machine import Machine  # noqa: E402
 from experiments.running.pipeline import Graph, not_up_to_date, opened  # noqa: E402
 
 # The clone is made for the first and wanted by the third, while another worker has the second.
-LONGEST = ("pipeline", "replication", "crashes", "cluster", "vae", "nothing_found")
+LONGEST = ("worked_example", "pipeline", "replication", "crashes", "cluster", "vae", "nothing_found")
 DIGITS = ("atlas@digits", "compare_by_eye@digits")  # the last stages of the digits
 CUT_DOWN = {
     ("train_classifier", "epochs"): 4,

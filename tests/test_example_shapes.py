@@ -21,7 +21,7 @@ def shapes(monkeypatch):
     monkeypatch.setattr(shapes, "COUNTS", {"train": 10, "test": 3})
     monkeypatch.setattr(shapes, "RARE", {"train": 3, "test": 1})
     yield shapes
-    del sys.modules["shapes"]
+    sys.modules.pop("shapes", None)
 
 
 def opened(file):
