@@ -136,6 +136,7 @@ def classifier() -> OwnClassifier:
 
 def make(folder: Path, seed: int) -> None:
     """Draw, train and save; say how good the network is, and on what it is not."""
+    torch.set_num_threads(1)  # with more, sums are rounded otherwise, and it is another network
     drawn = draw_folders(folder, seed)
     images, labels, in_bug = drawn["train"]
     start = time.perf_counter()
