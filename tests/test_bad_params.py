@@ -54,7 +54,7 @@ def places(tree, schema, path=()):
         for key, value in tree.items():
             inner = schema["properties"][key] if "properties" in schema else schema["additionalProperties"]
             yield from places(value, inner, (*path, key))
-    elif isinstance(tree, list):
+    elif isinstance(tree, list) and tree:
         yield from places(tree[0], schema["items"], (*path, 0))
 
 

@@ -17,7 +17,7 @@ from defuse.core.errors import StorageError
 from defuse.core.params_file import load_params
 from defuse.core.storage import read_json, read_table, write_table
 from defuse.evidence.tables import table_measures
-from defuse.models import autoencoder_training
+from defuse.models import evaluation
 from defuse.models.autoencoder import kl_per_dimension, reconstruction_loss
 from defuse.models.autoencoder_training import measure, train_vae
 from defuse.models.evaluation import EVALUATION_BATCH
@@ -200,7 +200,7 @@ def test_the_measured_distance_is_that_of_all_images_whatever_the_batches(make_v
     with torch.no_grad():
         expected = float(distances(features, vae.decode(vae.encode(images)[0]), images).mean())
     for size in (24, 7):
-        monkeypatch.setattr(autoencoder_training, "EVALUATION_BATCH", {**EVALUATION_BATCH, "cpu": size})
+        monkeypatch.setattr(evaluation, "EVALUATION_BATCH", {**EVALUATION_BATCH, "cpu": size})
         measured = measure(vae, images, "bernoulli", generator(), features)
         assert measured["feature_distance"] == pytest.approx(expected, rel=1e-4)
 
