@@ -208,7 +208,7 @@ def test_combinations_and_single_values_are_said_at_once(tmp_path):
     ):
         assert said in message
     # Where a stage's own values are right, its missing data set is said too.
-    assert message.count("mnist is missing, and datasets names it") == 17
+    assert message.count("mnist is missing, and datasets names it") == 18
 
 
 def test_a_folder_is_no_file_of_parameters(tmp_path):
