@@ -13,6 +13,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from defuse.core.errors import DataError
+from defuse.data.pixels import channels_first, in_unit_range
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -111,8 +112,8 @@ def images_from_arrays(
 
 def working_images(own: OwnImages, side: int) -> Float32[Tensor, "images channels {side} {side}"]:
     """The images in [0, 1] as squares, for the autoencoder: bilinear, smoothed where they shrink."""
-    pixels = torch.from_numpy(own.images).permute(0, 3, 1, 2)
-    return torch.cat([to_size(part.float().div(255), (side, side)) for part in pixels.split(AT_ONCE)]).contiguous()
+    pixels = channels_first(own.images)
+    return torch.cat([to_size(in_unit_range(part), (side, side)) for part in pixels.split(AT_ONCE)]).contiguous()
 
 
 def to_size(
