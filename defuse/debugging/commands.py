@@ -123,7 +123,9 @@ def find(
     with told():
         from defuse.core.errors import RunError
         from defuse.data.own_images import read_image_folder
+        from defuse.debugging.annotating import write_label_page
         from defuse.debugging.finding import find_bugs
+        from defuse.debugging.reporting import report_bugs
         from defuse.debugging.run_folder import RunFolder, need_own_or_empty
         from defuse.debugging.settings import load_settings
 
@@ -143,21 +145,11 @@ def find(
         own = read_image_folder(images, network.size, network.channels, names)
         seen = None if test is None else read_image_folder(test, network.size, network.channels, own.class_names)
         findings = find_bugs(network, own, out, seen, chosen, classifier)
-        write_pages(out)
+        report_bugs(out)
         print_regions(findings.regions)
         if len(findings.regions):
+            write_label_page(out)
             typer.echo(f"now: defuse label {quote(str(out))}")
-
-
-def write_pages(out: Path) -> None:
-    """Write the report as far as it goes, and the page for labellers where there is something to label."""
-    from defuse.debugging.annotating import write_label_page
-    from defuse.debugging.finding import load_findings
-    from defuse.debugging.reporting import report_bugs
-
-    report_bugs(out)
-    if len(load_findings(out).regions):
-        write_label_page(out)
 
 
 def print_regions(regions: "pd.DataFrame") -> None:

@@ -165,19 +165,19 @@ def correct_bugs(
     for outdated in (folder.corrected_weights, measures_file(folder, CORRECTED)):  # of an earlier correction
         outdated.unlink(missing_ok=True)
     if best is not None:
-        save_corrected(folder, networks[best + 1])
+        save_corrected(folder, networks[best + 1], arms[best + 1]["test_accuracy"])
     write_table(folder.sweep, sweep)
     return Correction(annotation, sweep, None if best is None else folder.corrected_weights)
 
 
-def save_corrected(folder: RunFolder, tuned: nn.Module) -> None:
+def save_corrected(folder: RunFolder, tuned: nn.Module, test_accuracy: float) -> None:
     """Write the weights of the corrected classifier, and what it says of the run's images."""
     assert isinstance(tuned, OwnClassifier)
     assert isinstance(tuned.network, nn.Module)
     # Copies: safetensors takes no two names for one tensor. What is no tensor is none of the weights.
     state = {name: value.clone() for name, value in tuned.network.state_dict().items() if isinstance(value, Tensor)}
     save_weights(folder.corrected_weights, state, {"corrected": folder.read_facts()["classifier"]})
-    measure_classifier(folder, tuned, CORRECTED)
+    measure_classifier(folder, tuned, CORRECTED, test_accuracy)
 
 
 def export_regions(path: Path, out: Path, votes: Sequence[Path] = (), settings: Debugging | None = None) -> int:
@@ -210,9 +210,9 @@ def export_regions(path: Path, out: Path, votes: Sequence[Path] = (), settings: 
         raise RunError(f"{folder.annotation}: the labellers call no region a bug, so that there is nothing to export")
     facts, written = folder.read_facts(), 0
     height, width = facts["size"]
-    places = folder_names(facts["class_names"])
+    places, parts = folder_names(facts["class_names"]), folder.load_region_images("correction")
     for number, label in accepted.items():
-        images, _ = region_images(folder, {number: label}, "correction", (height, width))
+        images = to_size(from_bytes(parts[number]), (height, width))
         for count, image in enumerate(to_bytes(images)):
             with atomic_path(out / places[label] / f"region-{number}-{count}.png") as temporary:
                 Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image).save(temporary)

@@ -11,7 +11,7 @@ from defuse.core.random_streams import Streams
 from defuse.core.storage import read_table, write_table
 from defuse.data.own_images import OwnImages
 from defuse.debugging.checking import check_input, side_of
-from defuse.debugging.measuring import BEFORE, measure_classifier, measure_reconstructions
+from defuse.debugging.measuring import BEFORE, measure_classifier, measure_reconstructions, right_test_images
 from defuse.debugging.run_folder import SPLITS, RunFolder, identity_of, need_own_or_empty, save_images, start_run
 from defuse.debugging.searching import lay_out, search
 from defuse.debugging.settings import load_settings
@@ -121,11 +121,12 @@ def find_bugs(
         network, generator = trainings.kept(CHECKER), streams.torch("blends")
         checker = calibrate_checker(network, data["validation"], settings.checking, generator)
     subject = Subject(classifier, vae, machine)
-    folder.add_facts(accuracy=measure_reconstructions(folder, subject, data, checker))
+    own_size = right_test_images(folder, classifier)
+    folder.add_facts(accuracy=measure_reconstructions(own_size, subject, data, checker))
     mistakes, pictures, counts = search(folder, subject, data["train"], settings, checker, streams)
     folder.add_facts(found=counts)
     table = lay_out(folder, mistakes, pictures, names, classifier.size, settings, streams)
-    measure_classifier(folder, classifier, BEFORE)
+    measure_classifier(folder, classifier, BEFORE, own_size)
     write_table(folder.regions, table)
     shutil.rmtree(folder.checkpoints, ignore_errors=True)
     return load_findings(folder.path)

@@ -44,22 +44,27 @@ class Measured:
         return float(np.mean(right)) if right else float("nan")
 
 
-def measure_classifier(folder: RunFolder, classifier: OwnClassifier, name: str) -> Measured:
-    """Measure a classifier on a run's images, and write it under a name.
+def right_test_images(folder: RunFolder, classifier: OwnClassifier) -> float:
+    """Share of a run's test images, of the classifier's own size, that it gets right."""
+    images, labels = folder.load_split("test")
+    return accuracy(classifier, channels_first(images), torch.from_numpy(labels))
+
+
+def measure_classifier(folder: RunFolder, classifier: OwnClassifier, name: str, test_accuracy: float) -> Measured:
+    """Measure a classifier on a run's regions, and write it under a name.
 
     Args:
         folder: of the run, with its regions' images.
         classifier: any one with the same classes.
         name: BEFORE, CORRECTED or RETRAINED.
+        test_accuracy: of `right_test_images`, which the caller may know already.
     """
-    images, labels = folder.load_split("test")
 
     def said(purpose: str) -> list[list[int]]:
         parts = folder.load_region_images(purpose)
         return [predict(classifier, from_bytes(part)).argmax(1).tolist() for part in parts]
 
-    reached = accuracy(classifier, channels_first(images), torch.from_numpy(labels))
-    measured = Measured(reached, said("shown"), said("test"))
+    measured = Measured(test_accuracy, said("shown"), said("test"))
     write_json(measures_file(folder, name), vars(measured))
     return measured
 
@@ -76,20 +81,26 @@ def load_measured(folder: RunFolder) -> dict[str, Measured]:
 
 
 def measure_reconstructions(
-    folder: RunFolder, subject: Subject, data: dict[str, Labelled], checker: Checker | None
+    own_size: float, subject: Subject, data: dict[str, Labelled], checker: Checker | None
 ) -> dict[str, float | None]:
     """How right the classifier is on images as they are, at the autoencoder's size, and reconstructed.
+
+    Args:
+        own_size: share of the test images that are right as they are.
+        subject: classifier and autoencoder.
+        data: the splits at the autoencoder's size.
+        checker: of the search, if it has one.
 
     Returns:
         Shares of the test images that are right, `own_size`, `working_size` and `reconstructed`; and
         `checker_passes`, the share of validation images in which the checker sees their label, None without a checker.
     """
-    images, labels = folder.load_split("test")
-    reconstructed = decoded_predictions(subject, encode(subject.vae, data["test"][0])[0])
+    images, labels = data["test"]
+    reconstructed = decoded_predictions(subject, encode(subject.vae, images)[0])
     measured: dict[str, float | None] = {
-        "own_size": accuracy(subject.classifier, channels_first(images), torch.from_numpy(labels)),
-        "working_size": accuracy(subject.classifier, *data["test"]),
-        "reconstructed": float((reconstructed == labels).mean()),
+        "own_size": own_size,
+        "working_size": accuracy(subject.classifier, images, labels),
+        "reconstructed": float((reconstructed == labels.numpy()).mean()),
         "checker_passes": checker.originals_passed if checker else None,
     }
     log.info(

@@ -17,7 +17,15 @@ from defuse.data.pixels import from_bytes
 from defuse.debugging.annotating import Annotation, annotate_run
 from defuse.debugging.checking import CHECKED_IMAGES, need_wrapped
 from defuse.debugging.finding import Findings, load_findings
-from defuse.debugging.measuring import BEFORE, CORRECTED, RETRAINED, load_measured, measure_classifier
+from defuse.debugging.measuring import (
+    BEFORE,
+    CORRECTED,
+    RETRAINED,
+    Measured,
+    load_measured,
+    measure_classifier,
+    right_test_images,
+)
 from defuse.debugging.run_folder import RunFolder
 from defuse.debugging.settings import settings_of_run
 from defuse.method.annotation import NO_VOTE
@@ -58,14 +66,15 @@ def report_bugs(
         annotation = annotate_run(folder.path, votes, settings.acceptance)
     if retrained is not None:
         check_retrained(retrained, folder)
-        measure_classifier(folder, retrained, RETRAINED)
+        measure_classifier(folder, retrained, RETRAINED, right_test_images(folder, retrained))
+    measured = load_measured(folder)
     page = findings_page(
         f"Bugs of {findings.facts['classifier'] or 'the classifier'}",
         lead(len(findings.regions), annotation),
-        measures(folder, annotation),
-        facts_of(folder, annotation),
-        cards(findings, annotation),
-        next_steps(folder, annotation, len(findings.regions)),
+        measures(measured, annotation),
+        facts_of(folder, findings, annotation),
+        cards(findings, measured, annotation),
+        next_steps(folder, findings, measured, annotation),
     )
     with atomic_path(folder.report) as temporary:
         temporary.write_text(page, encoding="utf-8")
@@ -102,18 +111,16 @@ def lead(regions: int, annotation: Annotation | None) -> str:
     )
 
 
-def measures(folder: RunFolder, annotation: Annotation | None) -> list[tuple[str, float, float]]:
+def measures(measured: dict[str, Measured], annotation: Annotation | None) -> list[tuple[str, float, float]]:
     """Of each classifier the share of right test images and of right held-out images of the bugs; none unlabelled."""
     if annotation is None:
         return []
-    return [
-        (name, found.test_accuracy, found.right(annotation.accepted)) for name, found in load_measured(folder).items()
-    ]
+    return [(name, found.test_accuracy, found.right(annotation.accepted)) for name, found in measured.items()]
 
 
-def facts_of(folder: RunFolder, annotation: Annotation | None) -> list[tuple[str, str]]:
+def facts_of(folder: RunFolder, findings: Findings, annotation: Annotation | None) -> list[tuple[str, str]]:
     """What was done and measured, as pairs of words."""
-    facts = folder.read_facts()
+    facts = findings.facts
     reached, found = facts["accuracy"], facts["found"]
     passed = reached["checker_passes"]
     pairs = [
@@ -142,15 +149,15 @@ def facts_of(folder: RunFolder, annotation: Annotation | None) -> list[tuple[str
     return pairs
 
 
-def cards(findings: Findings, annotation: Annotation | None) -> list["RegionCard"]:
+def cards(findings: Findings, measured: dict[str, Measured], annotation: Annotation | None) -> list["RegionCard"]:
     """The regions as the page shows them, bugs first."""
     from defuse.showing.findings_page import RegionCard
 
-    measured, names, made = load_measured(RunFolder(findings.folder)), findings.facts["class_names"], []
+    names, made = findings.facts["class_names"], []
+    accepted = {} if annotation is None else annotation.accepted
     for row, images in zip(findings.regions.itertuples(), findings.shown.images):
         judged = None if annotation is None else annotation.judgements[row.region]
         label = None if judged is None or judged.label < 0 else names[judged.label]
-        accepted = {} if annotation is None else annotation.accepted
         own = {number: value for number, value in accepted.items() if number == row.region}
         made.append(
             RegionCard(
@@ -171,10 +178,12 @@ def cards(findings: Findings, annotation: Annotation | None) -> list["RegionCard
     return sorted(made, key=lambda card: card.verdict != RegionVerdict.ACCEPTED)
 
 
-def next_steps(folder: RunFolder, annotation: Annotation | None, regions: int) -> list[tuple[str, str]]:
+def next_steps(
+    folder: RunFolder, findings: Findings, measured: dict[str, Measured], annotation: Annotation | None
+) -> list[tuple[str, str]]:
     """What to do now, with the command of each step."""
-    facts, measured, path = folder.read_facts(), load_measured(folder), shlex.quote(str(folder.path))
-    if not regions:
+    path = shlex.quote(str(folder.path))
+    if not len(findings.regions):
         return [("Search with more images, or with other settings; docs/own_classifier.md says which may help.", "")]
     if annotation is None:
         return [
@@ -191,7 +200,7 @@ def next_steps(folder: RunFolder, annotation: Annotation | None, regions: int) -
     return [
         (
             "Correct the classifier",
-            f"defuse correct {path}" if facts["classifier"] else "correct_bugs(classifier, ...)",
+            f"defuse correct {path}" if findings.facts["classifier"] else "correct_bugs(classifier, ...)",
         ),
         ("or train it yourself on the labelled regions", f"defuse export {path} FOLDER"),
         ("and measure it.", f"defuse report {path} --retrained package.module:function"),
