@@ -12,6 +12,7 @@ from matplotlib import pyplot
 
 from defuse.core import storage
 from defuse.core.storage import TEXT_COLUMNS, read_table
+from defuse.evidence.results import measures_by_seed, provenance
 from defuse.showing import planting_figures, study_figures
 from defuse.showing.report import arms_table
 from experiments.running.progress import Attempt, record_seconds
@@ -87,6 +88,18 @@ def test_every_column_of_words_that_a_stage_writes_is_read_as_words(tables, writ
     assert len(written.words) > 20 and len(written.numbers) > 100
     assert {place for place in written.words if place.partition(": ")[2] not in TEXT_COLUMNS} == set()
     assert {place for place in written.numbers if place.partition(": ")[2] in TEXT_COLUMNS} == set()
+
+
+def test_results_keep_what_the_checker_and_the_released_autoencoder_learned(tables):
+    artifacts = tables.parents[2] / "artifacts"
+    curve = read_table(artifacts / "train_checker/digits/curve.csv")
+    assert read_table(tables / "digits_checker_curve.csv").equals(curve)
+    released = read_table(artifacts / "train_released_vae/digits/0/curve.csv")
+    assert read_table(tables / "digits_released_vae_curve.csv").drop(columns="seed").equals(released)
+    measures = measures_by_seed(tables)
+    assert measures["train_checker.validation_accuracy"][0] == curve.validation_accuracy.iloc[-1]
+    assert measures["train_released_vae.validation_elbo"][0] == released.elbo.iloc[-1]
+    assert {"train_checker", "train_released_vae"} <= set(provenance(tables.parent / "studies/0")["machines"])
 
 
 def test_every_column_of_words_in_the_repository_is_read_as_words():

@@ -49,13 +49,27 @@ STUDY_TABLES: Tables = {
         *("agreement", "abstention", "share_of_mistakes", "member_failure", "draw_failure"),
     ),
     "planted": ("plant_bugs", "planted.csv", "bug", "arm", "strength", "found", "took"),
+    "released_vae_curve": ("train_released_vae", "curve.csv"),
 }
-STUDY_MEASURES = ("compare_readings", "plant_bugs")
+STUDY_MEASURES = ("train_released_vae", "compare_readings", "plant_bugs")
+SHARED_MEASURES = ("train_checker",)
 
 
-def keep_tables(cell: Cell, folder: Path, tables: Tables, measured: tuple[str, ...]) -> None:
-    """Copy a cell's tables and the measures of its stages into `folder`, where git keeps them."""
-    measures = {stage: read_json(cell.folder(stage) / "metrics.json") for stage in measured}
+def keep_tables(
+    cell: Cell, folder: Path, tables: Tables, measured: tuple[str, ...], shared: tuple[str, ...] = ()
+) -> None:
+    """Copy a cell's tables and the measures of its stages into `folder`, where git keeps them.
+
+    Args:
+        cell: of a data set and a seed.
+        folder: of the copies.
+        tables: which.
+        measured: stages of the cell.
+        shared: stages that run once for the data set; each cell keeps their measures beside its own.
+    """
+    folders = {stage: cell.folder(stage) for stage in measured}
+    folders |= {stage: cell.dataset_folder(stage) for stage in shared}
+    measures = {stage: read_json(place / "metrics.json") for stage, place in folders.items()}
     machines = {stage: values.pop("machine") for stage, values in measures.items() if "machine" in values}
     about = read_json(cell.data_file.with_name("provenance.json"))
     write_json(folder / "provenance.json", {**about, "machines": machines} if machines else about)
