@@ -67,9 +67,9 @@ def summarize(cell: Cell) -> str:
     for name, content in {**gathered, "measures": table, "medians": medians}.items():
         write_table(result_path(tables, f"{name}.csv"), content)
     # The oracles and the checker are the data set's, the same in each cell.
-    shared = {"oracles.csv": cells / str(seeds[0])}
-    shared |= {"checker_curve.csv": studies / str(seed) for seed in study_seeds[:1]}
-    for name, folder in shared.items():
+    shared = [("oracles.csv", cells / str(seeds[0]))]
+    shared += [("checker_curve.csv", studies / str(seed)) for seed in study_seeds[:1]]
+    for name, folder in shared:
         write_table(result_path(tables, name), read_table(result_path(folder, name)))
     by_name = {f"{row.stage}.{row.measure}": row.median for row in medians.itertuples(index=False)}
     headlines = {name: by_name[name] for name in HEADLINES if name in by_name}
@@ -82,8 +82,9 @@ def summarize(cell: Cell) -> str:
         save_arrays(result_path(tables, f"{name}.npz"), **arrays)
     precision = precision_sentence(machines) or "a precision that was not recorded"
     accepted = int((gathered["regions"].verdict == RegionVerdict.ACCEPTED).sum())
+    written = len(gathered) + 2 + len(shared)
     return (
-        f"{len(gathered) + 2 + len(shared)} tables and {len(figures)} figures' data of {len(seeds)} seed(s) in {tables}; "
+        f"{written} tables and {len(figures)} figures' data of {len(seeds)} seed(s) in {tables}; "
         f"{accepted} accepted regions; computed in {precision}"
     )
 

@@ -14,6 +14,7 @@ from defuse.showing.figure_data import (
     member_data,
     novelty_data,
     region_data,
+    regions_to_show,
     tsne_data,
 )
 
@@ -77,10 +78,29 @@ def test_an_identified_mistake_is_shown_with_its_own_seed_labels_and_cause(count
         assert data[name].shape == (len(label), 1, 2, 1) and (data[name] == grey[:, None, None, None]).all()
 
 
+def regions_of(verdicts, agreement=0.8, failure_rate=1.0):
+    facts = {"agreement": agreement, "failure_rate": failure_rate, "share_of_mistakes": [0.5, 0.1, 0.3]}
+    return pd.DataFrame({"region": [0, 1, 2], "verdict": verdicts, **facts})
+
+
+@pytest.mark.parametrize(
+    ("regions", "expected"),
+    [
+        (regions_of(["accepted"] * 3, failure_rate=[0.6, 0.9, 0.6]), [1, 0, 2]),  # the least of them is the clearest
+        (regions_of(["accepted"] * 3, agreement=[0.5, 1.0, 0.9], failure_rate=[1.0, 0.4, 0.6]), [2, 0, 1]),
+        (regions_of(["false alarm", "accepted", "accepted"], failure_rate=[1.0, 0.9, 0.8]), [1, 2, 0]),
+        (regions_of(["accepted", "accepted", "accepted"], failure_rate=[np.nan, 0.1, np.nan]), [1, 0, 2]),
+        (regions_of(["accepted"] * 3), [0, 2, 1]),  # equals by their share of the mistakes
+        (regions_of(["no agreement"] * 3, agreement=0.0), [0, 2, 1]),
+    ],
+)
+def test_the_clearest_bug_is_shown_before_all_others_however_few_are_shown(regions, expected):
+    for count in (1, 2, 3):
+        assert regions_to_show(regions, count).tolist() == expected[:count]
+
+
 def test_accepted_regions_are_shown_first_with_their_own_samples():
-    regions = pd.DataFrame(
-        {"region": [0, 1, 2], "verdict": ["false alarm", "accepted", "accepted"], "share_of_mistakes": [0.5, 0.1, 0.3]}
-    )
+    regions = regions_of(["false alarm", "accepted", "accepted"])
     samples = np.repeat(np.arange(6).reshape(3, 2, 1) / 255, 2, axis=2).astype(np.float32)
     votes = {"shown_predictions": np.array([[0, 0], [1, 1], [2, 2]]), "shown": np.arange(30).reshape(3, 2, 5)}
     data = region_data(regions, samples, votes, np.array([[5, 5], [6, 6], [7, 7]]), Grey(), 2)
@@ -91,9 +111,7 @@ def test_accepted_regions_are_shown_first_with_their_own_samples():
 
 
 def test_a_region_is_shown_with_mistakes_of_its_own_beside_their_seed_images():
-    regions = pd.DataFrame(
-        {"region": [0, 1, 2], "verdict": ["false alarm", "accepted", "accepted"], "share_of_mistakes": [0.5, 0.1, 0.3]}
-    )
+    regions = regions_of(["false alarm", "accepted", "accepted"])
     members = {"mistake": np.array([0, 2, 4, 6, 8, 10]), "assignment": np.array([2, 1, 0, 2, -1, 2])}
     settings = SHOWN.model_copy(update={"shown_regions": 2, "shown_members": 2})
     data = member_data(regions, members, mistakes_of(12), IMAGES, Grey(), settings, np.random.default_rng(0))
@@ -105,7 +123,7 @@ def test_a_region_is_shown_with_mistakes_of_its_own_beside_their_seed_images():
 
 
 def test_each_shown_region_has_its_first_failing_samples_beside_the_training_mistakes_nearest_to_them():
-    regions = pd.DataFrame({"region": [3, 5, 7], "verdict": "accepted", "share_of_mistakes": [0.5, 0.1, 0.3]})
+    regions = regions_of(["accepted"] * 3).assign(region=[3, 5, 7])
     count = 9
     neighbours = {
         "region": np.repeat([3, 5, 7], 3),

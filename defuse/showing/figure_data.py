@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from defuse.core import params
 from defuse.core.verdicts import RegionVerdict
 from defuse.data.pixels import to_bytes
+from defuse.evidence.bugs import clearest_first
 from defuse.models.autoencoder import VAE
 from defuse.models.evaluation import decode, encode, predict
 
@@ -22,6 +23,12 @@ def order_regions(regions: "pandas.DataFrame", count: int) -> Int64[np.ndarray, 
     accepted = regions.verdict == RegionVerdict.ACCEPTED
     ordered = regions.assign(rejected=~accepted).sort_values(["rejected", "share_of_mistakes"], ascending=[True, False])
     return ordered.region.to_numpy(np.int64)[:count]  # of an empty column pandas makes objects
+
+
+def regions_to_show(regions: "pandas.DataFrame", count: int) -> Int64[np.ndarray, "shown"]:
+    """As `order_regions`, with the clearest bug before all others: the atlas shows it however small it is."""
+    ordered = order_regions(regions, len(regions))
+    return ordered[clearest_first(ordered, regions, params.DESCRIBED)][:count]
 
 
 def embed_codes(
@@ -87,7 +94,7 @@ def region_data(
         vae: decodes the codes.
         count: at most how many regions.
     """
-    chosen = order_regions(regions, count)
+    chosen = regions_to_show(regions, count)
     codes = torch.from_numpy(samples[chosen])
     images = to_bytes(decode(vae, codes.reshape(-1, codes.shape[-1])))
     return {
@@ -120,7 +127,7 @@ def member_data(
         generator: of the draws.
     """
     picked, region_of = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-    for region in order_regions(regions, settings.shown_regions):
+    for region in regions_to_show(regions, settings.shown_regions):
         own = members["mistake"][members["assignment"] == region]
         drawn = np.sort(generator.choice(own, min(settings.shown_members, len(own)), replace=False))
         picked.append(drawn)
@@ -148,7 +155,7 @@ def novelty_data(
     import pandas as pd
 
     rank = pd.Series(neighbours["region"]).groupby(neighbours["region"]).cumcount().to_numpy()
-    shown = np.isin(neighbours["region"], order_regions(regions, settings.shown_regions))
+    shown = np.isin(neighbours["region"], regions_to_show(regions, settings.shown_regions))
     kept = {name: values[shown & (rank < settings.shown_members)] for name, values in neighbours.items()}
     by_neighbour = ("distance", "neighbour", "neighbour_label", "neighbour_prediction")
     return {**kept, **{name: kept[name][:, : settings.shown_neighbours] for name in by_neighbour}}

@@ -2,8 +2,10 @@
 
 import numpy as np
 
+from defuse.core.params import RELEASED, REPAIRED
 from defuse.core.storage import load_arrays, read_table
 from defuse.data.prepared import load_split
+from defuse.evidence.bugs import clearest_first
 from defuse.showing.figure_data import (
     identified_data,
     interpolation_data,
@@ -54,9 +56,12 @@ def shown_data(cell: Cell) -> dict[str, dict[str, np.ndarray]]:
     studied = {}
     for seed in cell.settings.study_seeds[:1]:
         studied["planted"] = load_arrays(cell.at_seed(seed).folder("plant_bugs") / "examples.npz")
-        for name in ("shown_released", "shown_repaired"):
-            arrays = load_arrays(cell.at_seed(seed).folder("compare_readings") / f"{name}.npz")
-            studied[name] = {key: array[: chosen.shown_regions] for key, array in arrays.items()}
+        compared = cell.at_seed(seed).folder("compare_readings")
+        of_readings = read_table(compared / "reading_regions.csv", "reading")
+        for reading in (RELEASED, REPAIRED):
+            arrays, own = load_arrays(compared / f"shown_{reading}.npz"), of_readings[of_readings.reading == reading]
+            places = clearest_first(arrays["region"], own, reading)[: chosen.shown_regions]
+            studied[f"shown_{reading}"] = {key: array[places] for key, array in arrays.items()}
     return {
         "identified": identified_data(
             mistakes, votes, seed_images, vae, chosen.shown_mistakes, cell.streams.numpy("identified")
