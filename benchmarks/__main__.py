@@ -14,7 +14,7 @@ from benchmarks import growth, overhead, search, stages, training
 from defuse.core.params_file import load_params
 from defuse.core.storage import atomic_path
 from defuse.models.machine import Machine, set_up_machine
-from defuse.showing.report import BEGIN, END, with_results
+from defuse.showing.report import marks, with_results
 
 
 def machine_line(machine: Machine) -> str:
@@ -38,7 +38,8 @@ def with_sections(page: str, machine: str, measured: dict[str, str]) -> str:
         machine: the line above the sections.
         measured: text of each section by its title.
     """
-    earlier = page.partition(BEGIN)[2].partition(END)[0].split("\n### ")[1:]
+    begin, end = marks("results")
+    earlier = page.partition(begin)[2].partition(end)[0].split("\n### ")[1:]
     kept = dict(section.strip().split("\n", 1) for section in earlier)
     texts = {**{title: text.strip() for title, text in kept.items()}, **measured}
     return with_results(page, "\n\n".join([machine, *(f"### {title}\n\n{text}" for title, text in texts.items())]))

@@ -1,30 +1,35 @@
-"""Write the result tables of README and docs/replication.md from results/ (`make readme`); no DVC stage."""
+"""Write the generated parts of README and of the report from `results/` (`make readme`); no DVC stage."""
 
 from pathlib import Path
 
 from defuse.core.errors import DefuseError
 from defuse.core.params_file import load_params
 from defuse.core.storage import atomic_path
-from defuse.showing.report import replication_block, results_block, with_results
+from defuse.showing.report import with_results
+from defuse.showing.written_pages import APPENDIX, README, REPORT, appendix_blocks, readme_blocks, report_blocks
 from experiments.shared.cell import PARAMS, RESULTS
 
+PAGES = {README: readme_blocks, REPORT: report_blocks, APPENDIX: appendix_blocks}
 
-def write_block(page: Path, block: str) -> None:
-    """Put `block` between the markers of a page."""
-    text = with_results(page.read_text(encoding="utf-8"), block)
+
+def write_blocks(page: Path, blocks: dict[str, str]) -> None:
+    """Put each block between its marks in a page."""
+    text = page.read_text(encoding="utf-8")
+    for name, block in blocks.items():
+        text = with_results(text, block, name)
     with atomic_path(page) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_pages() -> None:
-    """Write both pages' tables anew."""
+    """Write the generated parts of all pages anew."""
     datasets = list(load_params(PARAMS).datasets)
-    write_block(Path("README.md"), results_block(RESULTS, datasets))
-    write_block(Path("docs/replication.md"), replication_block(RESULTS, datasets))
+    for page, blocks in PAGES.items():
+        write_blocks(page, blocks(RESULTS, datasets))
 
 
 if __name__ == "__main__":
     try:
         write_pages()
-    except (DefuseError, OSError) as error:
+    except (DefuseError, OSError, ValueError) as error:
         raise SystemExit(f"readme: {error}") from None

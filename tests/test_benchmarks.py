@@ -13,7 +13,7 @@ from benchmarks.timing import exponent, in_turns, ratio
 from defuse.method.identification import prepare_seeds
 from defuse.models.evaluation import predict
 from defuse.models.subject import Subject
-from defuse.showing.report import BEGIN, END
+from defuse.showing.report import marks
 from experiments.running.pipeline import stage_graph
 
 
@@ -64,7 +64,9 @@ def test_the_ceiling_passes_every_code_once():
 
 
 def test_a_page_keeps_the_sections_that_were_not_measured_again():
-    page = with_sections(f"above\n{BEGIN}\n{END}\nbelow", "on this", {"First": "1", "Second": "old\n\n| a |"})
+    page = with_sections(
+        "above\n{}\n{}\nbelow".format(*marks("results")), "on this", {"First": "1", "Second": "old\n\n| a |"}
+    )
     again = with_sections(page, "on that", {"Second": "new"})
     assert again.startswith("above\n") and again.endswith("below")
     assert "on that" in again and "on this" not in again and "### First\n\n1" in again

@@ -102,8 +102,8 @@ WRITE = r"""
 from pathlib import Path
 import pandas
 from defuse.core.storage import read_json, read_table, write_json, write_table
-from experiments.readme import write_block
-write_block(Path("page.md"), "\u03a3 \u03bb \u2192 \u00fc")
+from experiments.readme import write_blocks
+write_blocks(Path("page.md"), {"results": "\u03a3 \u03bb \u2192 \u00fc"})
 table = pandas.DataFrame({"name": ["Z\u00fcrich \u2192 \u03bb"]})
 write_table(Path("table.csv"), table)
 assert read_table(Path("table.csv")).equals(table)
@@ -115,10 +115,10 @@ print("printed: \u03bb \u2192 \u00fc")
 @pytest.mark.parametrize("locale", ["C", "code page 1252"])
 def test_files_are_utf_8_and_all_can_be_printed_under_any_locale(tmp_path, locale, request):
     environment = C_LOCALE if locale == "C" else request.getfixturevalue("windows_locale")
-    from defuse.showing.report import BEGIN, END
+    from defuse.showing.report import marks
 
     page = "# Größe → λ\n{}\nüber\n"
-    (tmp_path / "page.md").write_bytes(page.format(f"{BEGIN}\nold\n{END}").encode())
+    (tmp_path / "page.md").write_bytes(page.format("\nold\n".join(marks("results"))).encode())
     (tmp_path / "hand.json").write_bytes('{"name": "λ"}'.encode())
     code, printed, errors = python(tmp_path, "-c", WRITE, **environment)
     assert code == 0, errors

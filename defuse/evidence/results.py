@@ -32,8 +32,8 @@ def measures_by_seed(tables: Path) -> dict[str, pd.Series]:
         StorageError: the table is missing or damaged.
     """
     table = read_table(result_path(tables, "measures.csv"), "seed", "stage", "measure", "value")
-    named = table.assign(key=table.stage + "." + table.measure, value=table.value.astype(float))
-    return {key: group.set_index("seed").value for key, group in named.groupby("key", sort=False)}
+    values, names = table.set_index("seed").value.astype(float), table.stage + "." + table.measure
+    return dict(iter(values.groupby(names.to_numpy(), sort=False)))
 
 
 def of_first_study_seed(tables: Path, name: str) -> pd.DataFrame:

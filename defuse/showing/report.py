@@ -1,5 +1,6 @@
-"""README's result tables, made from `results/` so that no number is typed by hand."""
+"""The tables of README and of the report, made from `results/` so that no number is typed by hand."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,72 +13,63 @@ from defuse.core.verdicts import Cause
 from defuse.evidence.results import BY_EYE, measures_by_seed, provenance, result_path
 from defuse.evidence.tables import READINGS
 
-BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 FEWEST_FOR_INTERVAL = 6  # seeds; of fewer all values are shown (`median_interval`)
 ROWS = (
-    ("classifier, test accuracy", "train_classifier.test_accuracy", "{:.2%}"),
+    ("classifier: test accuracy", "train_classifier.test_accuracy", "{:.2%}"),
     (
-        "classifier on plain reconstructions of training images it gets right",
+        "classifier: right on plain reconstructions of training images that it gets right",
         "identify.reconstruction_accuracy_of_correct",
         "{:.1%}",
     ),
-    ("lowest test accuracy of the oracles", "oracles", "{:.2%}"),
+    ("lowest test accuracy of an oracle", "oracles", "{:.2%}"),
     (
-        "oracles agree with the label on reconstructed test images (those they recognise)",
+        "oracles: agreement with the label on reconstructed test images that they recognise",
         "annotate.oracle_reconstruction_agreement",
         "{:.1%}",
     ),
-    ("identified mistakes", "identify.mistakes", "{:,.0f}"),
-    ("cause: the classifier's mistake", "cause classifier mistake.share", "{:.1%}"),
-    ("cause: the label changed", "cause label changed.share", "{:.1%}"),
-    ("cause: wrong before the search, the seed image itself", "cause wrong before the search.share", "{:.1%}"),
-    ("cause: the VAE's, wrong once reconstructed", "cause reconstruction.share", "{:.1%}"),
-    ("cause: not recognisable", "cause not recognisable.share", "{:.1%}"),
-    ("cause: a third label", "cause third label.share", "{:.1%}"),
-    ("components heavy enough to be regions", "distill.regions", "{:.0f}"),
-    ("regions that the annotators accept as bugs", "annotate.accepted_regions", "{:.0f}"),
+    ("images that the search keeps as mistakes", "identify.mistakes", "{:,.0f}"),
+    ("of these: the classifier's own mistakes", "cause classifier mistake.share", "{:.1%}"),
+    ("of these: the class has changed", "cause label changed.share", "{:.1%}"),
+    ("of these: the seed image itself was wrong before", "cause wrong before the search.share", "{:.1%}"),
+    ("of these: the autoencoder's, wrong once reconstructed", "cause reconstruction.share", "{:.1%}"),
+    ("of these: not recognisable", "cause not recognisable.share", "{:.1%}"),
+    ("of these: a third class", "cause third label.share", "{:.1%}"),
+    ("regions (components that are heavy enough)", "distill.regions", "{:.0f}"),
+    ("regions accepted as bugs", "annotate.accepted_regions", "{:.0f}"),
+    ("regions accepted as bugs, repaired method", "reading repaired.accepted", "{:.0f}"),
     ("chosen lambda", "correct.lambda", "{:g}"),
-    ("region test accuracy before", "outcome.region_test_before", "{:.1%}"),
-    (
-        "region test accuracy after continued training (lambda = 0)",
-        "outcome.region_test_after_control",
-        "{:.1%}",
-    ),
-    ("region test accuracy after the baseline", "outcome.region_test_after_baseline", "{:.1%}"),
-    ("region test accuracy after correction", "outcome.region_test_after_correction", "{:.1%}"),
-    ("test accuracy before", "outcome.test_before", "{:.2%}"),
+    ("fresh draws of accepted regions classified right: before", "outcome.region_test_before", "{:.1%}"),
+    ("the same after continued training (lambda = 0)", "outcome.region_test_after_control", "{:.1%}"),
+    ("the same after the baseline", "outcome.region_test_after_baseline", "{:.1%}"),
+    ("fresh draws of accepted regions classified right: after", "outcome.region_test_after_correction", "{:.1%}"),
     ("test accuracy after continued training (lambda = 0)", "outcome.test_after_control", "{:.2%}"),
     ("test accuracy after the baseline", "outcome.test_after_baseline", "{:.2%}"),
     ("test accuracy after correction", "outcome.test_after_correction", "{:.2%}"),
-    ("accepted regions with failing draws that are a new type of error", "novelty.new_type", "{:.0%}"),
-    ("the same of the classifier's errors on test images", "novelty.new_type_of_test_errors", "{:.0%}"),
-    ("bugs planted on purpose that a region matches", "plant_bugs.found", "{:.0%}"),
-    ("the same with all mistakes kept, as in the paper", "planted mixture of all mistakes at 1.found", "{:.0%}"),
-    ("k-means instead of the mixture", "plant_bugs.found_by_kmeans", "{:.0%}"),
-    ("clusters of test mistakes instead of the search", "planted mixture of test mistakes at 1.found", "{:.0%}"),
-    ("planted bugs that the released reading matches", "planted released at 1.found", "{:.0%}"),
-    ("planted bugs that the repaired reading matches", "planted repaired at 1.found", "{:.0%}"),
-    (
-        "planted bugs that misclassified training images show, without a search",
-        "planted no search at 1.found",
-        "{:.0%}",
-    ),
-    ("planted bugs of the repaired reading that these do not show", "plant_bugs.found_beyond_no_search", "{:.0%}"),
-    ("matched where nothing was planted", "plant_bugs.found_in_control", "{:.0%}"),
-    ("the same by the repaired reading", "planted repaired at 0.found", "{:.0%}"),
-    ("the same by misclassified training images", "planted no search at 0.found", "{:.0%}"),
+    ("accepted regions that are a new type of error", "novelty.new_type", "{:.0%}"),
+    ("misclassified test images that are a new type of error", "novelty.new_type_of_test_errors", "{:.0%}"),
+    ("planted bugs that a region finds", "plant_bugs.found", "{:.0%}"),
+    ("with all mistakes kept, as in the paper", "planted mixture of all mistakes at 1.found", "{:.0%}"),
+    ("with k-means in place of the mixture", "plant_bugs.found_by_kmeans", "{:.0%}"),
+    ("with clusters of test mistakes in place of the search", "planted mixture of test mistakes at 1.found", "{:.0%}"),
+    ("by the released method", "planted released at 1.found", "{:.0%}"),
+    ("by the repaired method", "planted repaired at 1.found", "{:.0%}"),
+    ("by misclassified training images, without a search", "planted no search at 1.found", "{:.0%}"),
+    ("by the repaired method and not by these", "plant_bugs.found_beyond_no_search", "{:.0%}"),
+    ("false finds, where nothing was planted: by a region", "plant_bugs.found_in_control", "{:.0%}"),
+    ("false finds by the repaired method", "planted repaired at 0.found", "{:.0%}"),
+    ("false finds by misclassified training images", "planted no search at 0.found", "{:.0%}"),
 )
 
 
 OVER_SEEDS = (
-    "Median over seeds with its distribution-free 95 % interval, or each seed's value where fewer than six have one; a "
-    "dash where nothing could be measured:"
+    "Each cell is the median over the seeds with its distribution-free 95% interval, or the value of each seed where "
+    "fewer than six have one; a dash means that nothing could be measured."
 )
 # What is done to the classifier, in the order of the paper's results table.
 OUTCOMES = {
     "before": "before",
     "after_control": "after continued training without regions (lambda = 0)",
-    "after_baseline": "after fine-tuning on mistakes alone (baseline)",
+    "after_baseline": "after fine-tuning on the mistakes only (baseline)",
     "after_correction": "after correction with regions",
 }
 # Columns of the tables of arms: kind of arm in the table of measures, then each measure's heading and format.
@@ -119,6 +111,12 @@ ARMS = {
         "recognisable": ("recognisable", "{:.1%}"),
     },
     "mixture": {"regions": ("regions", "{:.1f}"), "accepted": ("accepted", "{:.1f}")},
+    "planted": {
+        "found": ("bugs found", "{:.0%}"),
+        "found_where_took": ("of those that the classifier learnt", "{:.0%}"),
+        "top_precision": ("precision of the largest regions", "{:.0%}"),
+        "recall": ("the bug's mistakes in matching regions", "{:.0%}"),
+    },
 }
 
 
@@ -154,22 +152,29 @@ def shown_over_seeds(template: str, values: Sequence[float]) -> str:
     return f"{median} ({low} to {high}{missing})"
 
 
+def linked(words: str, file: Path, page: Path) -> str:
+    """`words` as a link from a page to a file of the repository."""
+    return f"[{words}]({Path(os.path.relpath(file, page.parent)).as_posix()})"
+
+
 def title_with_seeds(tables: Path) -> str:
     """A data set's title and how many seeds its tables hold."""
     seeds = read_table(result_path(tables, "measures.csv")).seed.nunique()
     return f"{provenance(tables)['title']} ({seeds} seed{'s' if seeds > 1 else ''})"
 
 
-def main_numbers(folders: list[Path]) -> str:
-    """The main numbers of each data set over its seeds."""
+def main_numbers(folders: list[Path], page: Path, keys: Sequence[str] = ()) -> str:
+    """Main numbers of each data set over its seeds, all of `ROWS` or those of some `keys`."""
+    rows = [row for row in ROWS if not keys or row[1] in keys]
     columns = []
     for tables in folders:
         # The oracles are shared by all seeds.
         oracles = pd.Series([read_table(result_path(tables, "oracles.csv")).test_accuracy.min()])
         measures = {**measures_by_seed(tables), "oracles": oracles}
-        columns.append([shown_over_seeds(template, measures.get(key, [])) for _, key, template in ROWS])
-    rows = [[name, *cells] for (name, *_), cells in zip(ROWS, zip(*columns))]
-    return markdown(["", *(title_with_seeds(tables) for tables in folders)], rows)
+        columns.append([shown_over_seeds(template, measures.get(key, [])) for _, key, template in rows])
+    lines = [[name, *cells] for (name, *_), cells in zip(rows, zip(*columns))]
+    heads = [linked(title_with_seeds(tables), result_path(tables, "measures.csv"), page) for tables in folders]
+    return markdown(["", *heads], lines)
 
 
 def arm_name(measures: dict[str, pd.Series], stage: str, kind: str) -> str:
@@ -196,21 +201,19 @@ def arms_table(tables: Path, kind: str) -> str:
     return markdown([kind, *(heading for heading, _ in ARMS[kind].values())], rows) if rows else ""
 
 
-def by_eye_table(results: Path, datasets: list[str]) -> str:
+def by_eye_table(results: Path, datasets: Sequence[str], page: Path) -> str:
     """A person's judgements of the contact sheets beside the oracles'; empty where there are none."""
     rows = []
     for name in datasets:
         path = results / name / BY_EYE
         counts = read_table(path) if path.exists() else pd.DataFrame()
-        rows += [
-            list(map(str, (provenance(results / name / "tables")["title"], *row)))
-            for row in counts.itertuples(index=False)
-        ]
+        title = linked(str(provenance(path.parent / "tables")["title"]), path, page) if len(counts) else ""
+        rows += [list(map(str, (title, *row))) for row in counts.itertuples(index=False)]
     return markdown(["data", "sheet", "oracles", "by eye", "count"], rows) if rows else ""
 
 
-def conditions_table(claims: Path) -> str:
-    """Each condition of each claim: measure, rule, values, the cells that meet it, whether it holds."""
+def conditions_table(claims: Path, page: Path) -> str:
+    """Each condition of each claim: measure, rule, values, the seeds that meet it, whether it holds."""
     table = read_table(claims)
     table = table[table.rule.notna()]
     rows = []
@@ -219,17 +222,19 @@ def conditions_table(claims: Path) -> str:
         unjudged = f", {row.seeds - row.judged:.0f} not judged" if row.judged < row.seeds else ""
         rows.append(
             [
-                *map(str, (row.claim, row.data, row.measure, row.rule)),
+                *map(str, (row.claim, row.data)),
+                linked(str(row.measure), claims.parent.parent / str(row.file), page),
+                str(row.rule),
                 shown_over_seeds("{:.3g}", values),
                 f"{row.met:.0f} of {row.judged:.0f}{unjudged}",
                 *map(str, (row.holds, row.verdict)),
             ]
         )
-    return markdown(["claim", "data", "measure", "rule", "by seed", "cells that meet it", "holds", "verdict"], rows)
+    return markdown(["claim", "data", "measure", "rule", "value", "seeds that meet it", "holds", "verdict"], rows)
 
 
-def claims_table(claims: Path) -> str:
-    """Each claim's verdict by data set, and how many of the judged cells meet all of its conditions."""
+def claims_table(claims: Path, page: Path) -> str:
+    """Each claim's verdict by data set, and how many of the judged seeds meet all of its conditions."""
     table = read_table(claims)
     table = table[table.rule.notna()].drop_duplicates(["claim", "data"])
     titles = list(table.data.unique())
@@ -237,10 +242,11 @@ def claims_table(claims: Path) -> str:
     for name, group in table.groupby("claim", sort=False):
         by_data = group.set_index("data")
         cells = [
-            f"{row.verdict} ({row.all_met:.0f} of {row.all_judged:.0f})" for _, row in by_data.loc[titles].iterrows()
+            f"{row.verdict} ({f'{row.all_met:.0f} of {row.all_judged:.0f}' if row.all_judged else 'none judged'})"
+            for _, row in by_data.loc[titles].iterrows()
         ]
-        rows.append([f"{name}: {group.statement.iloc[0]}", *cells])
-    return markdown(["claim", *titles], rows)
+        rows.append([f"**{name}**: {group.statement.iloc[0]}", *cells])
+    return markdown([linked("claim", claims, page), *titles], rows)
 
 
 def lambda_table(tables: Path) -> str:
@@ -261,50 +267,18 @@ def lambda_table(tables: Path) -> str:
     return markdown(["lambda", "test set", "regions' test draws", "chosen by"], rows)
 
 
-def results_block(results: Path, datasets: list[str]) -> str:
-    """README's results section, without its markers, for the data sets that have tables."""
-    folders = [results / name / "tables" for name in datasets if (results / name / "tables").is_dir()]
-    parts = [OVER_SEEDS, main_numbers(folders)]
-    if (results / "claims.csv").exists():
-        parts += [
-            "Verdicts on the paper's six claims and on ours. In brackets: how many of the seeds that could be judged "
-            "meet all conditions; by eye, how many of the regions looked at are right. Fewer than five decide nothing. "
-            "`results/claims.csv` has measures and rules.",
-            claims_table(results / "claims.csv"),
-        ]
-    return "\n\n".join(parts)
+def marks(name: str) -> tuple[str, str]:
+    """What stands before and after a generated part of a page."""
+    return f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
 
 
-def replication_block(results: Path, datasets: list[str]) -> str:
-    """The tables of `docs/replication.md`: conditions of the claims, a person's judgement, and each kind of arm."""
-    folders = [results / name / "tables" for name in datasets if (results / name / "tables").is_dir()]
-    sections = {
-        "Every condition of every claim": conditions_table(results / "claims.csv"),
-        "Judged by eye": by_eye_table(results, datasets),
-    }
-    names = {
-        "reading": "Readings of the method",
-        "rival": "Regions and their rivals",
-        "VAE": "Autoencoders",
-        "search": "Whole searches",
-        "noise": "Noise",
-        "tau": "How far a region's draws spread",
-        "mixture": "Truncation and concentration prior of the mixture",
-    }
-    for tables in folders:
-        sections[f"Accuracy by lambda: {title_with_seeds(tables)}"] = lambda_table(tables)
-    for kind, name in names.items():
-        for tables in folders:
-            sections[f"{name}: {title_with_seeds(tables)}"] = arms_table(tables, kind)
-    return "\n\n".join(f"### {name}\n\n{table}" for name, table in sections.items() if table)
-
-
-def with_results(text: str, block: str) -> str:
-    """`text` with `block` between its two markers.
+def with_results(text: str, block: str, name: str = "results") -> str:
+    """`text` with `block` between the two marks of a name.
 
     Raises:
-        ValueError: a marker is missing.
+        ValueError: a mark is missing.
     """
-    if BEGIN not in text or END not in text:
-        raise ValueError(f"no {BEGIN} and {END} in the text")
-    return f"{text.partition(BEGIN)[0]}{BEGIN}\n\n{block}\n\n{END}{text.partition(END)[2]}"
+    begin, end = marks(name)
+    if begin not in text or end not in text:
+        raise ValueError(f"no {begin} and {end} in the text")
+    return f"{text.partition(begin)[0]}{begin}\n\n{block}\n\n{end}{text.partition(end)[2]}"

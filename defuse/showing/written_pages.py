@@ -1,0 +1,220 @@
+"""The generated parts of README, of the report and of its appendix, by page and mark."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from defuse.core.storage import read_table
+from defuse.core.verdicts import Cause, RegionVerdict
+from defuse.evidence.results import BY_EYE, provenance, result_path
+from defuse.showing.findings import (
+    CORRECTION,
+    COST,
+    NOT_JUDGED,
+    PLANTED,
+    READINGS,
+    REGIONS,
+    RIVALS,
+    SEARCH,
+    UNDECIDED,
+    listed,
+    main_sentences,
+    recorded,
+    told,
+    verdict_list,
+    what_numbers_are,
+)
+from defuse.showing.report import (
+    OVER_SEEDS,
+    arms_table,
+    by_eye_table,
+    claims_table,
+    conditions_table,
+    lambda_table,
+    linked,
+    main_numbers,
+    markdown,
+    title_with_seeds,
+)
+
+README, REPORT, APPENDIX = Path("README.md"), Path("docs/replication.md"), Path("docs/replication_tables.md")
+STAGE_SECONDS = Path("docs/stage-seconds.csv")
+# README's rows of `report.ROWS`.
+MAIN = (
+    "train_classifier.test_accuracy",
+    "cause classifier mistake.share",
+    "annotate.accepted_regions",
+    "reading repaired.accepted",
+    "outcome.region_test_before",
+    "outcome.region_test_after_correction",
+    "outcome.test_after_correction",
+    "plant_bugs.found",
+)
+NOT_MEASURED = "Nothing of this has been measured in these runs."
+# The appendix: kind of arm (`report.ARMS`), heading, table in `results/DATASET/tables/`, stage that measures it.
+ARM_TABLES = (
+    ("reading", "Readings of the method", "readings.csv", "compare_readings"),
+    ("rival", "Regions and their rivals", "rivals.csv", "compare_readings"),
+    ("planted", "Planted bugs", "planted.csv", "plant_bugs"),
+    ("VAE", "Autoencoders", "vaes.csv", "ablate_vae"),
+    ("search", "Whole searches", "searches.csv", "ablate_search"),
+    ("noise", "Noise", "noise.csv", "ablate_noise"),
+    ("tau", "How far a region's draws spread", "taus.csv", "ablate_regions"),
+    ("mixture", "Truncation and concentration prior of the mixture", "mixtures.csv", "ablate_regions"),
+)
+# Sections of the report: a figure, its caption, and sentences.
+SECTIONS = {
+    "search": ("causes", "Causes of the images that the search keeps, as the annotators see them", SEARCH),
+    "regions": (
+        "procedure",
+        "Three regions: mistakes beside their seed images, draws, and the same draws after correction",
+        REGIONS,
+    ),
+    "correction": ("lambda_sweep", "Accuracy on test images and on the regions' new draws, by lambda", CORRECTION),
+    "rivals": ("rivals", "Regions and their rivals, at the same labelling budget", RIVALS),
+    "planted": ("planted_bugs", "Bugs planted on purpose, and the regions that come nearest to them", PLANTED),
+    "readings": ("readings", "The three readings of the method, side by side", READINGS),
+}
+
+
+def folders(results: Path, datasets: Sequence[str]) -> list[Path]:
+    """The tables of the data sets that have some."""
+    return [results / name / "tables" for name in datasets if (results / name / "tables").is_dir()]
+
+
+def picture(results: Path, datasets: Sequence[str], name: str, caption: str, page: Path) -> str:
+    """A figure of the first data set that has it, with links to those of the others; empty where none has it."""
+    files = {}
+    for tables in folders(results, datasets):
+        about = provenance(tables)
+        file = tables.parent / "figures" / f"{about['slug']}_{name}.png"
+        if file.exists():
+            files[str(about["title"])] = file
+    if not files:
+        return ""
+    (title, first), *others = files.items()
+    rest = f" The same for {listed([linked(other, file, page) for other, file in others])}." if others else ""
+    return f"!{linked(f'{caption}, {title}', first, page)}\n\n*{caption}: {title}.{rest}*"
+
+
+def eye_counts(counts: pd.DataFrame, agree: Callable[[pd.DataFrame], pd.Series]) -> str:
+    """How many judgements of a sheet agree, differ, or leave it open; a dash where there are none."""
+    if counts.empty:
+        return "–"
+    undecided = counts.by_eye == UNDECIDED
+    same = agree(counts) & ~undecided
+    number = counts["count"]
+    return f"{number[same].sum()}, {number[~same & ~undecided].sum()}, {number[undecided].sum()}"
+
+
+def seen_table(results: Path, datasets: Sequence[str], page: Path) -> str:
+    """What a person said of the contact sheets, in counts; empty where nobody has looked."""
+    sheets: dict[str, tuple[str, str, Callable[[pd.DataFrame], pd.Series]]] = {
+        "regions: the annotators' word on each": ("regions", "", lambda counts: counts.by_eye == "right"),
+        "of these, accepted ones": ("regions", RegionVerdict.ACCEPTED, lambda counts: counts.by_eye == "right"),
+        "single mistakes: the cause": ("mistakes", "", lambda counts: counts.by_eye == counts.oracles),
+        "of these, the classifier's own": (
+            "mistakes",
+            Cause.CLASSIFIER_MISTAKE,
+            lambda counts: counts.by_eye == counts.oracles,
+        ),
+        "released method: accepted regions": ("released", "", lambda counts: counts.by_eye == "right"),
+        "repaired method: accepted regions": ("repaired", "", lambda counts: counts.by_eye == "right"),
+    }
+    columns, heads = [], []
+    for tables in folders(results, datasets):
+        file = tables.parent / BY_EYE
+        if not file.exists():
+            continue
+        counts = read_table(file)
+        heads.append(linked(str(provenance(tables)["title"]), file, page))
+        columns.append(
+            [
+                eye_counts(counts[(counts.sheet == sheet) & ((counts.oracles == word) | (word == ""))], agree)
+                for sheet, word, agree in sheets.values()
+            ]
+        )
+    if not columns:
+        return "Nobody has looked at the contact sheets yet."
+    return markdown(["right, wrong and undecided by eye", *heads], [[*row] for row in zip(sheets, *columns)])
+
+
+def time_taken(seconds: Path, datasets: Sequence[str], page: Path) -> str:
+    """How long one cell of each data set took, in a sentence; empty where no time is recorded."""
+    table = read_table(seconds) if seconds.exists() else pd.DataFrame(columns=["stage", "dataset", "seconds"])
+    first = table.drop_duplicates(["stage", "dataset"]).groupby("dataset").seconds.sum()
+    taken = [f"{first[name] / 60:,.0f}" for name in datasets if name in first]
+    if not taken:
+        return ""
+    return (
+        f"One seed, with what all seeds of a data set share, took {linked(listed(taken), seconds, page)} minutes on "
+        "one core of the machine that [cost.md](cost.md) names."
+    )
+
+
+def readme_blocks(results: Path, datasets: Sequence[str]) -> dict[str, str]:
+    """The generated parts of README."""
+    data, tables = recorded(results, datasets, README), folders(results, datasets)
+    return {
+        "findings": " ".join(filter(None, [main_sentences(results, data, README), what_numbers_are(data)])),
+        "results": f"{OVER_SEEDS}\n\n{main_numbers(tables, README, MAIN)}",
+    }
+
+
+def report_blocks(results: Path, datasets: Sequence[str]) -> dict[str, str]:
+    """The generated parts of the report."""
+    data, claims = recorded(results, datasets, REPORT), results / "claims.csv"
+    blocks = {
+        "findings": " ".join(filter(None, [main_sentences(results, data, REPORT), what_numbers_are(data)])),
+        "verdicts": claims_table(claims, REPORT) if claims.exists() else NOT_JUDGED,
+        "seen": seen_table(results, datasets, REPORT),
+        "cost": " ".join(filter(None, [time_taken(STAGE_SECONDS, datasets, REPORT), told(data, COST)])),
+        "conclusions": verdict_list(claims),
+    }
+    for name, (figure, caption, sentences) in SECTIONS.items():
+        text = told(data, sentences)
+        shown = picture(results, datasets, figure, caption, REPORT) if text else ""
+        blocks[name] = "\n\n".join(filter(None, [text or NOT_MEASURED, shown]))
+    return blocks
+
+
+def source(tables: Path, file: str, stage: str) -> str:
+    """Where a data set's table lies, and which stage and command make it."""
+    path, dataset = result_path(tables, file), tables.parent.name
+    return (
+        f"From {linked(f'`{path.name}`', path, APPENDIX)}: measured by the stage `{stage}`, gathered by `summarize`; "
+        f"`dvc repro summarize@{dataset}` makes it."
+    )
+
+
+def appendix_blocks(results: Path, datasets: Sequence[str]) -> dict[str, str]:
+    """All tables of the report: conditions of the claims, a person's judgement, main numbers, and each kind of arm."""
+    claims, sections = results / "claims.csv", {}
+    measured = folders(results, datasets)
+    if claims.exists():
+        sections["Every condition of every claim"] = (
+            f"From {linked('`claims.csv`', claims, APPENDIX)}: judged by the stage `claims`; `dvc repro claims` makes "
+            "it. A measure links to the table that holds its values. “By eye” counts regions in place of seeds.\n\n"
+            + conditions_table(claims, APPENDIX)
+        )
+    sections["Main numbers"] = (
+        "A heading links to the table of all measures, gathered by the stage `summarize` from those of the chain and "
+        f"the studies; `dvc repro summarize` makes it. {OVER_SEEDS}\n\n{main_numbers(measured, APPENDIX)}"
+    )
+    seen = by_eye_table(results, datasets, APPENDIX)
+    if seen:
+        sections["Judged by eye"] = (
+            "A title links to its table, counted by the stage `compare_by_eye` from `docs/by_eye/`; `dvc repro "
+            f"compare_by_eye` makes it.\n\n{seen}"
+        )
+    for tables in measured:
+        where = source(tables, "lambda_sweep.csv", "correct")
+        sections[f"Accuracy by lambda: {title_with_seeds(tables)}"] = f"{where}\n\n{lambda_table(tables)}"
+    for kind, name, file, stage in ARM_TABLES:
+        for tables in measured:
+            table = arms_table(tables, kind)
+            if table:
+                where = source(tables, file, stage)
+                sections[f"{name}: {title_with_seeds(tables)}"] = f"{where}\n\n{table}"
+    return {"results": "\n\n".join(f"## {name}\n\n{text}" for name, text in sections.items())}

@@ -1,0 +1,182 @@
+"""What README and the report say in words: every number is measured, every link leads somewhere, in any outcome."""
+
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_readings import write_readings
+
+from defuse.core.storage import read_table, write_table
+from defuse.evidence.tables import over_seeds, table_measures
+from defuse.showing.findings import listed, main_sentences, recorded, verdict_counts, verdict_list
+from defuse.showing.written_pages import (
+    MAIN,
+    NOT_MEASURED,
+    README,
+    appendix_blocks,
+    readme_blocks,
+    report_blocks,
+)
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [README, *(path.relative_to(ROOT) for path in sorted((ROOT / "docs").rglob("*.md"))), Path("votes/README.md")]
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_every_link_of_a_page_leads_somewhere(page):
+    for link in LINK.findall((ROOT / page).read_text(encoding="utf-8")):
+        if "://" not in link:
+            file, _, anchor = link.partition("#")
+            target = (ROOT / page).parent / file if file else ROOT / page
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target), link
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    """A copy of the tables of two data sets, from its parent folder as current one."""
+    for name in ("mnist", "gtsrb"):
+        shutil.copytree(ROOT / "results" / name / "tables", tmp_path / "results" / name / "tables")
+    shutil.copy(ROOT / "results" / "claims.csv", tmp_path / "results")
+    monkeypatch.chdir(tmp_path)
+    return Path("results")
+
+
+def words(text: str) -> str:
+    """A text without the targets of its links."""
+    return re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", text)
+
+
+def set_measures(tables: Path, **values: list[float]) -> None:
+    """Give a data set's measures other values (`stage__measure`), one for each seed, with their medians."""
+    (path,) = tables.glob("*_measures.csv")
+    table = read_table(path)
+    for key, numbers in values.items():
+        stage, measure = key.replace("_dot_", ".").split("__")
+        rest = table[(table.stage != stage) | (table.measure != measure)]
+        new = pd.DataFrame({"seed": range(len(numbers)), "stage": stage, "measure": measure, "value": numbers})
+        table = pd.concat([rest, new])
+    write_table(path, table)
+    write_table(Path(str(path).replace("measures", "medians")), over_seeds(table))
+
+
+def test_each_number_of_the_first_sentences_is_the_median_of_its_measure(results):
+    data = recorded(results, ["mnist", "gtsrb"], README)
+    said = words(main_sentences(results, data, README))
+    for each in data:
+        medians = read_table(each.file).set_index(["stage", "measure"])["median"]
+        assert f"{medians['cause classifier mistake', 'share']:.0%}" in said
+        assert f"{medians['outcome', 'test_after_correction']:.2%}" in said
+    counts = [
+        medians["annotate", "accepted_regions"]
+        for medians in (read_table(each.file).set_index(["stage", "measure"])["median"] for each in data)
+    ]
+    assert f"accept {counts[0]:.0f} and {counts[1]:.0f} of the" in said
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        ({"reproduced": 2}, "get 2 verdicts: 2 “reproduced”."),
+        ({"inconclusive": 1, "not reproduced": 1}, "get 2 verdicts: 1 “not reproduced” and 1 “inconclusive”."),
+        ({"partly": 1, "reproduced": 1, "inconclusive": 1}, "1 “reproduced”, 1 “partly” and 1 “inconclusive”."),
+    ],
+)
+def test_verdicts_are_counted_by_kind(tmp_path, counts, expected):
+    verdicts = [verdict for verdict, count in counts.items() for _ in range(count)]
+    table = pd.DataFrame({"claim": [f"c{n}" for n in range(len(verdicts))], "data": "MNIST", "source": "blog"})
+    ours = pd.DataFrame({"claim": ["ours"], "data": "MNIST", "source": "ours", "verdict": "reproduced", "rule": "> 0"})
+    write_table(tmp_path / "claims.csv", pd.concat([table.assign(rule="> 0", verdict=verdicts), ours]))
+    assert words(verdict_counts(tmp_path / "claims.csv", tmp_path / "p.md")).endswith(expected)
+
+
+def test_the_conclusions_name_the_data_sets_only_where_they_differ(tmp_path):
+    rows = [
+        ("a", "MNIST", "reproduced"),
+        ("a", "GTSRB", "reproduced"),
+        ("b", "MNIST", "reproduced"),
+        ("b", "GTSRB", "not reproduced"),
+        ("c", "MNIST", "inconclusive"),
+        ("c", "GTSRB", "inconclusive"),
+    ]
+    table = pd.DataFrame(rows, columns=["claim", "data", "verdict"]).assign(rule="> 0", source="blog")
+    write_table(tmp_path / "claims.csv", table)
+    assert verdict_list(tmp_path / "claims.csv").splitlines() == [
+        "- **Holds:** a; b (MNIST).",
+        "- **Does not hold:** b (GTSRB).",
+        "- **Undecided:** c.",
+    ]
+
+
+def test_where_nothing_is_recorded_the_pages_say_so_and_show_no_number(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    results = Path("results")
+    results.mkdir()
+    text = "\n".join([*readme_blocks(results, ["mnist"]).values(), *report_blocks(results, ["mnist"]).values()])
+    assert "Nothing has been recorded yet" in text and NOT_MEASURED in text
+    assert not re.search(r"\d", text.replace("95%", "")) and "nan" not in text and "None" not in text
+
+
+def test_where_no_region_was_accepted_there_was_nothing_to_correct(results):
+    nothing = dict.fromkeys(("outcome__region_test_before", "outcome__region_test_after_correction"), [np.nan] * 3)
+    for name in ("mnist", "gtsrb"):
+        set_measures(results / name / "tables", annotate__accepted_regions=[0, 0, 0], **nothing)
+    said = words(readme_blocks(results, ["mnist", "gtsrb"])["findings"])
+    assert "accept 0 and 0 of the 34 and 32 regions" in said
+    assert "No region was accepted, so there was nothing to correct." in said and "nan" not in said
+
+
+def test_a_data_set_without_a_measure_has_a_dash_in_its_place(results):
+    nothing = dict.fromkeys(("outcome__region_test_before", "outcome__region_test_after_correction"), [np.nan] * 3)
+    set_measures(results / "gtsrb" / "tables", **nothing)
+    said = words(readme_blocks(results, ["mnist", "gtsrb"])["findings"])
+    assert "from 0% and – right to 100% and –," in said
+
+
+def test_the_readings_are_told_where_they_were_compared(results):
+    tables = write_readings(results / "mnist" / "tables")
+    assert report_blocks(results, ["mnist"])["readings"] == NOT_MEASURED
+    rows = [
+        table_measures(read_table(tables / f"mnist_{file}.csv"), kind, key)
+        for file, kind, key in (("readings", "reading", "reading"), ("rivals", "rival", "arm"))
+    ]
+    measures = pd.concat([read_table(tables / "mnist_measures.csv").query("not stage.str.startswith('rival')"), *rows])
+    write_table(tables / "mnist_measures.csv", measures)
+    write_table(tables / "mnist_medians.csv", over_seeds(measures))
+    said = words(report_blocks(results, ["mnist"])["readings"])
+    assert (
+        "As released, 12% of the images kept are the classifier's own mistakes; as described, 22%; repaired, 77%."
+        in said
+    )
+    assert "accept 1 of 6 regions as released, 2 of 6 as described, and 5 of 6 repaired." in said
+    assert "with the method repaired, 77% are the classifier's own, and 5 of 6 regions are accepted" in words(
+        readme_blocks(results, ["mnist"])["findings"]
+    )
+
+
+def test_each_table_of_the_appendix_names_its_file_its_stage_and_a_command(results):
+    sections = appendix_blocks(results, ["mnist", "gtsrb"])["results"].split("\n## ")
+    assert len(sections) > 15
+    for section in sections:
+        above = section.partition("\n| ")[0]
+        assert re.search(r"stage `\w+`", above) and "`dvc repro " in above, above
+        assert LINK.search(section), above
+
+
+def test_readme_has_at_most_eight_rows_of_main_numbers(results):
+    table = [line for line in readme_blocks(results, ["mnist"])["results"].splitlines() if line.startswith("| ")]
+    assert len(table) - 2 == len(MAIN) <= 8
+
+
+def test_words_are_listed_as_in_a_sentence():
+    assert [listed(list(words)) for words in ("", "a", "ab", "abc")] == ["", "a", "a and b", "a, b and c"]
