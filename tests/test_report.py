@@ -24,6 +24,7 @@ from defuse.showing.report import (
     main_numbers,
     shown,
     shown_over_seeds,
+    shown_with_range,
     with_results,
 )
 from defuse.showing.written_pages import README
@@ -60,6 +61,21 @@ def cells(table: str) -> list[list[str]]:
 )
 def test_few_seeds_are_told_one_by_one_and_more_by_median_and_interval(values, expected):
     assert shown_over_seeds("{:.1%}", values) == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([], "–"),
+        ([np.nan], "–"),
+        ([0.5, 0.5], "50.0%"),
+        ([0.1, 0.9, 0.2], "20.0% (10.0% to 90.0%)"),
+        ([0.1, np.nan, 0.3], "20.0% (10.0% to 30.0%, 2 of 3 seeds)"),
+        ([0.1, np.nan], "10.0% (1 of 2 seeds)"),
+    ],
+)
+def test_the_front_page_shows_the_median_with_the_lowest_and_the_highest_value(values, expected):
+    assert shown_with_range("{:.1%}", values) == expected
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))

@@ -33,8 +33,8 @@ class Sentence:
 COUNT, ACCURACY = "{:,.0f}", "{:.2%}"
 THREE = ("released", "described", "repaired")
 FOUND = Sentence(
-    "Of the images that the search keeps as mistakes, annotators call {own} the classifier's own mistakes, and they "
-    "accept {accepted} of the {regions} regions made of them as bugs",
+    "Of the images that the search keeps as mistakes, annotators call {own} the classifier's own; of the {regions} "
+    "regions made of these images, they accept {accepted} as bugs",
     {
         "own": "cause classifier mistake.share",
         "accepted": ("annotate.accepted_regions", COUNT),
@@ -42,7 +42,7 @@ FOUND = Sentence(
     },
 )
 REPAIRED = Sentence(
-    "with the method repaired, {own} are the classifier's own, and {accepted} of {regions} regions are accepted",
+    "with the method repaired, {own} are the classifier's own, and of {regions} regions {accepted} are accepted",
     {
         "own": "reading repaired.classifier_mistake",
         "accepted": ("reading repaired.accepted", COUNT),

@@ -1,7 +1,7 @@
 """The tables of README and of the report, made from `results/` so that no number is typed by hand."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,13 +27,13 @@ ROWS = (
         "annotate.oracle_reconstruction_agreement",
         "{:.1%}",
     ),
-    ("images that the search keeps as mistakes", "identify.mistakes", "{:,.0f}"),
-    ("of these: the classifier's own mistakes", "cause classifier mistake.share", "{:.1%}"),
-    ("of these: the class has changed", "cause label changed.share", "{:.1%}"),
-    ("of these: the seed image itself was wrong before", "cause wrong before the search.share", "{:.1%}"),
-    ("of these: the autoencoder's, wrong once reconstructed", "cause reconstruction.share", "{:.1%}"),
-    ("of these: not recognisable", "cause not recognisable.share", "{:.1%}"),
-    ("of these: a third class", "cause third label.share", "{:.1%}"),
+    ("kept images: all that the search takes for mistakes", "identify.mistakes", "{:,.0f}"),
+    ("kept images: the classifier's own mistakes", "cause classifier mistake.share", "{:.1%}"),
+    ("kept images: the class has changed", "cause label changed.share", "{:.1%}"),
+    ("kept images: the seed image itself was wrong before", "cause wrong before the search.share", "{:.1%}"),
+    ("kept images: the autoencoder's, wrong once reconstructed", "cause reconstruction.share", "{:.1%}"),
+    ("kept images: not recognisable", "cause not recognisable.share", "{:.1%}"),
+    ("kept images: a third class", "cause third label.share", "{:.1%}"),
     ("regions (components that are heavy enough)", "distill.regions", "{:.0f}"),
     ("regions accepted as bugs", "annotate.accepted_regions", "{:.0f}"),
     ("regions accepted as bugs, repaired method", "reading repaired.accepted", "{:.0f}"),
@@ -152,6 +152,23 @@ def shown_over_seeds(template: str, values: Sequence[float]) -> str:
     return f"{median} ({low} to {high}{missing})"
 
 
+def shown_with_range(template: str, values: Sequence[float]) -> str:
+    """One cell of a short table over seeds: the median, and the lowest and the highest value where these differ.
+
+    Args:
+        template: format of a number.
+        values: one for each seed; NaN where nothing was measured.
+    """
+    numbers = np.array(values, float)
+    measured = numbers[~np.isnan(numbers)]
+    if not len(measured):
+        return "–"
+    median, low, high = (template.format(value) for value in (np.median(measured), measured.min(), measured.max()))
+    missing = f"{len(measured)} of {len(numbers)} seeds" if len(measured) < len(numbers) else ""
+    notes = ", ".join(filter(None, [f"{low} to {high}" if low != high else "", missing]))
+    return f"{median} ({notes})" if notes else median
+
+
 def linked(words: str, file: Path, page: Path) -> str:
     """`words` as a link from a page to a file of the repository."""
     return f"[{words}]({Path(os.path.relpath(file, page.parent)).as_posix()})"
@@ -163,15 +180,20 @@ def title_with_seeds(tables: Path) -> str:
     return f"{provenance(tables)['title']} ({seeds} seed{'s' if seeds > 1 else ''})"
 
 
-def main_numbers(folders: list[Path], page: Path, keys: Sequence[str] = ()) -> str:
-    """Main numbers of each data set over its seeds, all of `ROWS` or those of some `keys`."""
-    rows = [row for row in ROWS if not keys or row[1] in keys]
+def main_numbers(
+    folders: list[Path],
+    page: Path,
+    keys: Sequence[str] = tuple(row[1] for row in ROWS),
+    cell: Callable[[str, Sequence[float]], str] = shown_over_seeds,
+) -> str:
+    """Main numbers of each data set over its seeds: the rows of some keys, and what a cell shows of a measure."""
+    rows = [row for row in ROWS if row[1] in keys]
     columns = []
     for tables in folders:
         # The oracles are shared by all seeds.
         oracles = pd.Series([read_table(result_path(tables, "oracles.csv")).test_accuracy.min()])
         measures = {**measures_by_seed(tables), "oracles": oracles}
-        columns.append([shown_over_seeds(template, measures.get(key, [])) for _, key, template in rows])
+        columns.append([cell(template, measures.get(key, [])) for _, key, template in rows])
     lines = [[name, *cells] for (name, *_), cells in zip(rows, zip(*columns))]
     heads = [linked(title_with_seeds(tables), result_path(tables, "measures.csv"), page) for tables in folders]
     return markdown(["", *heads], lines)

@@ -1,5 +1,6 @@
 """The generated parts of README, of the report and of its appendix, by page and mark."""
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -35,6 +36,7 @@ from defuse.showing.report import (
     linked,
     main_numbers,
     markdown,
+    shown_with_range,
     title_with_seeds,
 )
 
@@ -51,6 +53,10 @@ MAIN = (
     "outcome.test_after_correction",
     "plant_bugs.found",
 )
+MEDIAN_AND_RANGE = (
+    "Each cell is the median over the seeds, with the lowest and the highest value in brackets; a dash means that "
+    "nothing could be measured. “Kept images” are those that the search takes for mistakes of the classifier."
+)
 NOT_MEASURED = "Nothing of this has been measured in these runs."
 # The appendix: kind of arm (`report.ARMS`), heading, table in `results/DATASET/tables/`, stage that measures it.
 ARM_TABLES = (
@@ -65,16 +71,16 @@ ARM_TABLES = (
 )
 # Sections of the report: a figure, its caption, and sentences.
 SECTIONS = {
-    "search": ("causes", "Causes of the images that the search keeps, as the annotators see them", SEARCH),
+    "search": ("causes", "Causes of the kept images", SEARCH),
     "regions": (
         "procedure",
-        "Three regions: mistakes beside their seed images, draws, and the same draws after correction",
+        "Three regions, before and after correction",
         REGIONS,
     ),
-    "correction": ("lambda_sweep", "Accuracy on test images and on the regions' new draws, by lambda", CORRECTION),
-    "rivals": ("rivals", "Regions and their rivals, at the same labelling budget", RIVALS),
-    "planted": ("planted_bugs", "Bugs planted on purpose, and the regions that come nearest to them", PLANTED),
-    "readings": ("readings", "The three readings of the method, side by side", READINGS),
+    "correction": ("lambda_sweep", "Accuracy by lambda", CORRECTION),
+    "rivals": ("rivals", "Regions and their rivals", RIVALS),
+    "planted": ("planted_bugs", "Planted bugs, and the regions nearest to them", PLANTED),
+    "readings": ("readings", "The three readings", READINGS),
 }
 
 
@@ -94,8 +100,9 @@ def picture(results: Path, datasets: Sequence[str], name: str, caption: str, pag
     if not files:
         return ""
     (title, first), *others = files.items()
+    where = Path(os.path.relpath(first, page.parent)).as_posix()
     rest = f" The same for {listed([linked(other, file, page) for other, file in others])}." if others else ""
-    return f"!{linked(f'{caption}, {title}', first, page)}\n\n*{caption}: {title}.{rest}*"
+    return f'<img src="{where}" alt="{caption}, {title}" width="720">\n\n*{caption} ({title}).{rest}*'
 
 
 def eye_counts(counts: pd.DataFrame, agree: Callable[[pd.DataFrame], pd.Series]) -> str:
@@ -156,9 +163,10 @@ def time_taken(seconds: Path, datasets: Sequence[str], page: Path) -> str:
 def readme_blocks(results: Path, datasets: Sequence[str]) -> dict[str, str]:
     """The generated parts of README."""
     data, tables = recorded(results, datasets, README), folders(results, datasets)
+    found = ["**What the replication found.**", main_sentences(results, data, README), what_numbers_are(data)]
     return {
-        "findings": " ".join(filter(None, [main_sentences(results, data, README), what_numbers_are(data)])),
-        "results": f"{OVER_SEEDS}\n\n{main_numbers(tables, README, MAIN)}",
+        "findings": " ".join(filter(None, found)),
+        "results": f"{MEDIAN_AND_RANGE}\n\n{main_numbers(tables, README, MAIN, shown_with_range)}",
     }
 
 
