@@ -8,9 +8,11 @@ OWN_TORCH = awk '/^[a-z]/ {skip = /^(torch==|torchvision==|triton==|nvidia-|cuda
 # make replicate: JOBS=4 or auto; make replicate and make replicate-cluster: TARGETS="mnist svhn-0", without it everything.
 JOBS ?= auto
 TARGETS ?=
+DATASETS ?=
+FILE ?=
 REQUIREMENTS = $(if $(filter own,$(TORCH)),.venv/requirements.txt,requirements.lock)
 
-.PHONY: setup demo replicate replicate-cluster test verify figures lint lock readme bench
+.PHONY: setup demo replicate replicate-cluster test verify bundle unbundle figures lint lock readme bench
 .DEFAULT_GOAL := demo
 
 setup: .venv/installed
@@ -45,6 +47,14 @@ test: setup .venv/installed-cluster
 # The bytes of all outputs and of DVC's cache against dvc.lock; VERIFY=--all wants the artifacts too.
 verify: setup
 	python -m experiments.verify $(VERIFY)
+
+# One archive with networks, model cards and DVC's run cache for each recorded data set; DATASETS="mnist" selects.
+bundle: setup
+	python -m experiments.bundle $(DATASETS)
+
+# Check such an archive and put it back, so that dvc repro trains nothing: make unbundle FILE=defuse_mnist.tar
+unbundle: setup
+	@python -m experiments.unbundle "$(FILE)"
 
 # Cells side by side on Ray: make replicate-cluster CLUSTER="--workers 4" TARGETS=mnist (docs/cluster.md).
 replicate-cluster: setup .venv/installed-cluster

@@ -37,7 +37,7 @@ KINDS = {
         ],
     ),
     "everything": (NOWHERE, ["demo", "show_regions"]),
-    "no stage": (("torch", *NOWHERE), ["replicate", "verify", "show_demo"]),
+    "no stage": (("torch", *NOWHERE), ["replicate", "verify", "show_demo", "bundle", "unbundle"]),
 }
 IMPORT_IN_TURN = """
 import importlib, json, sys

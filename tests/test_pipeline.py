@@ -11,6 +11,7 @@ import pytest
 from conftest import DIGITS, ROOT, edit, run, waiting_stages
 
 from experiments import claims, front_page
+from experiments.running.bundle import make_bundles
 from experiments.running.pipeline import opened, stage_graph
 from experiments.shared.command import STUDIES
 from experiments.shared.command import run as run_stage
@@ -160,6 +161,24 @@ def test_metrics_dag_and_params_diff_serve_dvc_users(clone):
     assert "annotate.accepted_regions" in run(clone, "dvc", "metrics", "show", "results/digits/metrics.json")
     assert "identify@digits-0" in run(clone, "dvc", "dag", "figures@digits")
     assert "train_vae.digits.epochs" in run(clone, "dvc", "params", "diff")
+
+
+def test_a_clone_with_the_bundles_networks_trains_nothing(clone, tmp_path):
+    (archive,), left_out = make_bundles(clone, ["digits"])
+    folder = tmp_path / "defuse"
+    local = shutil.ignore_patterns("artifacts", "cache", "tmp", "__pycache__")
+    shutil.copytree(clone, folder, symlinks=True, ignore=local)  # its dvc.lock and results are in no commit
+    run(folder, "python", "-m", "experiments.unbundle", str(archive))
+    ran = re.findall(r"Running stage '(\S+)'", run(folder, "dvc", "repro", *DIGITS))
+    assert ran == ["prepare@digits"] and left_out == []
+    assert not [stage for stage in waiting_stages(folder, stage_graph(folder)) if "digits" in stage]
+    cards = folder / "artifacts/cards/digits"
+    trained = {"train_classifier", "train_features", "train_vae", "train_released_vae", "train_oracle", "train_checker"}
+    assert {path.stem for path in cards.iterdir()} == {"README", *trained}
+    table = pd.read_csv(folder / "results/digits/tables/digits_measures.csv", encoding="utf-8")
+    accuracy = table.query("stage == 'train_classifier' and measure == 'test_accuracy'").value.item()
+    card = (cards / "train_classifier.md").read_text(encoding="utf-8")
+    assert f"| {accuracy:.4g} |" in card and "architecture small_cnn" in card
 
 
 def test_a_fresh_clone_draws_the_committed_figures_from_results_alone(tmp_path):

@@ -75,3 +75,7 @@ class VerificationError(DefuseError):
 
 class RunError(DefuseError):
     """A folder without a run on one's own classifier, or with another one; or a step that comes too early."""
+
+
+class BundleError(DefuseError):
+    """A data set that is not recorded whole, or an archive of one that is damaged, unsafe or of another commit."""
