@@ -1,4 +1,4 @@
-"""Write an archive of each recorded data set's networks, model cards and DVC's run cache (`make bundle`); no DVC stage."""
+"""Write an archive of each recorded data set: networks, model cards, run cache (`make bundle`); no DVC stage."""
 
 import hashlib
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Check an archive of `make bundle` and put its networks and DVC's run cache back (`make unbundle FILE=...`); no stage."""
+"""Check an archive of `make bundle` and put back what it holds (`make unbundle FILE=...`); no DVC stage."""
 
 from pathlib import Path
 from typing import Annotated

@@ -110,8 +110,7 @@ Data: {about["line"]}. The data set itself is not part of this archive.
 
 `artifacts/` holds the networks and all else that the stages made, `runs/` the entries of DVC's run cache, `bundle.json`
 what `dvc.lock` records of them, and `SHA256SUMS` a checksum of every file (`sha256sum --check SHA256SUMS`). In a clone
-of the repository, at a commit with this `dvc.lock`, `make unbundle FILE=...` checks the archive and puts everything into
-its place.
+of the repository, at a commit with this `dvc.lock`, `make unbundle FILE=...` checks the archive and puts it in place.
 """
     return {"README.md": page, **cards}
 
@@ -176,9 +175,9 @@ def files_table(weights: list[str], objects: Objects) -> Table:
     for path in weights:
         with opened_weights(objects[path]) as (file, network, machine):
             count = sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
-        network = ", ".join(f"{key} {value}" for key, value in network.items() if value is not None)
+        built = ", ".join(f"{key} {value}" for key, value in network.items() if value is not None)
         trained = "not recorded" if machine is None else "{device} ({processor}), {precision}".format(**machine)
-        rows.append([f"`{path}`", network, f"{count:,}", trained])
+        rows.append([f"`{path}`", built, f"{count:,}", trained])
     return ["file", "network", "numbers in it", "trained on"], rows
 
 
