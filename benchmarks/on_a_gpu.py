@@ -1,0 +1,132 @@
+"""Measure on a GPU that is lent for a short time: parts have limits, and a second call goes on where the first stopped.
+
+Needs nothing but Python 3.11: `python3 -m benchmarks.on_a_gpu OUT --wheels FOLDER` in the repository's folder.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+ENVIRONMENT = Path("artifacts/gpu-environment")
+GRACE_SECONDS = 45  # between a part's interrupt and its end by force: replicate ends its stages and writes dvc.lock
+SHORTEST = 30  # seconds that a part must be able to have
+ABOUT = """
+import json, platform, torch
+assert torch.cuda.is_available(), "torch sees no CUDA"
+gpu = torch.cuda.get_device_properties(0)
+about = {"python": platform.python_version(), "torch": torch.__version__, "cuda": torch.version.cuda}
+print(json.dumps({**about, "gpu": gpu.name, "gpu_bytes": gpu.total_memory}))
+"""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A command with a limit in seconds; what it prints goes to `NAME.txt`."""
+
+    name: str
+    command: list[str]
+    limit: int
+
+
+def parts(cells: list[str]) -> list[Part]:
+    """What is measured, the most important first."""
+    bench = [Part(f"bench-{name}", ["-m", "benchmarks", name], 240) for name in ("search", "formats", "memory")]
+    return bench + [Part(cell, ["-m", "experiments.replicate", "--jobs", "1", cell], 1500) for cell in cells]
+
+
+def installed(wheels: Path | None) -> str:
+    """The Python to run with: this one, or one with the machine's packages and, from the wheels, what these lack."""
+    if wheels is None:
+        return sys.executable
+    python = ENVIRONMENT / "bin" / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", "--system-site-packages", str(ENVIRONMENT)], check=True)
+    needed = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    offline = ["-m", "pip", "install", "--quiet", "--no-index", "--find-links", str(wheels)]
+    subprocess.run([str(python), *offline, *needed], check=True)
+    return str(python.absolute())
+
+
+def run_part(part: Part, python: str, out: Path, limit: float) -> str:
+    """Run a part for at most `limit` seconds; "done", "failed" or "stopped", which another call takes up again."""
+    path = f"{Path(python).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1"}
+    with open(out / f"{part.name}.txt", "wb") as log:
+        process = subprocess.Popen(
+            [python, *part.command], stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+        )
+        for ending, seconds in ((signal.SIGINT, limit), (signal.SIGKILL, GRACE_SECONDS)):
+            try:
+                code = process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, ending)
+            else:
+                return "stopped" if ending == signal.SIGKILL else "failed" if code else "done"
+        process.wait()
+    return "stopped"
+
+
+def copy_small(out: Path, cell: str, done: bool) -> None:
+    """Copy tables and measures of the stages that ran for a cell, and the seconds of all; no network and no data.
+
+    What git has in `results/` for the cell comes from elsewhere until all of its stages are done.
+    """
+    dataset, _, seed = cell.rpartition("-")
+    small = [path for end in ("csv", "json") for path in Path("artifacts").glob(f"*/{dataset}/**/*.{end}")]
+    if done:
+        small += [path for kind in ("cells", "studies") for path in Path("results", dataset, kind, seed).glob("*")]
+    for path in [*small, *Path("artifacts").glob("stage-seconds.csv")]:
+        (out / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, out / path)
+
+
+def measure(out: Path, python: str, cells: list[str], deadline: float) -> dict[str, dict[str, float | str]]:
+    """Run the parts that are not done, as long as there is time; what became of each, also in `OUT/state.json`."""
+    path = out / "state.json"
+    state = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    for part in parts(cells):
+        left = deadline - time.monotonic() - GRACE_SECONDS
+        if state.get(part.name, {}).get("result") == "done" or left < SHORTEST:
+            continue
+        start = time.monotonic()
+        result = run_part(part, python, out, min(part.limit, left))
+        before = state.get(part.name, {}).get("seconds", 0)
+        state[part.name] = {"result": result, "seconds": round(before + time.monotonic() - start)}
+        print(part.name, *state[part.name].values(), flush=True)
+        path.write_text(json.dumps(state, indent=1), encoding="utf-8")
+        if part.name in cells:
+            copy_small(out, part.name, result == "done")
+    return state
+
+
+def command(arguments: list[str] | None = None) -> int:
+    """Install, check, measure; 0 once all parts are done, else 1: call again."""
+    start = time.monotonic()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path, help="folder of the small outputs, and of what is done already")
+    parser.add_argument("--wheels", type=Path, help="folder of wheels for what the machine's Python lacks")
+    parser.add_argument("--seconds", type=float, default=1700, help="time for all; default: %(default)s")
+    parser.add_argument("--cells", nargs="*", default=["mnist-0", "svhn-0", "gtsrb-0"], help="default: %(default)s")
+    chosen = parser.parse_args(arguments)
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    try:
+        python = installed(chosen.wheels)
+        about = subprocess.run([python, "-c", ABOUT], check=True, stdout=subprocess.PIPE, encoding="utf-8").stdout
+    except subprocess.CalledProcessError as error:
+        raise SystemExit(f"on_a_gpu: python {error.cmd[1]} ended with {error.returncode}: see above") from None
+    (chosen.out / "machine.json").write_text(about, encoding="utf-8")
+    print(about, end="", flush=True)
+    state = measure(chosen.out, python, chosen.cells, start + chosen.seconds)
+    return int(any(state.get(part.name, {}).get("result") != "done" for part in parts(chosen.cells)))
+
+
+if __name__ == "__main__":
+    raise SystemExit(command())

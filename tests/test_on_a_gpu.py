@@ -1,0 +1,89 @@
+"""Measuring on a lent GPU: limits, a second call that goes on, small outputs alone."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import on_a_gpu
+from benchmarks.on_a_gpu import Part, command, copy_small, measure, parts, run_part
+from experiments.running.pipeline import selectors
+
+
+def part(name, code, limit=60):
+    return Part(name, ["-c", code], limit)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty folder of outputs in an empty current folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out").mkdir()
+    return tmp_path / "out"
+
+
+def test_a_part_ends_well_fails_or_is_stopped_at_its_limit(here, monkeypatch):
+    assert run_part(part("good", "print(3)"), sys.executable, here, 60) == "done"
+    assert (here / "good.txt").read_text(encoding="utf-8") == "3\n"
+    assert run_part(part("bad", "raise SystemExit('why')"), sys.executable, here, 60) == "failed"
+    assert (here / "bad.txt").read_text(encoding="utf-8") == "why\n"
+    slow = "import time\ntry:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    print('put away')"
+    start = time.monotonic()
+    assert run_part(part("slow", slow), sys.executable, here, 2) == "stopped"
+    assert (here / "slow.txt").read_text(encoding="utf-8") == "put away\n"
+    monkeypatch.setattr(on_a_gpu, "GRACE_SECONDS", 0.5)
+    deaf = "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\ntime.sleep(60)"
+    assert run_part(part("deaf", deaf), sys.executable, here, 2) == "stopped"
+    assert time.monotonic() - start < 30
+
+
+def test_a_second_call_goes_on_where_the_first_stopped(here, monkeypatch):
+    count = "with open('{0}', 'a') as file: file.write('x')"
+    fails_once = f"{count.format('b')}\nif open('b').read() == 'x': raise SystemExit(1)"
+    planned = [part("a", count.format("a")), part("b", fails_once), part("c", count.format("c"))]
+    monkeypatch.setattr(on_a_gpu, "parts", lambda cells: planned)
+    assert measure(here, sys.executable, [], time.monotonic() + 60) == {}  # too late to begin anything
+    results = []
+    for _ in range(2):
+        state = measure(here, sys.executable, [], time.monotonic() + 600)
+        results.append([held["result"] for held in state.values()])
+    assert results == [["done", "failed", "done"], ["done", "done", "done"]]
+    assert [Path(name).read_text(encoding="utf-8") for name in "abc"] == ["x", "xx", "x"]
+    assert json.loads((here / "state.json").read_text(encoding="utf-8")) == state
+
+
+def test_what_comes_back_is_small_and_a_cells_results_come_when_it_is_done(here):
+    for name in (
+        *("artifacts/train_vae/mnist/0/metrics.json", "artifacts/train_oracle/mnist/oracles.csv"),
+        *("artifacts/train_vae/mnist/0/vae.safetensors", "artifacts/prepare/mnist/data.npz"),
+        *("artifacts/train_vae/svhn/0/metrics.json", "artifacts/stage-seconds.csv"),
+        *("results/mnist/cells/0/mnist_causes.csv", "results/mnist/cells/1/mnist_causes.csv"),
+    ):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(name, encoding="utf-8")
+
+    def brought():
+        return {path.relative_to(here).as_posix() for path in here.rglob("*") if path.is_file()}
+
+    copy_small(here, "mnist-0", done=False)
+    held = {f"artifacts/{name}" for name in ("train_vae/mnist/0/metrics.json", "train_oracle/mnist/oracles.csv")}
+    assert brought() == {*held, "artifacts/stage-seconds.csv"}
+    copy_small(here, "mnist-0", done=True)
+    assert brought() == {*held, "artifacts/stage-seconds.csv", "results/mnist/cells/0/mnist_causes.csv"}
+
+
+def test_the_commands_of_all_parts_are_ours():
+    *bench, cell = parts(["mnist-0"])
+    assert [part.command for part in bench] == [["-m", "benchmarks", name] for name in ("search", "formats", "memory")]
+    assert cell.command[:2] == ["-m", "experiments.replicate"] and cell.command[-1] in selectors("identify@mnist-0")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_cuda_nothing_is_measured(here, capfd):
+    with pytest.raises(SystemExit, match=r"^on_a_gpu: python -c ended with 1: see above$"):
+        command([str(here)])
+    assert "torch sees no CUDA" in capfd.readouterr().err
+    assert list(here.iterdir()) == []
