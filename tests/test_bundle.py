@@ -153,13 +153,13 @@ def written(folder):
 
 
 def members(archive):
-    with tarfile.open(archive) as tar:
+    with tarfile.TarFile(archive) as tar:
         return {member.name: tar.extractfile(member).read() for member in tar.getmembers()}
 
 
 def rewritten(archive, contents, **kinds):
     """An archive of these members; `kinds` gives a member another type."""
-    with tarfile.open(archive, "w") as tar:
+    with tarfile.TarFile(archive, "w") as tar:
         for name, data in contents.items():
             member = tarfile.TarInfo(name)
             member.size, member.type = len(data), kinds.get(name, tarfile.REGTYPE)
@@ -190,7 +190,7 @@ def test_an_archive_holds_all_but_the_data_with_checksums_cards_and_run_cache(re
     assert {name: digest for digest, name in lines} == {
         name: hashlib.sha256(data).hexdigest() for name, data in names.items() if name != "SHA256SUMS"
     }
-    with open(recorded / ARCHIVE, "rb") as file, tarfile.open(fileobj=file) as tar:
+    with open(recorded / ARCHIVE, "rb") as file, tarfile.TarFile(fileobj=file) as tar:
         facts = {(member.mtime, member.uid, member.gid, member.uname, member.mode) for member in tar.getmembers()}
     assert facts == {(0, 0, 0, "", 0o644)}
     # As DVC itself named and wrote them.

@@ -91,7 +91,7 @@ def write_bundle(root: Path, cache: HashFileDB, content: Content, files: dict[st
     for name, card in model_cards(content, objects, about).items():
         texts[f"{CARDS}/{name}"] = card.encode()
     sums = {}
-    with atomic_path(archive) as temporary, tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
+    with atomic_path(archive) as temporary, tarfile.TarFile(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
         for name in sorted([*texts, *files]):
             data = texts[name] if name in texts else object_bytes(objects[name], name, files[name])
             sums[name] = hashlib.sha256(data).hexdigest()

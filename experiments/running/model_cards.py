@@ -78,7 +78,10 @@ KINDS = {
         "It is neither debugged nor an annotator, and it is never asked for a label.",
     ),
 }
-IN_RESULTS = {"train_classifier": "measures.csv", "train_vae": "measures.csv", "train_oracle": "oracles.csv"}
+IN_RESULTS = {
+    **dict.fromkeys(("train_classifier", "train_vae", "train_released_vae", "train_checker"), "measures.csv"),
+    "train_oracle": "oracles.csv",
+}
 FOR_ALL = (
     "It takes float32 images (N, C, 32, 32) with values from 0 to 1 and knows the classes of this data set alone. "
     "What it says of other images, of photographs taken otherwise for example, was not measured. It was trained for "

@@ -93,7 +93,7 @@ def unbundle(root: Path, file: Path) -> tuple[Content, str]:
     with ExitStack() as stack:
         repo = stack.enter_context(opened(root))
         try:
-            archive = Archive(stack.enter_context(tarfile.open(place, "r:")), str(file))
+            archive = Archive(stack.enter_context(tarfile.TarFile(place)), str(file))
             content = checked_content(repo, archive)
         except (tarfile.TarError, EOFError, OSError) as error:
             raise BundleError(f"{file}: not a readable archive: {error}") from error
