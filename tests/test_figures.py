@@ -30,7 +30,7 @@ from defuse.showing.cells import show_over_seeds
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 FIGURES = {
     search_figures: ("identified_mistakes", "causes", "interpolation", "tsne"),
-    region_figures: ("procedure", "regions", "acceptance"),
+    region_figures: ("named_bug", "procedure", "regions", "acceptance"),
     correction_figures: ("lambda_sweep", "results_table"),
     novelty_figures: ("novelty",),
     study_figures: ("noise", "searches", "vaes", "tau", "mixtures", "rivals"),
@@ -243,6 +243,22 @@ def test_the_procedure_shows_three_accepted_regions_before_and_after_correction(
     for place in range(3):
         for kind in ("prediction", "prediction_after"):
             assert set(shown[kind][place, :5]) <= set(corners)
+
+
+def test_the_named_bug_is_the_clearest_one_and_is_told_before_and_after_correction(tables):
+    path = tables / "svhn_greyscale_subset_regions.csv"
+    regions = read_table(path)
+    first, *_, last = regions.index[regions.verdict == "accepted"]
+    regions.loc[[first, last], ["agreement", "failure_rate"]] = [[0.9, 0.5], [0.8, 0.75]]
+    write_table(path, regions.drop(regions.index[(regions.verdict == "accepted") & ~regions.index.isin([first, last])]))
+    corrected = read_table(tables / "svhn_greyscale_subset_corrected_regions.csv").set_index("region")
+    text, bug = words(region_figures.named_bug(tables)), regions.loc[last]
+    assert f"annotators call this {bug.label}, the classifier {bug.prediction}" in text
+    assert "25% right" in text and f"{corrected.accuracy_after[bug.region]:.0%} right" in text
+    emptied(tables / "svhn_greyscale_subset_corrected_regions.csv")
+    assert "nothing\ncorrected" in words(region_figures.named_bug(tables))
+    write_table(path, regions.assign(verdict="false alarm"))
+    assert "Annotators accepted no region as a bug." in words(region_figures.named_bug(tables))
 
 
 def emptied(path: Path) -> None:

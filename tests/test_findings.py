@@ -139,6 +139,23 @@ def test_a_data_set_without_a_measure_has_a_dash_in_its_place(results):
     assert "from 0% and – right to 100% and –," in said
 
 
+def test_the_picture_is_of_the_clearest_bug_of_all_data_sets_that_have_one(results):
+    assert readme_blocks(results, ["mnist", "gtsrb"])["picture"] == ""
+    for name in ("mnist", "gtsrb"):
+        (results / name / "figures").mkdir()
+        (results / name / "figures" / f"{name}_named_bug.png").touch()
+    shown = readme_blocks(results, ["gtsrb", "mnist"])["picture"]
+    assert 'src="results/mnist/figures/mnist_named_bug.png"' in shown
+    assert "on MNIST: annotators call these images 9, the classifier calls them 3. It fails on 100% of" in words(shown)
+    assert words(shown).endswith("and on 0% after correction.*")
+    path = results / "mnist" / "tables" / "mnist_regions.csv"
+    table = read_table(path)
+    write_table(path, table.assign(verdict=table.verdict.where(table.seed > 0, "false alarm")))
+    assert (
+        "on GTSRB: annotators call these images 5 (limit 80)" in readme_blocks(results, ["gtsrb", "mnist"])["picture"]
+    )
+
+
 def test_the_readings_are_told_where_they_were_compared(results):
     tables = write_readings(results / "mnist" / "tables")
     assert report_blocks(results, ["mnist"])["readings"] == NOT_MEASURED

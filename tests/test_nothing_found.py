@@ -35,6 +35,7 @@ from experiments.shared.cell import Cell
 
 SEARCH = [stage for stage in STAGES if stage not in TRAINING]
 FIGURES = (
+    region_figures.named_bug,
     region_figures.procedure,
     search_figures.interpolation,
     search_figures.tsne,

@@ -6,8 +6,11 @@ import numpy as np
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 
+from defuse.core.params import DESCRIBED
 from defuse.core.storage import load_arrays, read_table
-from defuse.evidence.results import of_first_seed, result_path
+from defuse.data.class_names import class_name
+from defuse.evidence.bugs import clearest_bug
+from defuse.evidence.results import of_first_seed, provenance, result_path
 from defuse.showing.drawing import VERDICT_COLOURS, empty, finish, show_image, show_prediction
 
 NO_REGION = "No component of the mixture is heavy enough to be a region."
@@ -56,6 +59,43 @@ def procedure(tables: Path) -> Figure:
         left, right = grid[0, start].get_position().x0, grid[0, start + count - 1].get_position().x1
         figure.text((left + right) / 2, 1 - 0.52 / height, text, ha="center", fontsize=8, fontweight="bold")
     return finish(figure, tables, f"{title} (orange: wrong)")
+
+
+def named_bug(tables: Path) -> Figure:
+    """The first seed's clearest bug: mistakes below the images they were found around, draws before and after."""
+    shown, members = (load_arrays(result_path(tables, f"{name}.npz")) for name in ("regions", "members"))
+    bug = clearest_bug(of_first_seed(tables, "regions.csv"), DESCRIBED)
+    if bug is None:
+        return empty(tables, "a named bug", "Annotators accepted no region as a bug.")
+    dataset, pairs, draws = str(provenance(tables)["dataset"]), 3, min(5, shown["images"].shape[1])
+    (place,), own = np.flatnonzero(shown["region"] == bug.region), np.flatnonzero(members["region"] == bug.region)
+    corrected = of_first_seed(tables, "corrected_regions.csv").set_index("region")
+    figure, grid = pyplot.subplots(
+        2, pairs + 1 + draws, figsize=(9.6, 2.6), width_ratios=[1] * pairs + [1.35] + [1] * draws, squeeze=False
+    )
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for column, member in enumerate(own[:pairs]):
+        show_image(grid[0, column], members["seed_images"][member])
+        show_image(grid[1, column], members["mistakes"][member])
+        show_prediction(grid[1, column], members["prediction"][member], False)
+    for row, kind in zip(grid, ("prediction", "prediction_after")):
+        for draw, axes in enumerate(row[pairs + 1 :]):
+            prediction = shown[kind][place, draw]
+            show_image(axes, shown["images"][place, draw])
+            show_prediction(axes, prediction, prediction == bug.label)
+    after = corrected.accuracy_after.get(bug.region, np.nan)
+    labels = (
+        (grid[0, 0], "known images"),
+        (grid[1, 0], "mistakes found\naround them"),
+        (grid[0, pairs + 1], f"new images:\n{1 - bug.failure_rate:.0%} right"),
+        (grid[1, pairs + 1], "nothing\ncorrected" if np.isnan(after) else f"corrected:\n{after:.0%} right"),
+    )
+    for axes, text in labels:
+        axes.text(-0.12, 0.5, text, transform=axes.transAxes, ha="right", va="center", fontsize=9)
+    figure.subplots_adjust(left=0.125, right=0.99, top=0.85, bottom=0.1, wspace=0.06, hspace=0.08)
+    names = (class_name(dataset, int(label)) for label in (bug.label, bug.prediction))
+    return finish(figure, tables, "annotators call this {}, the classifier {} (orange: wrong)".format(*names))
 
 
 def regions(tables: Path) -> Figure:

@@ -61,6 +61,7 @@ ROWS = (
 )
 
 
+ALL_KEYS = [key for _, key, _ in ROWS]
 OVER_SEEDS = (
     "Each cell is the median over the seeds with its distribution-free 95% interval, or the value of each seed where "
     "fewer than six have one; a dash means that nothing could be measured."
@@ -183,7 +184,7 @@ def title_with_seeds(tables: Path) -> str:
 def main_numbers(
     folders: list[Path],
     page: Path,
-    keys: Sequence[str] = tuple(row[1] for row in ROWS),
+    keys: Sequence[str] = ALL_KEYS,
     cell: Callable[[str, Sequence[float]], str] = shown_over_seeds,
 ) -> str:
     """Main numbers of each data set over its seeds: the rows of some keys, and what a cell shows of a measure."""

@@ -4,11 +4,15 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
+from defuse.core.params import DESCRIBED
 from defuse.core.storage import read_table
 from defuse.core.verdicts import Cause, RegionVerdict
-from defuse.evidence.results import BY_EYE, provenance, result_path
+from defuse.data.class_names import class_name
+from defuse.evidence.bugs import clearest_bug
+from defuse.evidence.results import BY_EYE, of_first_seed, provenance, result_path
 from defuse.showing.findings import (
     CORRECTION,
     COST,
@@ -105,6 +109,31 @@ def picture(results: Path, datasets: Sequence[str], name: str, caption: str, pag
     return f'<img src="{where}" alt="{caption}, {title}" width="720">\n\n*{caption} ({title}).{rest}*'
 
 
+def bug_picture(results: Path, datasets: Sequence[str], page: Path) -> str:
+    """The clearest of the data sets' clearest bugs, before and after correction; empty where none has its figure."""
+    found = []
+    for tables in folders(results, datasets):
+        about, regions = provenance(tables), of_first_seed(tables, "regions.csv")
+        file = tables.parent / "figures" / f"{about['slug']}_named_bug.png"
+        bug = clearest_bug(regions, DESCRIBED)
+        if bug is not None and file.exists():
+            found.append((bug.clearness, tables, file, bug))
+    if not found:
+        return ""
+    _, tables, file, bug = max(found, key=lambda bug: bug[0])
+    label, prediction = (class_name(tables.parent.name, int(name)) for name in (bug.label, bug.prediction))
+    title, where = provenance(tables)["title"], Path(os.path.relpath(file, page.parent)).as_posix()
+    rate = linked(f"{bug.failure_rate:.0%}", result_path(tables, "regions.csv"), page)
+    share = of_first_seed(tables, "corrected_regions.csv").set_index("region").accuracy_after.get(bug.region, np.nan)
+    left = linked(f"{1 - share:.0%}", result_path(tables, "corrected_regions.csv"), page)
+    after = "" if np.isnan(share) else f", and on {left} after correction"
+    caption = f"A bug on {title}: annotators call these images {label}, the classifier calls them {prediction}"
+    return (
+        f'<img src="{where}" alt="{caption}" width="760">\n\n*{caption}. It fails on {rate} of new images of this kind'
+        f"{after}.*"
+    )
+
+
 def eye_counts(counts: pd.DataFrame, agree: Callable[[pd.DataFrame], pd.Series]) -> str:
     """How many judgements of a sheet agree, differ, or leave it open; a dash where there are none."""
     if counts.empty:
@@ -166,6 +195,7 @@ def readme_blocks(results: Path, datasets: Sequence[str]) -> dict[str, str]:
     found = ["**What the replication found.**", main_sentences(results, data, README), what_numbers_are(data)]
     return {
         "findings": " ".join(filter(None, found)),
+        "picture": bug_picture(results, datasets, README),
         "results": f"{MEDIAN_AND_RANGE}\n\n{main_numbers(tables, README, MAIN, shown_with_range)}",
     }
 
