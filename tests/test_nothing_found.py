@@ -241,7 +241,7 @@ def test_one_class_has_no_next_one_to_lead():
 def test_one_latent_dimension_has_its_figure(project, closing):
     project(train_vae={"latent_dim": 1})
     run_stage("train_vae")
-    assert [closing(stage) for stage in SEARCH][-1].startswith("23 tables")
+    assert [closing(stage) for stage in SEARCH][-1].startswith("25 tables")
 
 
 def distill_settings(**changes):
