@@ -47,11 +47,12 @@ def installed(wheels: Path | None) -> str:
     if wheels is None:
         return sys.executable
     python = ENVIRONMENT / "bin" / "python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", "--system-site-packages", str(ENVIRONMENT)], check=True)
+    if not python.exists():  # with the machine's pip: Debian's Python can make no environment with one of its own
+        made = ["-m", "venv", "--without-pip", "--system-site-packages", str(ENVIRONMENT)]
+        subprocess.run([sys.executable, *made], check=True)
     needed = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
-    offline = ["-m", "pip", "install", "--quiet", "--no-index", "--find-links", str(wheels)]
-    subprocess.run([str(python), *offline, *needed], check=True)
+    pip = ["-m", "pip", "--python", str(python), "install", "--quiet", "--no-index", "--find-links", str(wheels)]
+    subprocess.run([sys.executable, *pip, *needed], check=True)
     return str(python.absolute())
 
 
@@ -121,7 +122,8 @@ def command(arguments: list[str] | None = None) -> int:
         python = installed(chosen.wheels)
         about = subprocess.run([python, "-c", ABOUT], check=True, stdout=subprocess.PIPE, encoding="utf-8").stdout
     except subprocess.CalledProcessError as error:
-        raise SystemExit(f"on_a_gpu: python {error.cmd[1]} ended with {error.returncode}: see above") from None
+        asked = " ".join(error.cmd[1:3]).split("\n")[0].strip()
+        raise SystemExit(f"on_a_gpu: python {asked} ended with {error.returncode}: see above") from None
     (chosen.out / "machine.json").write_text(about, encoding="utf-8")
     print(about, end="", flush=True)
     state = measure(chosen.out, python, chosen.cells, start + chosen.seconds)

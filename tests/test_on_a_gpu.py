@@ -1,15 +1,18 @@
 """Measuring on a lent GPU: limits, a second call that goes on, small outputs alone."""
 
 import json
+import subprocess
 import sys
 import time
+import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import torch
 
 from benchmarks import on_a_gpu
-from benchmarks.on_a_gpu import Part, command, copy_small, measure, parts, run_part
+from benchmarks.on_a_gpu import Part, command, copy_small, installed, measure, parts, run_part
 from experiments.running.pipeline import selectors
 
 
@@ -79,6 +82,25 @@ def test_the_commands_of_all_parts_are_ours():
     *bench, cell = parts(["mnist-0"])
     assert [part.command for part in bench] == [["-m", "benchmarks", name] for name in ("search", "formats", "memory")]
     assert cell.command[:2] == ["-m", "experiments.replicate"] and cell.command[-1] in selectors("identify@mnist-0")
+
+
+@pytest.mark.skipif(find_spec("pip") is None, reason="this Python has no pip")
+def test_what_is_missing_comes_from_the_wheels_and_from_nowhere_else(here, capfd):
+    about = "tiny-1.0.dist-info"
+    Path("wheels").mkdir()
+    with zipfile.ZipFile("wheels/tiny-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("tiny.py", "X = 3")
+        wheel.writestr(f"{about}/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
+        wheel.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{about}/RECORD", f"tiny.py,,\n{about}/METADATA,,\n{about}/WHEEL,,\n{about}/RECORD,,\n")
+    Path("pyproject.toml").write_text('[project]\ndependencies = ["tiny>=1"]\n', encoding="utf-8")
+    python = installed(Path("wheels"))
+    said = subprocess.run([python, "-c", "import tiny; print(tiny.X)"], check=True, capture_output=True)
+    assert said.stdout == b"3\n" and Path(python).is_relative_to(Path("artifacts").absolute())
+    Path("pyproject.toml").write_text('[project]\ndependencies = ["tiny>=2"]\n', encoding="utf-8")
+    with pytest.raises(SystemExit, match=r"^on_a_gpu: python -m pip ended with 1: see above$"):
+        command([str(here), "--wheels", "wheels"])
+    assert "tiny>=2" in capfd.readouterr().err
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
