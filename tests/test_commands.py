@@ -105,7 +105,7 @@ def test_the_whole_way_by_commands(here, pictures):
     assert (here / "bugs" / "report.html").exists() and (here / "bugs" / "label.html").exists()
     assert read_json(here / "bugs" / "run.json")["test_images"] == "60 images, 32x24 pixels"
     code, said = find(pictures, "--test", pictures / "test")
-    assert code == 0 and "holds this run already" in said and "this will take" not in said
+    assert code == 0 and "already holds this run" in said and "this will take" not in said
 
     code, said = defuse("label", "bugs")
     assert code == 0 and "open bugs/label.html" in said
@@ -140,11 +140,11 @@ def interrupt(*_):
 def test_a_stopped_command_says_how_it_goes_on(here, pictures, monkeypatch):
     monkeypatch.setattr(training.Trainings, "kept", interrupt)
     code, said = find(pictures)
-    assert code == 1 and said.endswith("defuse: stopped; the same command goes on from here\n")
+    assert code == 1 and said.endswith("defuse: stopped; run the same command to continue\n")
     for words in (["label"], ["correct"], ["export"], ["report"], ["report", "--retrained", "mine:repaired"]):
         more = ["more"] if words == ["export"] else []
         code, said = defuse(words[0], "bugs", *more, *words[1:])
-        ending = "defuse: bugs: the search has not come to its end; the same `defuse find` again goes on\n"
+        ending = "defuse: bugs: the search has not finished; run the same `defuse find` again to continue\n"
         assert (code, said) == (1, ending), words
 
 
@@ -161,7 +161,7 @@ def test_a_plain_module_takes_its_size_from_the_command_or_the_run(here, picture
     lines = "def plain():\n    from torch import nn\n    from made_run import SIZE, network\n"
     lines += "    return nn.Sequential(nn.AdaptiveAvgPool2d(SIZE), network())\n"
     (here / "mine.py").write_text(lines, encoding="utf-8")
-    assert "whose image size nobody knows; allowed: --size PIXELS" in find(pictures, classifier="mine:plain")[1]
+    assert "whose image size is not known; allowed: --size PIXELS" in find(pictures, classifier="mine:plain")[1]
     monkeypatch.setattr(training.Trainings, "kept", interrupt)
     assert "stopped" in find(pictures, "--size", 32, "--channels", 1, classifier="mine:plain")[1]
     facts = read_json(here / "bugs" / "run.json")
@@ -183,7 +183,7 @@ def test_a_shell_may_write_out_the_files_of_votes(run):
     assert defuse("correct", "bugs", "--votes", files[0], "--votes", files[1])[0] == 0
     for command in ("report", "correct"):
         code, said = defuse(command, "bugs", "a.csv", "b.csv")
-        assert code == 2 and "a.csv b.csv: too many folders or files; those of votes follow --votes" in said
+        assert code == 2 and "a.csv b.csv: too many folders or files; name files of votes after --votes" in said
 
 
 def test_odd_names_of_classes_are_printed_as_they_are(here, capsys):
@@ -211,7 +211,7 @@ def refused(pictures, *words, **named):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("mine", "'mine' names no classifier; allowed: package.module:function, as mynet.model:load"),
+        ("mine", "'mine' names no classifier; allowed: package.module:function, such as mynet.model:load"),
         ("mine:", "'mine:' names no classifier"),
         (":classifier", "':classifier' names no classifier"),
         ("mine.py:classifier:x", "names no classifier"),
@@ -228,7 +228,7 @@ def refused(pictures, *words, **named):
         ("wrong:nothing", "the function returns nothing; allowed: a torch.nn.Module, or a defuse.OwnClassifier"),
         ("wrong:array", "the function returns a ndarray; allowed: a torch.nn.Module"),
         ("wrong:bad_size", "the function fails: ClassifierError: size is (0, 4); allowed: a side"),
-        ("wrong:plain", "returns a plain module, whose image size nobody knows; allowed: --size PIXELS"),
+        ("wrong:plain", "returns a plain module, whose image size is not known; allowed: --size PIXELS"),
         ("wrong:nan", "logits of 320 of 320 images hold NaN or infinity"),
         ("wrong:three", "gives 3 logits, and there are 2 classes (left, right); allowed: a logit for each class"),
         ("wrong:one", "gives 1 logits, and there are 2 classes"),
@@ -295,8 +295,11 @@ def swapped(): return own(nn.Sequential(network(), Swap()))
         (["--test", "nowhere"], "nowhere: no such folder"),
         (["--images", "."], "no such folder"),
         (["--settings", "nowhere.yaml"], "nowhere.yaml: no such file"),
-        (["--out", "mine.py"], "mine.py is no empty folder and holds no run of defuse; allowed: an empty or a new one"),
-        (["--out", "other"], "other is no empty folder and holds no run of defuse; allowed: an empty or a new one"),
+        (
+            ["--out", "mine.py"],
+            "mine.py is neither empty nor the folder of a run; allowed: an empty folder or a new one",
+        ),
+        (["--out", "other"], "other is neither empty nor the folder of a run; allowed: an empty folder or a new one"),
     ],
 )
 def test_what_the_command_line_gets_wrong_is_said(here, pictures, words, message):
@@ -324,7 +327,7 @@ def test_what_the_command_line_gets_wrong_is_said(here, pictures, words, message
         ("validation_share: 1", "mine.yaml: validation_share: 1 is not allowed"),
         ("validation_share: 0.001", "validation_share: 0.001 of 272 images is less than one of each class; allowed"),
         ("test_share: 0.001", "test_share: 0.001 of 320 images is less than one of each class; allowed: at least 0.00"),
-        ("train_checker: {network: {architecture: small_cnn}}\nside: 48", "'small_cnn' takes images of 32x32 alone"),
+        ("train_checker: {network: {architecture: small_cnn}}\nside: 48", "'small_cnn' takes only images of 32x32"),
         ("", "mine.yaml: it holds nothing; allowed: keys of defuse/debugging/defaults.yaml"),
         ("- seed", "mine.yaml: it holds ['seed']; allowed: keys of defuse/debugging/defaults.yaml"),
         ("seed: [", "mine.yaml: not readable as YAML: line 2: while parsing"),
@@ -395,7 +398,10 @@ def test_a_folder_of_another_run_is_refused_and_says_what_differs(run, pictures,
     (here / "more.yaml").write_text(json.dumps({**made_run.SETTINGS, "minimum_steps": 9}), encoding="utf-8")
     fewer = short_of(here / "fewer", (160, 159))
     for words, message in (
-        (["--seed", 1], "bugs holds another run: seed is 0 there and 1 now; allowed: the same run, which goes on, or"),
+        (
+            ["--seed", 1],
+            "bugs holds another run: seed is 0 there and 1 now; allowed: the same run, which continues, or",
+        ),
         (["--settings", "more.yaml"], "bugs holds another run: minimum_steps is 110 there and 9 now; allowed"),
         (["--images", fewer], "bugs holds another run: other images; allowed"),
         (["--test", pictures / "test"], "bugs holds another run: other test images; allowed"),

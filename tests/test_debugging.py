@@ -153,7 +153,7 @@ def test_a_finished_run_is_not_computed_again(finished_run, monkeypatch, caplog)
         monkeypatch.setattr(home, name, stop)
     with caplog.at_level(logging.INFO):
         made_run.find(finished_run)
-    assert "holds this run already, and nothing is computed again" in caplog.text
+    assert "already holds this run; nothing is computed again" in caplog.text
     assert made_run.files_of(finished_run) == before
 
 
@@ -294,7 +294,7 @@ def test_where_nothing_is_found_every_step_says_so(empty_run, tmp_path):
         export_regions(empty_run, tmp_path / "export")
     assert not (tmp_path / "export").exists()
     page = report_bugs(empty_run, retrained=made_run.classifier(0.0)).read_text(encoding="utf-8")
-    assert "0 regions of mistakes found" in page and "None was found" in page
+    assert "0 regions of mistakes found" in page and "No region was found" in page
 
 
 def test_class_names_that_look_like_numbers_stay_words(tmp_path, run_folder):
@@ -442,7 +442,7 @@ def test_an_export_is_an_image_folder_without_the_images_to_measure_on(run_folde
     assert {path.parent.name for path in files} == {"left"}
     with Image.open(files[0]) as image:
         assert image.size == (32, 24) and image.mode == "L"
-    with pytest.raises(RunError, match="no empty folder"):
+    with pytest.raises(RunError, match="not an empty folder"):
         export_regions(run_folder, tmp_path / "export")
 
 

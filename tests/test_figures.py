@@ -394,7 +394,7 @@ def test_the_repair_is_shown_without_each_of_its_parts(with_readings):
 
 
 def test_a_repair_that_was_not_taken_apart_says_so(tables):
-    assert "The repair was not taken apart on these data." in words(
+    assert "The parts of the repair were not studied on these data." in words(
         reading_figures.repair(write_readings(tables, ablated=False))
     )
 

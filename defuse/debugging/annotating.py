@@ -80,7 +80,9 @@ def annotate_run(path: Path, votes: Sequence[Path], settings: Acceptance) -> Ann
     folder.need_regions()
     files = [Path(file) for file in votes] or folder.vote_files()
     if not files:
-        raise VotesError(f"{path} holds no votes-NAME.csv; {folder.label_page} makes one, and --votes names others")
+        raise VotesError(
+            f"{path} holds no votes-NAME.csv; {folder.label_page} makes one, or name other files with --votes"
+        )
     shown = load_shown(folder.shown)
     cast, before = read_votes(files, shown), load_measured(folder)[BEFORE]
     judgements = [

@@ -126,7 +126,7 @@ def check_side(settings: Debugging, side: int) -> None:
     """
     if settings.search.checker and settings.train_checker.network.architecture == "small_cnn" and side != SIDES[0]:
         raise ParamsError(
-            f"train_checker.network.architecture: 'small_cnn' takes images of {SIDES[0]}x{SIDES[0]} alone, and the "
+            f"train_checker.network.architecture: 'small_cnn' takes only images of {SIDES[0]}x{SIDES[0]}, but the "
             f"autoencoder works on {side}x{side}; allowed: the other architectures, or side: {SIDES[0]}"
         )
 

@@ -26,7 +26,9 @@ def load_classifier(source: str, size: int | None = None, channels: Literal[1, 3
     module_name, colon, function_name = source.partition(":")
     parts = [*module_name.split("."), function_name]
     if not colon or not all(part.isidentifier() for part in parts):
-        raise ClassifierError(f"{source!r} names no classifier; allowed: package.module:function, as mynet.model:load")
+        raise ClassifierError(
+            f"{source!r} names no classifier; allowed: package.module:function, such as mynet.model:load"
+        )
     found = called(source, function_in(source, module_name, function_name))
     if isinstance(found, OwnClassifier):
         return found
@@ -37,7 +39,7 @@ def load_classifier(source: str, size: int | None = None, channels: Literal[1, 3
         )
     if size is None:
         raise ClassifierError(
-            f"{source}: the function returns a plain module, whose image size nobody knows; allowed: --size PIXELS "
+            f"{source}: the function returns a plain module, whose image size is not known; allowed: --size PIXELS "
             "(and --channels 1), or a function that returns defuse.OwnClassifier(module, size)"
         )
     return OwnClassifier(found, size, channels)

@@ -66,7 +66,7 @@ def told() -> Iterator[None]:
     except DefuseError as error:
         raise SystemExit(f"defuse: {error}") from None
     except KeyboardInterrupt:
-        raise SystemExit("\ndefuse: stopped; the same command goes on from here") from None
+        raise SystemExit("\ndefuse: stopped; run the same command to continue") from None
     finally:
         logger.removeHandler(handler)
 
@@ -102,7 +102,7 @@ def loaded(
 def find(
     classifier: Source,
     images: Annotated[Path, typer.Option(metavar="FOLDER", help="its training images, CLASS/IMAGE")],
-    out: Annotated[Path, typer.Option(metavar="RUN", help="folder of the run: new, or one that goes on")],
+    out: Annotated[Path, typer.Option(metavar="RUN", help="folder of the run: a new one, or one to continue")],
     test: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="unseen images [default: some are set aside]")
     ] = None,
@@ -164,7 +164,7 @@ def print_regions(regions: "pd.DataFrame") -> None:
     Console(highlight=False, markup=False, emoji=False).print(table if len(regions) else "no region was found")
 
 
-@app.command(short_help="Write the page on which people name them.")
+@app.command(short_help="Write the page on which people name the regions.")
 def label(
     run: Run,
     show: Annotated[bool, typer.Option("--open", help="open the page in a browser")] = False,
@@ -183,11 +183,13 @@ def label(
 def all_votes(votes: list[Path], context: typer.Context) -> list[Path]:
     """The files that follow `--votes`, however many."""
     if context.args and not votes:
-        raise typer.BadParameter(f"{' '.join(context.args)}: too many folders or files; those of votes follow --votes")
+        raise typer.BadParameter(
+            f"{' '.join(context.args)}: too many folders or files; name files of votes after --votes"
+        )
     return [*votes, *map(Path, context.args)]
 
 
-@app.command(context_settings=MORE_VOTES, short_help="Fine-tune the classifier on what they named.")
+@app.command(context_settings=MORE_VOTES, short_help="Fine-tune the classifier on the named regions.")
 def correct(
     context: typer.Context,
     run: Run,
@@ -214,7 +216,7 @@ def correct(
         typer.echo(f"report: {page}")
 
 
-@app.command(context_settings=MORE_VOTES, short_help="Write what they named as an image folder.")
+@app.command(context_settings=MORE_VOTES, short_help="Write the named regions as an image folder.")
 def export(
     context: typer.Context,
     run: Run,
@@ -229,7 +231,7 @@ def export(
         from defuse.debugging.settings import settings_of_run
 
         count = export_regions(run, out, all_votes(votes, context), settings_of_run(RunFolder(run), settings))
-        typer.echo(f"{count} images in {out}; train on them beside the training images, then:")
+        typer.echo(f"{count} images in {out}; train on them together with the training images, then:")
         typer.echo(f"defuse report {quote(str(run))} --retrained MODULE:FUNCTION")
 
 

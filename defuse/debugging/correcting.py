@@ -134,7 +134,7 @@ def correct_bugs(
     accepted = annotation.accepted
     if not accepted:
         raise RunError(
-            f"{folder.annotation}: the labellers call no region a bug, so that there is nothing to correct; its "
+            f"{folder.annotation}: the labellers call no region a bug, so there is nothing to correct; its "
             "verdicts say why"
         )
     machine, streams = set_up_machine(settings.compute), Streams(settings.seed, ("debugging", "correct"))
@@ -203,11 +203,11 @@ def export_regions(path: Path, out: Path, votes: Sequence[Path] = (), settings: 
 
     folder, out = RunFolder(Path(path)), Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise RunError(f"{out}: no empty folder; allowed: a new or an empty one")
+        raise RunError(f"{out}: not an empty folder; allowed: a new or an empty one")
     settings = settings or settings_of_run(folder)
     accepted = annotate_run(folder.path, votes, settings.acceptance).accepted
     if not accepted:
-        raise RunError(f"{folder.annotation}: the labellers call no region a bug, so that there is nothing to export")
+        raise RunError(f"{folder.annotation}: the labellers call no region a bug, so there is nothing to export")
     facts, written = folder.read_facts(), 0
     height, width = facts["size"]
     places, parts = folder_names(facts["class_names"]), folder.load_region_images("correction")

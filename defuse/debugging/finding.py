@@ -104,7 +104,7 @@ def find_bugs(
     }
     start_run(folder, identity_of(classifier_digest, images, test, settings), facts)
     if folder.finished:
-        log.info("%s holds this run already, and nothing is computed again", folder.path)
+        log.info("%s already holds this run; nothing is computed again", folder.path)
         shutil.rmtree(folder.checkpoints, ignore_errors=True)  # of a run that was stopped at its very end
         return load_findings(folder.path)
     if not folder.labels.exists():

@@ -114,7 +114,7 @@ def measure_reconstructions(
         )
     if checker and not checker.works:
         log.warning(
-            "the checker sees the label of %.0f %% of the validation images only, and keeps nothing: more images or "
+            "the checker sees the label of only %.0f %% of the validation images, and keeps nothing: more images or "
             "more train_checker.epochs, or search: {checker: false} to do without",
             100 * checker.originals_passed,
         )

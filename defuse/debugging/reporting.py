@@ -102,7 +102,7 @@ def lead(regions: int, annotation: Annotation | None) -> str:
     """What was found, in a sentence or two."""
     found = f"{regions} region{'' if regions == 1 else 's'} of mistakes found."
     if annotation is None:
-        return f"{found} Nobody has labelled them yet, so that none of them is known to be a bug."
+        return f"{found} Nobody has labelled them yet, so none of them is known to be a bug."
     people = len(annotation.votes.annotators)
     judged = sum(region.verdict != RegionVerdict.NOT_JUDGED for region in annotation.judgements)
     return (
@@ -132,7 +132,7 @@ def facts_of(folder: RunFolder, findings: Findings, annotation: Annotation | Non
         ("validation images whose label the checker sees", "no checker" if passed is None else f"{passed:.1%}"),
         ("images made", f"{found['draws']:,} around {found['seed_images']:,}"),
         ("mistakes among them, at most a few per image", f"{found['identified']:,}"),
-        ("left out: the autoencoder's doing", f"{found['autoencoder']:,}"),
+        ("left out: the autoencoder's mistakes", f"{found['autoencoder']:,}"),
         ("left out: the checker does not see the label", f"{found['other_label']:,}"),
         ("kept", f"{found['kept']:,}, of which {found['wrong_before']:,} around an image that is misclassified itself"),
     ]
@@ -187,14 +187,17 @@ def next_steps(
         return [("Search with more images, or with other settings; docs/own_classifier.md says which may help.", "")]
     if annotation is None:
         return [
-            (f"Open {folder.label_page.name} and name the regions; several people may.", f"defuse label {path}"),
-            ("Put their files votes-NAME.csv beside this page, and correct the classifier.", f"defuse correct {path}"),
+            (f"Open {folder.label_page.name} and name the regions; several people can do so.", f"defuse label {path}"),
+            (
+                "Put their files votes-NAME.csv next to this page, then correct the classifier.",
+                f"defuse correct {path}",
+            ),
         ]
     if not annotation.accepted:
-        return [("The labellers call no region a bug; more labellers, or another search, may see more.", "")]
+        return [("The labellers call no region a bug; more labellers, or another search, may find more.", "")]
     if CORRECTED in measured:
         load = "your_module.load_state_dict(safetensors.torch.load_file(...))"
-        return [(f"Take the corrected weights home from {folder.corrected_weights}: {load}.", "")]
+        return [(f"The corrected weights are in {folder.corrected_weights}: {load}.", "")]
     if RETRAINED in measured:
         return []
     return [

@@ -129,7 +129,7 @@ class RunFolder:
         """
         self.read_facts()
         if not self.finished:
-            raise RunError(f"{self.path}: the search has not come to its end; the same `defuse find` again goes on")
+            raise RunError(f"{self.path}: the search has not finished; run the same `defuse find` again to continue")
 
     def need_regions(self) -> None:
         """Check that `find` has come to its end and found something.
@@ -210,7 +210,7 @@ def need_own_or_empty(folder: RunFolder) -> None:
     if folder.facts.exists() or not folder.path.exists():
         return
     if not folder.path.is_dir() or any(folder.path.iterdir()):
-        raise RunError(f"{folder.path} is no empty folder and holds no run of defuse; allowed: an empty or a new one")
+        raise RunError(f"{folder.path} is neither empty nor the folder of a run; allowed: an empty folder or a new one")
 
 
 def start_run(folder: RunFolder, identity: dict[str, Any], facts: dict[str, Any]) -> None:
@@ -232,7 +232,7 @@ def start_run(folder: RunFolder, identity: dict[str, Any], facts: dict[str, Any]
     ]
     if parts:
         raise RunError(
-            f"{folder.path} holds another run: {'; '.join(parts)}; allowed: the same run, which goes on, or another "
+            f"{folder.path} holds another run: {'; '.join(parts)}; allowed: the same run, which continues, or another "
             "folder"
         )
     folder.add_facts(**facts)

@@ -101,7 +101,7 @@ def claims(bounds: params.Claims, dataset: str, noise: str) -> list[Claim]:
         ),
         Claim(
             "baseline",
-            "Correction does better than fine-tuning on the identified mistakes alone",
+            "Correction does better than fine-tuning on only the identified mistakes",
             "blog",
             (more("outcome.region_test_gain_over_baseline"), more("outcome.test_gain_over_baseline")),
             parts=True,
@@ -130,7 +130,7 @@ def claims(bounds: params.Claims, dataset: str, noise: str) -> list[Claim]:
         ),
         Claim(
             "planted bugs",
-            "It finds bugs that are known to be there, more often than where none is and than k-means does",
+            "It finds bugs that are known to be there, more often than where there are none, and than k-means does",
             "later work",
             (
                 least("plant_bugs.found", bounds.planted_found),

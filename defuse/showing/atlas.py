@@ -47,11 +47,11 @@ FIGURES = (
 STUDY_FIGURES = ("readings", "noise", "rivals", "planted_bugs")
 # Each reading of the method, what it is, and the part of the page that shows its regions.
 READINGS = {
-    "released": ("as released", "the numbers of the authors' code, as far as it can be followed", ""),
+    "released": ("as released", "the settings of the authors' code, as far as they can be followed", ""),
     "described": ("as described", "what the post says, with controls; the main chain of this replication", "regions"),
     "repaired": (
         "repaired",
-        "only mistakes that a second network does not share, grouped by label and prediction; annotators see members",
+        "only mistakes that a second network does not make, grouped by label and prediction; annotators see these",
         "repaired",
     ),
 }

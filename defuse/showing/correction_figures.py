@@ -94,5 +94,5 @@ def results_table(tables: Path) -> Figure:
         body[0, column].get_text().set(color=colour, fontweight="bold")
     seeds = len(measures["outcome.test_before"])
     figure.subplots_adjust(left=0.42, right=0.98, top=0.82, bottom=0.12)
-    many = "median and 95 % interval, or each seed" if seeds >= FEWEST_FOR_INTERVAL else "each seed"
+    many = "median and 95% interval, or each seed" if seeds >= FEWEST_FOR_INTERVAL else "each seed"
     return finish(figure, tables, f"{title} ({'one seed' if seeds == 1 else many})")

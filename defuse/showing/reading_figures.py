@@ -37,7 +37,7 @@ ABLATION = {
     "without_checker": "no checker",
     "without_pairs": "no groups by pair",
     "without_members": "no members shown",
-    "without_noises": "one noise alone",
+    "without_noises": "only one noise",
 }
 VERDICT_COLUMNS = {
     RegionVerdict.ACCEPTED: "accepted",
@@ -241,7 +241,7 @@ def repair(tables: Path) -> Figure:
     table = table[table.reading.isin(ABLATION)]
     names = [reading for reading in ABLATION if (table.reading == reading).any()]
     if len(names) < 2:
-        return empty(tables, title, "The repair was not taken apart on these data.")
+        return empty(tables, title, "The parts of the repair were not studied on these data.")
     accuracies, _ = corrected(tables)
     table = table.assign(
         share_accepted=(table.accepted / table.regions).where(table.regions > 0),

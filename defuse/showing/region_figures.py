@@ -141,7 +141,7 @@ def regions(tables: Path) -> Figure:
 
 def acceptance(tables: Path) -> Figure:
     """Accepted and rejected regions against the agreement that the annotators must reach."""
-    table, title = read_table(result_path(tables, "acceptance.csv")), "regions against annotator strictness"
+    table, title = read_table(result_path(tables, "acceptance.csv")), "regions by the annotators' strictness"
     if table.empty:
         return empty(tables, title, NO_REGION)
     counts = table.groupby(["minimum_agreement", "seed", "verdict"]).size().unstack(fill_value=0)
@@ -156,7 +156,7 @@ def acceptance(tables: Path) -> Figure:
         axes.bar(position, counts[verdict], 0.9 * width, bottom=start, color=colour, linewidth=0, label=verdict)
         start += counts[verdict].to_numpy()
     axes.set_xticks(range(len(strictness)), [f"{value:g}" for value in strictness])
-    axes.set(xlabel="least agreement for a region (share of votes)", ylabel="regions (a bar for each seed)")
+    axes.set(xlabel="agreement required of a region (share of votes)", ylabel="regions (a bar for each seed)")
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     figure.subplots_adjust(left=0.1, right=0.77, top=0.89, bottom=0.2)
     return finish(figure, tables, title)

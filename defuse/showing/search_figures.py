@@ -65,7 +65,7 @@ def causes(tables: Path) -> Figure:
         )
     axes.set_yticks(range(len(order)), order)
     axes.invert_yaxis()
-    axes.set(xlabel="share of the identified mistakes (95 % interval)", xlim=(0, 1))
+    axes.set(xlabel="share of the identified mistakes (95% interval)", xlim=(0, 1))
     count = table.groupby("seed").mistakes.sum().min()
     figure.subplots_adjust(left=0.27, right=0.97, top=0.86, bottom=0.24)
     return finish(figure, tables, f"causes of {count:,.0f} identified mistakes")

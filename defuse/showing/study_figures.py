@@ -75,7 +75,7 @@ def searches(tables: Path) -> Figure:
         right.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         right.xaxis.set_minor_formatter(NullFormatter())
     figure.subplots_adjust(left=0.16, right=0.98, top=0.78, bottom=0.21, wspace=0.06)
-    return finish(figure, tables, "searches, equally many mistakes judged")
+    return finish(figure, tables, "searches, with equally many mistakes judged")
 
 
 def vaes(tables: Path) -> Figure:
