@@ -60,12 +60,12 @@ unbundle: setup
 replicate-cluster: setup .venv/installed-cluster
 	python -m experiments.replicate_on_cluster $(CLUSTER) $(TARGETS)
 
-# Every figure and the bug atlas again from results/ alone; needs no artifact and no training.
+# Every figure and the bug atlas again, only from results/; needs no artifact and no training.
 figures: setup
 	dvc repro --single-item code
 	dvc repro --single-item --force figures atlas front_page
 
-# What it costs on this machine, as ratios; BENCH="search memory" runs those sections, --help lists them.
+# Speed on this machine, as ratios; BENCH="search memory" runs those sections, --help lists them.
 bench: setup
 	python -m benchmarks $(BENCH)
 
@@ -74,7 +74,7 @@ lint: setup
 	ruff format --check
 	mypy
 
-# README's result tables from results/.
+# The generated parts of README and of the report, from results/.
 readme: setup
 	python -m experiments.readme
 

@@ -1,4 +1,4 @@
-"""Run the notebooks of a data set: figures and executed copies, from results/ alone."""
+"""Run the notebooks of a data set: figures and executed copies, only from results/."""
 
 from defuse.core.storage import read_table
 from defuse.evidence.results import result_path

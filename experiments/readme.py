@@ -22,7 +22,7 @@ def write_blocks(page: Path, blocks: dict[str, str]) -> None:
 
 
 def write_pages() -> None:
-    """Write the generated parts of all pages anew."""
+    """Rewrite the generated parts of all pages."""
     datasets = list(load_params(PARAMS).datasets)
     for page, blocks in PAGES.items():
         write_blocks(page, blocks(RESULTS, datasets))

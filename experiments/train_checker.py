@@ -6,7 +6,7 @@ from experiments.shared.network_training import train_single_network
 
 
 def train(cell: Cell) -> str:
-    """Train the checker on the training images alone; write its weights and its curve."""
+    """Train the checker on only the training images; write its weights and its curve."""
     chosen = cell.params()
     return train_single_network(cell, "checker", chosen.network.model_dump(), chosen.blend_fraction)
 

@@ -1,4 +1,4 @@
-"""Train the classifier that is to be debugged."""
+"""Train the classifier to debug."""
 
 from defuse.core.storage import write_json, write_rows
 from defuse.data.prepared import CLASSES, load_split

@@ -6,7 +6,7 @@ from experiments.shared.network_training import train_single_network
 
 
 def train(cell: Cell) -> str:
-    """Train a vgg on the training images alone; write its weights and its curve."""
+    """Train a vgg on only the training images; write its weights and its curve."""
     return train_single_network(cell, "features", {"architecture": "vgg", "width": cell.params().width})
 
 

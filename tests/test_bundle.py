@@ -318,7 +318,7 @@ def test_other_prepared_data_are_told(recorded, clone):
     (clone / "artifacts/prepare/digits").mkdir(parents=True)
     (clone / "artifacts/prepare/digits/data.npz").write_bytes(b"another download")
     _, advice = unbundle(clone, recorded / ARCHIVE)
-    assert "has other bytes than the recorded from Digits: 3 images: dvc repro would train everything anew" in advice
+    assert "has other bytes than the recorded from Digits: 3 images: dvc repro would train everything again" in advice
 
 
 def test_what_a_killed_run_left_is_completed(recorded, clone):
@@ -370,7 +370,7 @@ def test_a_link_a_foreign_file_and_a_file_left_out_are_refused(recorded, clone, 
     assert f"member '{link}' is refused" in message
     for added in ("artifacts/stray/file", "cards/other.md", "runs/aa/bb/cc"):
         message = refusal(clone, rewritten(tmp_path / "more.tar", summed({**held, f"{top}/{added}": b"x"})))
-        assert f"{added} is no part of a bundle of digits" in message
+        assert f"{added} is not part of a bundle of digits" in message
     weights = f"{top}/artifacts/correct/digits/0.csv"
     fewer = {name: data for name, data in held.items() if name != weights}
     assert "correct/digits/0.csv is missing" in refusal(clone, rewritten(tmp_path / "fewer.tar", fewer))
@@ -401,7 +401,7 @@ def test_an_output_of_ones_own_is_not_replaced(recorded, clone):
     (place / "oracle_0.safetensors").write_bytes(b"my own")
     message = refusal(clone, recorded / ARCHIVE)
     assert (
-        "artifacts/train_oracle/digits/oracle_0.safetensors is here already with other bytes; move it away" in message
+        "artifacts/train_oracle/digits/oracle_0.safetensors is already here with other bytes; move it away" in message
     )
 
 

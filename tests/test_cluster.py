@@ -398,7 +398,7 @@ def test_an_unknown_target_is_refused_with_the_allowed_ones(toy, tmp_path):
 def test_two_replications_in_one_folder_are_refused(toy, tmp_path):
     repository = toy(tmp_path)
     before = outputs(repository)
-    with only_replication(repository), pytest.raises(ReplicationError, match="runs in this folder already"):
+    with only_replication(repository), pytest.raises(ReplicationError, match="is already running in this folder"):
         replicate_on_cluster(repository, [], workers=1, threads=1)
     assert outputs(repository) == before
 

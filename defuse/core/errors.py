@@ -50,7 +50,7 @@ class SummaryError(DefuseError):
 
 
 class ClaimsError(DefuseError):
-    """Tables in `results/` that do not belong to the params at hand."""
+    """Tables in `results/` that do not belong to the current params."""
 
 
 class NotebookError(DefuseError):

@@ -265,7 +265,7 @@ class CompareReadings(Checking):
 def compared_readings(settings: CompareReadings, noise: Noise) -> dict[str, Reading]:
     """The readings that `compare_readings` compares with the main chain, by name.
 
-    Beside the released and the repaired one these are the repaired one with each thing of `without` taken away alone:
+    Apart from the released and the repaired one these are the repaired one without each single part named in `without`:
     what the main chain has is in its place.
 
     Args:

@@ -142,7 +142,7 @@ class TrainClassifier(Training):
     @field_validator("initial_weights")
     @classmethod
     def belong_to_resnet18(cls, weights: str | None, info: ValidationInfo) -> str | None:
-        """Check that weights to start from are asked for ResNet-18 alone."""
+        """Check that weights to start from are asked only for ResNet-18."""
         network = info.data.get("network")
         if weights and network and network.architecture != "resnet18":
             raise ValueError(f"Input should be null with {network.architecture}")

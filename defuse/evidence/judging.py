@@ -80,7 +80,7 @@ def of_sheet(condition: Condition, right: int, judged: int) -> bool | None:
 
     Args:
         condition: a sign and a bound on the share.
-        right: regions that a person calls right; one of which nothing can be told is not among them.
+        right: regions that a person calls right, without those on which they could not decide.
         judged: all accepted regions on the sheet, or 0 where nobody has looked.
     """
     return condition.met(right / judged) if judged >= FEWEST_REGIONS else None

@@ -26,7 +26,7 @@ def result_path(tables: Path, name: str) -> Path:
 def measures_by_seed(tables: Path) -> dict[str, pd.Series]:
     """Values of every measure by `stage.measure`, in the table's order; each is indexed by its seeds.
 
-    NaN where a cell measured nothing; a measure of the studies has the studies' seeds alone.
+    NaN where a cell measured nothing; a measure of the studies has only the studies' seeds.
 
     Raises:
         StorageError: the table is missing or damaged.

@@ -240,7 +240,7 @@ def accepted_region_measures(regions: pd.DataFrame) -> pd.DataFrame:
 def planted_measures(planted: pd.DataFrame) -> pd.DataFrame:
     """Means over the planted bugs, per seed, arm and strength.
 
-    They are found (the share of bugs that some region matches), found_where_took (of those alone whose planting took),
+    They are found (the share of bugs that some region matches), found_where_took (of only those whose planting took),
     recall, top_precision, and rank (of those found).
     """
     rows = []

@@ -198,7 +198,7 @@ def region_row(
 ) -> dict[str, object]:
     """Everything measured of one region.
 
-    The region is judged by the shown draws alone; its failure rate, purity and usual prediction are measured
+    The region is judged only by the shown draws; its failure rate, purity and usual prediction are measured
     on the test draws, which nobody selected it by.
 
     Args:

@@ -163,7 +163,7 @@ def finetune_baseline(
     machine: Machine,
     description: str,
 ) -> nn.Module:
-    """Fine-tuned copy on the annotated mistakes alone (the paper's baseline).
+    """Copy fine-tuned on only the annotated mistakes (the paper's baseline).
 
     Args:
         classifier: left as it is.
@@ -208,7 +208,7 @@ def accuracies(right: dict[str, Float32[Tensor, "_images"]]) -> dict[str, float]
 
 
 def choose_arm(arms: list[dict[str, float]], start_validation_accuracy: float, maximum_drop: float) -> int | None:
-    """Position of the arm to use, chosen on validation data alone; None if no arm has accuracies.
+    """Position of the arm to use, chosen only on validation data; None if no arm has accuracies.
 
     An arm lacks them (NaN) where its network has diverged, and every arm lacks those on regions where there are none.
     Among the arms whose validation accuracy is at most `maximum_drop` below the start: the one of highest

@@ -89,10 +89,10 @@ def known_distance(mistakes: Errors, look_quantile: float) -> float:
     Args:
         mistakes: the misclassified training images.
         look_quantile: quantile, over those images, of the distance (L2 over pixels) to the nearest other one of the
-            same pair. An image that is alone with its pair has none.
+            same pair. An image that is the only one of its pair has none.
 
     Returns:
-        The distance; NaN where every image is alone with its pair.
+        The distance; NaN where every image is the only one of its pair.
     """
     nearest = [np.zeros(0)]
     for pair in np.unique(mistakes.pair, axis=0):

@@ -46,7 +46,7 @@ def feature_squares(
 ) -> tuple[Float32[Tensor, "images layers"], Float32[Tensor, "images layers"]]:
     """Mean over each layer of |f(reconstruction) - f(image)|^2, and of |f(image)|^2, for each image.
 
-    The gradient flows into the reconstructions alone.
+    The gradient flows only into the reconstructions.
 
     Args:
         features: f, `FeatureLayers`.

@@ -77,7 +77,7 @@ def finish(figure: Figure, tables: Path, title: str) -> Figure:
 def save(figure: Figure, figure_file: str) -> bytes:
     """Write `figure_file` (a `.png`, for screens) and the `.pdf` beside it (for print); close the figure.
 
-    The bytes depend on the drawing alone. The PNG has at most 256 colours, which divides its size by three.
+    The bytes depend only on the drawing. The PNG has at most 256 colours, which divides its size by three.
 
     Args:
         figure: closed afterwards.

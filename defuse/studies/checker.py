@@ -1,4 +1,4 @@
-"""The checker of the repaired reading: a second classifier that tells whose mistake an image is.
+"""The checker of the repaired reading: a second classifier that tells mistakes of the classifier from other images.
 
 Where two classifiers disagree, one of them is wrong (differential testing; Pei and others 2017). The search takes the
 seed image's label for the truth, though noise may have changed what the image shows. The checker keeps a mistake only
@@ -58,7 +58,7 @@ class Checker:
 def calibrate_checker(
     network: nn.Module, validation: Labelled, settings: params.Checking, generator: torch.Generator
 ) -> Checker:
-    """Set the threshold on validation images alone: no annotator is asked.
+    """Set the threshold on only validation images: no annotator is asked.
 
     Half-and-half blends of two images of different classes have no right label, as images on the way from one class to
     another have none. The threshold is where the share `blends_passed` of them still passes as some class. The checker

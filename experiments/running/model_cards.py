@@ -46,7 +46,7 @@ KINDS = {
         "the network of the feature term",
         "A small classifier in whose layers the autoencoder compares an image with its reconstruction.",
         "To train the autoencoder (`train_vae.*.feature_weight`).",
-        "It is no annotator, and its accuracy was never an aim.",
+        "It is not an annotator, and its accuracy was never an aim.",
     ),
     "train_vae": Kind(
         "the autoencoder",
@@ -68,7 +68,7 @@ KINDS = {
         "Networks that stand for the people who label what a search finds. Each says a class, or that nothing can be "
         "recognised where its confidence is below its threshold.",
         "To vote, together, on decoded images. One alone is right less often than their majority.",
-        "They are no people: compare `docs/by_eye`. A network decides with confidence on images that no person would "
+        "They are not people: see `docs/by_eye`. A network decides with confidence on images that no person would "
         "recognise.",
     ),
     "train_checker": Kind(
@@ -83,8 +83,8 @@ IN_RESULTS = {
     "train_oracle": "oracles.csv",
 }
 FOR_ALL = (
-    "It takes float32 images (N, C, 32, 32) with values from 0 to 1 and knows the classes of this data set alone. "
-    "What it says of other images, of photographs taken otherwise for example, was not measured. It was trained for "
+    "It takes float32 images (N, C, 32, 32) with values from 0 to 1 and knows only the classes of this data set. "
+    "What it says of other images, such as photographs taken in another way, was not measured. It was trained for "
     "research; nobody's safety may depend on it. The data set has terms of use of its own."
 )
 
@@ -111,9 +111,9 @@ Data: {about["line"]}. The data set itself is not part of this archive.
 
 {listed}
 
-`artifacts/` holds the networks and all else that the stages made, `runs/` the entries of DVC's run cache, `bundle.json`
-what `dvc.lock` records of them, and `SHA256SUMS` a checksum of every file (`sha256sum --check SHA256SUMS`). In a clone
-of the repository, at a commit with this `dvc.lock`, `make unbundle FILE=...` checks the archive and puts it in place.
+`artifacts/` holds the networks and everything else that the stages made, `runs/` the entries of DVC's run cache,
+`bundle.json` what `dvc.lock` records of them, and `SHA256SUMS` a checksum of every file (`sha256sum --check
+SHA256SUMS`). In a clone of the repository, at a commit with this `dvc.lock`, `make unbundle FILE=...` checks the archive and puts it in place.
 """
     return {"README.md": page, **cards}
 
@@ -131,7 +131,7 @@ def card(kind: str, weights: list[str], content: Content, objects: Objects, abou
 
 **What it is.** {said.what} Made by the stage `{kind}`.
 
-**Data.** {about["line"]}. Trained on the training images alone; validation images are set aside from these.
+**Data.** {about["line"]}. Trained only on the training images; validation images are set aside from these.
 
 **Intended use.** {said.use}
 

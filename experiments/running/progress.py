@@ -149,5 +149,5 @@ def say_closing(console: Console, root: Path, graph: Graph, attempts: Attempts, 
         say_line(
             console,
             f"Interrupted{': ' if interrupted else ''}{', '.join(interrupted)}. "
-            "The next `make replicate` goes on from here.",
+            "The next `make replicate` continues from here.",
         )

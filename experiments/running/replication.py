@@ -89,7 +89,7 @@ def only_replication(root: Path) -> Iterator[None]:
         except BlockingIOError:
             file.seek(0)
             raise ReplicationError(
-                f"a replication runs in this folder already, as process {file.read()}; "
+                f"a replication is already running in this folder, as process {file.read()}; "
                 "wait until it ends, or end it with Ctrl-C"
             ) from None
         file.truncate(0)

@@ -68,7 +68,7 @@ class Archive:
             BundleError: there is no such member.
         """
         if member not in self.members:
-            raise self.error(f"no {member} in it: it is no archive of make bundle")
+            raise self.error(f"no {member} in it: it is not an archive of make bundle")
         file = self.tar.extractfile(self.members[member])
         assert file is not None
         return file.read()
@@ -131,7 +131,7 @@ def checked_content(repo: Repo, archive: Archive) -> Content:
     for output in content.outputs:
         known |= check_output(archive, digests, output)
     if unknown := sorted(archive.members.keys() - known):
-        raise archive.error(f"{unknown[0]} is no part of a bundle of {dataset}")
+        raise archive.error(f"{unknown[0]} is not part of a bundle of {dataset}")
     return content
 
 
@@ -201,7 +201,7 @@ def missing_outputs(repo: Repo, cache: HashFileDB, archive: Archive, content: Co
         for name, md5 in held.items():
             path = f"{output.path}/{name}".rstrip("/")
             if path not in archive.members or member_digests(archive.read(path))[1] != md5:
-                raise archive.error(f"{path} is here already with other bytes; move it away, or remove it")
+                raise archive.error(f"{path} is already here with other bytes; move it away, or remove it")
         missing.append(output)
     return missing
 
@@ -255,4 +255,4 @@ def advice_on_prepared(prepared: Output, found: HashFile | None, source: str) ->
         )
     if found.hash_info.value == prepared.md5:
         return f"{prepared.path} is as recorded: dvc repro trains nothing."
-    return f"{prepared.path} has other bytes than the {recorded}: dvc repro would train everything anew."
+    return f"{prepared.path} has other bytes than the {recorded}: dvc repro would train everything again."

@@ -45,7 +45,7 @@ def checked_params(stage: str, dataset: str, seed: int | None) -> Settings:
 
 
 def run(stage: str, work: Work, dataset: str = "", seed: int | None = None) -> None:
-    """Run a stage's work, log its closing line and time; known errors end it with their message alone."""
+    """Run a stage's work, log its closing line and time; known errors end it with only their message."""
     logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stdout)
     start = time.perf_counter()
     name = " ".join(filter(None, (stage, dataset, "" if seed is None else f"seed {seed}")))
