@@ -113,7 +113,8 @@ Data: {about["line"]}. The data set itself is not part of this archive.
 
 `artifacts/` holds the networks and everything else that the stages made, `runs/` the entries of DVC's run cache,
 `bundle.json` what `dvc.lock` records of them, and `SHA256SUMS` a checksum of every file (`sha256sum --check
-SHA256SUMS`). In a clone of the repository, at a commit with this `dvc.lock`, `make unbundle FILE=...` checks the archive and puts it in place.
+SHA256SUMS`). In a clone of the repository, at a commit with this `dvc.lock`, `make unbundle FILE=...` checks the
+archive and puts it in place.
 """
     return {"README.md": page, **cards}
 
