@@ -12,7 +12,7 @@ import typer
 
 from benchmarks import growth, overhead, search, stages, training
 from defuse.core.params_file import load_params
-from defuse.core.storage import atomic_path
+from defuse.core.storage import write_text
 from defuse.models.machine import Machine, set_up_machine
 from defuse.showing.report import marks, with_results
 
@@ -85,9 +85,8 @@ def command(
             parts.append(part)
         measured[title] = "\n\n".join(parts)
     if write is not None:
-        with atomic_path(write) as temporary:
-            page = with_sections(write.read_text(encoding="utf-8"), machine_line(machine), measured)
-            temporary.write_text(page, encoding="utf-8")
+        page = with_sections(write.read_text(encoding="utf-8"), machine_line(machine), measured)
+        write_text(write, page)
 
 
 if __name__ == "__main__":

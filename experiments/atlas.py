@@ -2,7 +2,7 @@
 
 import shutil
 
-from defuse.core.storage import atomic_path
+from defuse.core.storage import atomic_path, write_text
 from defuse.evidence.results import provenance
 from defuse.showing.atlas import FIGURES, STUDY_FIGURES, dataset_page
 from experiments.shared.cell import RESULTS, Cell
@@ -19,8 +19,7 @@ def make_page(cell: Cell) -> str:
         with atomic_path(copies / file) as temporary:
             shutil.copyfile(cell.results / cell.dataset / "figures" / file, temporary)
     page = dataset_page(tables, cell.dataset, figures, front_page=cell.results == RESULTS)
-    with atomic_path(cell.report / f"{cell.dataset}.html") as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    write_text(cell.report / f"{cell.dataset}.html", page)
     return f"{len(page) / 1e6:.1f} MB and {len(figures)} figures in {cell.report}"
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from defuse.core.storage import atomic_path
+from defuse.core.storage import write_text
 from experiments.running.code_digest import stage_digests
 from experiments.shared.cell import Cell
 from experiments.shared.command import gathering_command
@@ -12,8 +12,7 @@ def write_digests(cell: Cell) -> str:
     """Write the digests of all stages."""
     texts = stage_digests(Path())
     for stage, text in texts.items():
-        with atomic_path(cell.results / "code" / f"{stage}.txt") as temporary:
-            temporary.write_text(text, encoding="utf-8", newline="\n")
+        write_text(cell.results / "code" / f"{stage}.txt", text)
     lines = [len(text.splitlines()) - 1 for text in texts.values()]
     return f"{len(texts)} stages of {min(lines)} to {max(lines)} definitions"
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from defuse.core.errors import DefuseError
 from defuse.core.params_file import load_params
-from defuse.core.storage import atomic_path
+from defuse.core.storage import write_text
 from defuse.showing.report import with_results
 from defuse.showing.written_pages import APPENDIX, README, REPORT, appendix_blocks, readme_blocks, report_blocks
 from experiments.shared.cell import PARAMS, RESULTS
@@ -17,8 +17,7 @@ def write_blocks(page: Path, blocks: dict[str, str]) -> None:
     text = page.read_text(encoding="utf-8")
     for name, block in blocks.items():
         text = with_results(text, block, name)
-    with atomic_path(page) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_text(page, text)
 
 
 def write_pages() -> None:

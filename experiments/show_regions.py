@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from defuse.core.storage import atomic_path
+from defuse.core.storage import write_text
 from defuse.data.class_names import class_name
 from defuse.data.pixels import to_bytes
 from defuse.data.prepared import CLASSES
@@ -29,9 +29,8 @@ def show_regions(cell: Cell) -> str:
         (f"When everybody has done so, name all files in params.yaml, under vote.{cell.dataset}.files.", ""),
         ("Then run, for this cell:", f"dvc repro annotate@{cell.dataset}-{cell.seed}"),
     )
-    with atomic_path(cell.folder() / "label.html") as temporary:
-        page = annotation_page(shown, f"Regions of {cell.dataset}, seed {cell.seed}", steps=steps)
-        temporary.write_text(page, encoding="utf-8")
+    page = annotation_page(shown, f"Regions of {cell.dataset}, seed {cell.seed}", steps=steps)
+    write_text(cell.folder() / "label.html", page)
     return f"{len(images)} regions to label, run {shown.run}"
 
 

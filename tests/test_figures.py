@@ -121,6 +121,15 @@ def test_an_arm_without_all_strengths_has_marks_at_its_own_and_no_line(tables):
     assert len(looks) > 8  # of the arms eight, and the seeds' dots
 
 
+def test_facts_beside_planted_images_are_of_the_first_of_the_studies_seeds(tables):
+    """The images are that seed's, which need not be the first of the main chain."""
+    path = tables / "svhn_greyscale_subset_planted.csv"
+    first = read_table(path).assign(seed=2, subgroup_accuracy=0.123)
+    write_table(path, pd.concat([first, first.assign(seed=0, subgroup_accuracy=0.987)]))
+    text = words(planting_figures.planted_bugs(tables))
+    assert "accuracy 12%\nwithout the bug 12%" in text and "accuracy 99%" not in text
+
+
 def test_each_seed_has_a_bar_of_its_own_causes(tables):
     path = tables / "svhn_greyscale_subset_noise.csv"
     first = read_table(path).iloc[:1].assign(label_changed=0.0, third_label=0.0, not_recognisable=0.0)

@@ -28,6 +28,7 @@ from defuse.core.storage import (
     write_json,
     write_rows,
     write_table,
+    write_text,
 )
 from defuse.models.weights import load_weights, save_weights
 
@@ -36,6 +37,7 @@ WRITERS = {
     "data.npz": lambda path, shift: save_arrays(path, x=np.arange(9.0) + shift, y=np.array(["a", "b"])),
     "data.json": lambda path, shift: write_json(path, {"b": [1, 2.5 + shift], "a": {"z": None, "y": True}}),
     "data.csv": lambda path, shift: write_table(path, pd.DataFrame({"n": [1, 2], "x": [0.1 + shift, np.nan]})),
+    "page.html": lambda path, shift: write_text(path, f"<p>«{shift}»\n</p>\n"),
     "rows.csv": lambda path, shift: write_rows(path, [{"n": 1, "x": 0.1 + shift}, {"n": 2, "x": math.nan}]),
     "data.safetensors": lambda path, shift: save_weights(path, {**WEIGHTS, "c": torch.zeros(1) + shift}, {"w": 3}),
 }
@@ -277,13 +279,14 @@ import os, sys
 from pathlib import Path
 import numpy as np, pandas as pd, torch
 from defuse.core.errors import StorageError
-from defuse.core.storage import save_arrays, write_json, write_rows, write_table
+from defuse.core.storage import save_arrays, write_json, write_rows, write_table, write_text
 from defuse.models.weights import save_weights
 
 folder, noise = Path(sys.argv[1]), np.random.default_rng(0).random(100_000)
 writers = {
     "data.npz": lambda path, size: save_arrays(path, x=noise[:size]),
     "data.csv": lambda path, size: write_table(path, pd.DataFrame({"x": noise[:size]})),
+    "page.html": lambda path, size: write_text(path, "x" * size),
     "rows.csv": lambda path, size: write_rows(path, [{"x": value} for value in noise[:size].tolist()]),
     "data.json": lambda path, size: write_json(path, {"x": noise[:size].tolist()}),
     "data.safetensors": lambda path, size: save_weights(path, {"x": torch.from_numpy(noise[:size].copy())}, {}),

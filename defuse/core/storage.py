@@ -104,6 +104,12 @@ def load_rows(path: Path, *names: str) -> dict[str, np.ndarray]:
     return arrays
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write text as UTF-8, its lines ended alike on each system."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write JSON with sorted keys; NaN is written as null, since JSON has no NaN."""
 

@@ -9,7 +9,7 @@ import numpy as np
 from defuse.annotators.people import Votes, read_votes
 from defuse.core.errors import VotesError
 from defuse.core.params import Acceptance
-from defuse.core.storage import atomic_path, write_table
+from defuse.core.storage import write_table, write_text
 from defuse.core.verdicts import RegionVerdict
 from defuse.debugging.measuring import BEFORE, load_measured
 from defuse.debugging.run_folder import RunFolder
@@ -57,8 +57,7 @@ def write_label_page(path: Path) -> Path:
     folder = RunFolder(Path(path))
     folder.need_regions()
     page = annotation_page(load_shown(folder.shown), f"Regions of {folder.path.resolve().name}")
-    with atomic_path(folder.label_page) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    write_text(folder.label_page, page)
     return folder.label_page
 
 

@@ -11,7 +11,7 @@ import torch
 
 from defuse.core.errors import ClassifierError
 from defuse.core.params_debugging import Debugging
-from defuse.core.storage import atomic_path, read_table
+from defuse.core.storage import read_table, write_text
 from defuse.core.verdicts import RegionVerdict
 from defuse.data.pixels import from_bytes
 from defuse.debugging.annotating import Annotation, annotate_run
@@ -76,8 +76,7 @@ def report_bugs(
         cards(findings, measured, annotation),
         next_steps(folder, findings, measured, annotation),
     )
-    with atomic_path(folder.report) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    write_text(folder.report, page)
     return folder.report
 
 

@@ -9,7 +9,7 @@ from matplotlib import pyplot
 from matplotlib.figure import Figure, SubFigure
 
 from defuse.core.storage import load_arrays, read_table
-from defuse.evidence.results import of_first_seed, result_path
+from defuse.evidence.results import result_path
 from defuse.showing.drawing import FIRST_MEASURE, SECOND_MEASURE, THIRD_MEASURE, finish, show_image
 
 # Of the arms in the table's order: two on the mistakes that are not the VAE's, the same on all, misclassified test
@@ -116,5 +116,6 @@ def planted_bugs(tables: Path) -> Figure:
     figure = pyplot.figure(figsize=(CURVES_WIDTH + images_width, figure_height(len(data["bug"]))))
     curves, examples = figure.subfigures(1, 2, squeeze=False, width_ratios=(CURVES_WIDTH, images_width))[0]
     draw_curves(curves, table)
-    draw_examples(examples, of_first_seed(tables, "planted.csv"), data)
+    first = table[table.seed == table.seed.iloc[0]]  # the studies' first, whose images these are
+    draw_examples(examples, first, data)
     return finish(figure, tables, "bugs planted on purpose")

@@ -13,7 +13,7 @@ from pathlib import Path
 from dvc.utils.serialize import dumps_yaml, parse_yaml_for_update
 from ruamel.yaml.comments import CommentedMap
 
-from defuse.core.storage import atomic_path
+from defuse.core.storage import write_text
 from experiments.running.pipeline import opened
 
 SHARED = re.compile(r"^(    - |      \S+: )[&*]id", re.MULTILINE)  # a file, or all params, of several stages
@@ -78,5 +78,4 @@ def rewrite(root: Path, change: Callable[[CommentedMap], None]) -> None:
         change(content["stages"])
         changed = dumps_yaml(content)
         if changed != text:
-            with atomic_path(path) as temporary:
-                temporary.write_text(changed, encoding="utf-8")
+            write_text(path, changed)
