@@ -19,6 +19,7 @@ from defuse.showing import (
     correction_figures,
     drawing,
     novelty_figures,
+    pair_figures,
     planting_figures,
     reading_figures,
     region_figures,
@@ -36,6 +37,7 @@ FIGURES = {
     study_figures: ("noise", "searches", "vaes", "tau", "mixtures", "rivals"),
     planting_figures: ("planted_bugs",),
     reading_figures: ("readings", "repair"),
+    pair_figures: ("bugs_over_seeds",),
 }
 DRAWN = {name: getattr(module, name) for module, names in FIGURES.items() for name in names}
 

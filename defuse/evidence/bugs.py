@@ -1,4 +1,4 @@
-"""Bugs as regions show them: the clearest one of a cell, and the pairs of label and prediction over the seeds."""
+"""The clearest bug among the accepted regions of a cell."""
 
 from typing import TYPE_CHECKING
 

@@ -36,13 +36,23 @@ def measures_by_seed(tables: Path) -> dict[str, pd.Series]:
     return dict(iter(values.groupby(names.to_numpy(), sort=False)))
 
 
+def seeds_of(measures: dict[str, pd.Series]) -> list[int]:
+    """The seeds of the main chain, whose measures come first, in the order of the params; none without measures."""
+    return next(iter(measures.values())).index.tolist() if measures else []
+
+
 def of_first_study_seed(tables: Path, name: str) -> pd.DataFrame:
     """The rows of a table of the readings of the seed whose images figures show: the first of the studies'."""
     table, readings = (read_table(result_path(tables, file), "seed") for file in (name, "readings.csv"))
     return table[table.seed == readings.seed.iloc[0]]
 
 
+def of_seed(tables: Path, name: str, seed: int) -> pd.DataFrame:
+    """The rows of a table, such as `regions.csv`, of one seed."""
+    table = read_table(result_path(tables, name), "seed")
+    return table[table.seed == seed]
+
+
 def of_first_seed(tables: Path, name: str) -> pd.DataFrame:
-    """The rows of a table, such as `regions.csv`, of the seed whose images figures show: the first of the params."""
-    table, measures = (read_table(result_path(tables, file), "seed") for file in (name, "measures.csv"))
-    return table[table.seed == measures.seed.iloc[0]]
+    """The same of the seed whose images figures show: the first of the params."""
+    return of_seed(tables, name, seeds_of(measures_by_seed(tables))[0])

@@ -9,8 +9,10 @@ from matplotlib.figure import Figure
 
 from defuse.core.storage import read_table
 from defuse.data.class_names import class_name
-from defuse.evidence.results import measures_by_seed, of_first_seed, provenance, result_path
+from defuse.evidence.pairs import pairs_by_reading
+from defuse.evidence.results import measures_by_seed, of_first_seed, provenance, result_path, seeds_of
 from defuse.showing.drawing import drawn, save, set_theme
+from defuse.showing.pair_figures import HEADINGS, pair_name
 from defuse.showing.report import arms_table, markdown, shown, shown_over_seeds
 
 Columns = dict[str, tuple[str, str]]  # of a table: heading and format of each column shown
@@ -69,8 +71,7 @@ def show_over_seeds(
 
 def show_counts(tables: str, file: str, column: str) -> Markdown:
     """How many rows of a table have each value of a column, one row for each seed of the data set."""
-    seeds = read_table(result_path(Path(tables), "measures.csv")).seed.unique()
-    table = read_table(result_path(Path(tables), file))
+    seeds, table = seeds_of(measures_by_seed(Path(tables))), read_table(result_path(Path(tables), file))
     counts = pd.crosstab(table.seed, table[column]).reindex(seeds, fill_value=0)
     lines = [[str(seed), *map(str, row)] for seed, row in zip(counts.index, counts.to_numpy())]
     return Markdown(markdown(["seed", *counts.columns], lines))
@@ -103,6 +104,24 @@ def show_regions(tables: str, count: int) -> Markdown:
         "draws that fail",
     ]
     return Markdown(markdown(heading, lines))
+
+
+def seeds_with(pairs: pd.DataFrame) -> dict[tuple[int, int], str]:
+    """Of `accepted_pairs`, the seeds that have each, for example "2 of 5: 0, 3"."""
+    seeds = {pair: [str(seed) for seed, count in row.items() if count] for pair, row in pairs.iterrows()}
+    return {pair: f"{len(own)} of {len(pairs.columns)}: {', '.join(own)}" for pair, own in seeds.items()}
+
+
+def show_pairs(tables: str) -> Markdown:
+    """The seeds in which a region of each pair of label and prediction was accepted, by reading; as in the figure."""
+    folder = Path(tables)
+    dataset, found = str(provenance(folder)["dataset"]), pairs_by_reading(folder, measures_by_seed(folder))
+    # Those of most seeds first, whichever reading has them.
+    pairs = pd.concat([(counts > 0).sum(axis=1) for counts in found.values()]).groupby(level=[0, 1]).sum()
+    order = pairs.sort_values(ascending=False, kind="stable").index
+    columns = {HEADINGS[reading].lower(): seeds_with(counts) for reading, counts in found.items()}
+    lines = [[pair_name(dataset, *pair), *(own.get(pair, "–") for own in columns.values())] for pair in order]
+    return Markdown(markdown(["annotators' class → the classifier's", *columns], lines))
 
 
 def show_arms(tables: str, kind: str) -> Markdown:

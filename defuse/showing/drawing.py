@@ -2,7 +2,7 @@
 
 A figure is drawn by a function that takes a data set's folder of tables, in a module for each subject:
 `search_figures`, `region_figures`, `correction_figures`, `novelty_figures`, `study_figures`, `planting_figures`,
-`reading_figures`.
+`reading_figures`, `pair_figures`.
 """
 
 import io
