@@ -177,6 +177,17 @@ def test_the_readings_are_told_where_they_were_compared(results):
     )
 
 
+def test_bugs_that_come_back_are_counted_over_the_seeds_of_each_reading(results):
+    said = words(report_blocks(results, ["mnist", "gtsrb"])["over_seeds"])
+    assert said.startswith("The accepted regions of all seeds have 6 and 2 different pairs") and "repaired" not in said
+    assert "of these, 1 and 0 are found in at least half of the seeds." in said
+    write_readings(results / "mnist" / "tables")
+    said = words(report_blocks(results, ["mnist", "gtsrb"])["over_seeds"])
+    assert (
+        "Those of the repaired method of all seeds have 1 and – different pairs" in said and "1 and – are found" in said
+    )
+
+
 def test_each_table_of_the_appendix_names_its_file_its_stage_and_a_command(results):
     sections = appendix_blocks(results, ["mnist", "gtsrb"])["results"].split("\n## ")
     assert len(sections) > 15

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from defuse.core.params import DESCRIBED
+from defuse.core.params import DESCRIBED, REPAIRED
 from defuse.core.storage import read_table
 from defuse.core.verdicts import Cause, RegionVerdict
 from defuse.data.class_names import class_name
 from defuse.evidence.bugs import clearest_bug
-from defuse.evidence.results import BY_EYE, of_first_seed, provenance, result_path
+from defuse.evidence.pairs import come_back, pairs_by_reading
+from defuse.evidence.results import BY_EYE, measures_by_seed, of_first_seed, provenance, result_path
 from defuse.showing.findings import (
     CORRECTION,
     COST,
@@ -134,6 +135,33 @@ def bug_picture(results: Path, datasets: Sequence[str], page: Path) -> str:
     )
 
 
+def bugs_over_seeds(results: Path, datasets: Sequence[str], page: Path) -> str:
+    """How many pairs of label and prediction of accepted regions come back in other seeds; empty without tables."""
+    names = {
+        DESCRIBED: ("The accepted regions", "regions.csv"),
+        REPAIRED: ("Those of the repaired method", "reading_regions.csv"),
+    }
+    found = {tables: pairs_by_reading(tables, measures_by_seed(tables)) for tables in folders(results, datasets)}
+    sentences = []
+    for reading, (whose, file) in names.items():
+        counts = [
+            [
+                linked(str(count), result_path(tables, file), page)
+                for count in (len(pairs[reading]), come_back(pairs[reading]).sum())
+            ]
+            if reading in pairs
+            else ["–", "–"]
+            for tables, pairs in found.items()
+        ]
+        if any(count != ["–", "–"] for count in counts):
+            all_pairs, back = map(listed, zip(*counts))
+            sentences.append(
+                f"{whose} of all seeds have {all_pairs} different pairs of the annotators' label and the classifier's "
+                f"prediction; of these, {back} are found in at least half of the seeds."
+            )
+    return " ".join(sentences)
+
+
 def eye_counts(counts: pd.DataFrame, agree: Callable[[pd.DataFrame], pd.Series]) -> str:
     """How many judgements of a sheet agree, differ, or leave it open; a dash where there are none."""
     if counts.empty:
@@ -210,8 +238,10 @@ def report_blocks(results: Path, datasets: Sequence[str]) -> dict[str, str]:
         "cost": " ".join(filter(None, [time_taken(STAGE_SECONDS, datasets, REPORT), told(data, COST)])),
         "conclusions": verdict_list(claims),
     }
-    for name, (figure, caption, sentences) in SECTIONS.items():
-        text = told(data, sentences)
+    texts = {name: (figure, caption, told(data, sentences)) for name, (figure, caption, sentences) in SECTIONS.items()}
+    over_seeds = bugs_over_seeds(results, datasets, REPORT)
+    texts["over_seeds"] = ("bugs_over_seeds", "Bugs by seed: the annotators' class and the classifier's", over_seeds)
+    for name, (figure, caption, text) in texts.items():
         shown = picture(results, datasets, figure, caption, REPORT) if text else ""
         blocks[name] = "\n\n".join(filter(None, [text or NOT_MEASURED, shown]))
     return blocks
