@@ -5,13 +5,15 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import ROOT
+from ruamel.yaml import YAML
 
 from defuse.core import params
 from defuse.core.errors import ClaimsError
 from defuse.core.statistics import sign_test
 from defuse.core.storage import write_json, write_table
 from defuse.evidence.claims import Condition, claims, search_noise
-from defuse.evidence.judging import COLUMNS, judge, measures_of, verdict
+from defuse.evidence.judging import COLUMNS, judge, measures_of, stages_of, verdict
 
 BOUNDS = params.Claims(
     region_accuracy=0.9,
@@ -374,5 +376,23 @@ def test_every_claim_of_the_post_has_a_rule_and_no_number_is_put_in_the_papers_m
     assert all(row["paper_value"] == "" for row in rows)
     assert all(tuple(row) == COLUMNS for row in rows)
     row = next(row for row in rows if row["measure"] == "annotate.mean_purity")
+    assert row["stage"] == "annotate, summarize@mnist"
     assert row["values"] == "0.5 nan 0.7 0.1 0.2 0.3 0.4 1" and row["median"] == pytest.approx(0.4)
     assert row["low"] >= 0.1 and row["high"] <= 1.0
+
+
+def test_each_value_names_stages_of_the_pipeline_that_measured_and_gathered_it(tmp_path):
+    stages = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
+    rows = judged(tmp_path, {})
+    said = {(row["claim"], row["measure"]): row["stage"].split(", ") for row in rows}
+    for (_, measure), named in said.items():
+        assert named[-1] == ("compare_by_eye@mnist" if measure.startswith("by_eye") else "summarize@mnist")
+        assert {name.removesuffix("@mnist") for name in named} <= set(stages)
+    assert said["end to end", "outcome.test_drop"] == ["correct", "finetune_baseline", "summarize@mnist"]
+    assert said["region failure", "accepted regions.failure_rate"] == ["annotate", "summarize@mnist"]
+    assert said["rivals", "regions against k-means.mistake_test_accuracy"][0] == "compare_readings"
+    assert said["small perturbation", f"noise {NOISE}.label_kept"][0] == "ablate_noise"
+    assert {stages_of(f"{name}.x", "mnist").partition(",")[0] for name in ("VAE x", "mixture 2 1/K")} == {
+        "ablate_vae",
+        "ablate_regions",
+    }

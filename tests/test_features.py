@@ -16,6 +16,7 @@ from torch import nn
 from defuse.core.errors import StorageError
 from defuse.core.params_file import load_params
 from defuse.core.storage import read_json, read_table, write_table
+from defuse.evidence.results import measures_by_seed
 from defuse.evidence.tables import table_measures
 from defuse.models import evaluation
 from defuse.models.autoencoder import kl_per_dimension, reconstruction_loss
@@ -240,7 +241,7 @@ def test_figure_and_report_name_the_term_of_the_arms_that_have_it(project, tmp_p
         "plain (gaussian, 2 latent, width 4)",
         "features (gaussian + features, 2 latent, width 4)",
     ]
-    rows = [line.split(" | ")[0] for line in arms_table(tmp_path, "VAE").splitlines()[2:]]
+    rows = [line.split(" | ")[0] for line in arms_table(measures_by_seed(tmp_path), "VAE").splitlines()[2:]]
     assert rows == ["| train vae", "| plain", "| features (+ features, weight 10000)"]
 
 

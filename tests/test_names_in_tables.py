@@ -136,7 +136,9 @@ def test_each_arm_of_one_seed_has_one_seed_under_its_own_name(tables, kind, name
     medians = medians[medians.stage.str.startswith(f"{kind} ") & medians["median"].notna()]
     assert list(dict.fromkeys(medians.stage)) == [f"{kind} {name}" for name in names]
     assert set(medians.seeds) == {1}
-    rows = [line.split(" | ")[0].removeprefix("| ") for line in arms_table(tables, kind).splitlines()[2:]]
+    rows = [
+        line.split(" | ")[0].removeprefix("| ") for line in arms_table(measures_by_seed(tables), kind).splitlines()[2:]
+    ]
     assert rows == [name.replace("_", " ") for name in names]
 
 

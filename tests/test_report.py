@@ -13,6 +13,7 @@ from made_readings import write_readings
 
 from defuse.core.params_file import load_params
 from defuse.core.storage import read_table, write_table
+from defuse.evidence.results import measures_by_seed
 from defuse.evidence.tables import table_measures
 from defuse.showing.report import (
     ARMS,
@@ -88,7 +89,11 @@ def test_no_share_outside_of_0_to_1_is_ever_printed(values):
 def test_the_committed_tables_of_the_report_hold_nothing_impossible(dataset):
     tables = ROOT / "results" / dataset / "tables"
     text = "\n".join(
-        [main_numbers([tables], README), lambda_table(tables), *(arms_table(tables, kind) for kind in ARMS)]
+        [
+            main_numbers([tables], README),
+            lambda_table(tables),
+            *(arms_table(measures_by_seed(tables), kind) for kind in ARMS),
+        ]
     )
     shares = [float(number) for number in re.findall(r"-?[0-9.]+(?=%)", text)]
     assert len(shares) > 100 and min(shares) >= 0 and max(shares) <= 100 and "nan" not in text and "±" not in text
@@ -114,13 +119,13 @@ def test_each_reading_has_a_row_and_each_arm_its_accuracy_on_every_kind_of_mista
     names = (("readings", "reading", "reading"), ("rivals", "rival", "arm"))
     rows = [table_measures(read_table(tables / f"mnist_{table}.csv"), *name) for table, *name in names]
     write_table(tables / "mnist_measures.csv", pd.concat(rows))
-    text = arms_table(tables, "reading")
+    text = arms_table(measures_by_seed(tables), "reading")
     assert text.splitlines()[0].startswith("| reading | mistakes | the classifier's own | regions shown | accepted |")
     rows = {row[0]: row[1:] for row in cells(text)}
     assert rows["repaired"][1:4] == ["75.0% / 77.0% / 79.0%", "6 / 6 / 6", "5 / 6 / 5"] and "without checker" in rows
-    heading, _, *_ = (line.split(" | ") for line in arms_table(tables, "rival").splitlines())
+    heading, _, *_ = (line.split(" | ") for line in arms_table(measures_by_seed(tables), "rival").splitlines())
     place = heading.index("unseen mistakes, repaired")
-    rows = {row[0]: row for row in cells(arms_table(tables, "rival"))}
+    rows = {row[0]: row for row in cells(arms_table(measures_by_seed(tables), "rival"))}
     assert rows["repaired"][place] == "60.0% / 61.0% / 62.0%" and rows["before"][place] == "2.0% / 3.0% / 4.0%"
 
 
@@ -138,7 +143,7 @@ def test_each_arm_of_the_mnist_has_a_row_with_the_value_of_each_seed(kind):
     column, (_, template) = next(iter(ARMS[kind].items()))
     groups = read_table(tables / f"mnist_{name}.csv").groupby(keys, sort=False)[column]
     expected = [" / ".join(shown(template, value) for value in values) for _, values in groups]
-    assert [row[1] for row in cells(arms_table(tables, kind))] == expected
+    assert [row[1] for row in cells(arms_table(measures_by_seed(tables), kind))] == expected
 
 
 def test_conditions_have_their_rule_values_and_decision_and_claims_the_cells_that_meet_them_all(tmp_path):
@@ -159,14 +164,16 @@ def test_conditions_have_their_rule_values_and_decision_and_claims_the_cells_tha
             "all_judged": [2, 2, None],
             "verdict": ["partly", "partly", "measured"],
             "file": "results/mnist/x.csv",
+            "stage": "annotate, summarize@mnist",
         }
     )
     write_table(claims, table)
     page = tmp_path / "docs" / "page.md"
+    made = "`annotate`, `summarize@mnist`"
     x, y = (f"[{name}](../results/mnist/x.csv)" for name in "xy")
     assert cells(conditions_table(claims, page)) == [
-        ["a", "MNIST", x, ">= 1", "1.5 / 0.5", "1 of 2", "open", "partly"],
-        ["a", "MNIST", y, "<= 2", "– / 7", "0 of 1, 1 not judged", "no", "partly"],
+        ["a", "MNIST", x, ">= 1", "1 (1.5 / 0.5)", "1 of 2", "open", "partly", made],
+        ["a", "MNIST", y, "<= 2", "7 (– / 7)", "0 of 1, 1 not judged", "no", "partly", made],
     ]
     assert cells(claims_table(claims, page)) == [["**a**: all well", "partly (0 of 2)"]]
 

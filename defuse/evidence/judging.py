@@ -38,7 +38,24 @@ COLUMNS = (
     "all_judged",
     "verdict",
     "file",
+    "stage",
 )
+# Stages of the pipeline that measure what has another name in the table of measures; the others are stages themselves.
+MEASURED_BY = {
+    "outcome": "correct, finetune_baseline",
+    "noise": "ablate_noise",
+    "search": "ablate_search",
+    "VAE": "ablate_vae",
+    "tau": "ablate_regions",
+    "mixture": "ablate_regions",
+    "cause": "annotate",
+    "accepted regions": "annotate",
+    "rival": "compare_readings",
+    "regions against": "compare_readings",
+    "reading": "compare_readings",
+    "readings": "compare_readings",
+    "planted": "plant_bugs",
+}
 HOLDS = {True: "yes", False: "no", None: "open"}
 
 
@@ -98,6 +115,16 @@ def measures_of(claim: Claim, names: list[str]) -> list[str]:
     return [f"{arm}.{measure}" for arm in arms or [f"{claim.arms} ..."] for measure in claim.measures]
 
 
+def stages_of(measure: str, dataset: str) -> str:
+    """The stages that make a measure of a data set: those that measure it in a cell, then the one that gathers cells.
+
+    `dvc repro STAGE` runs one of them, with what it needs.
+    """
+    name = measure.rpartition(".")[0]
+    measuring = [stages for kind, stages in MEASURED_BY.items() if name == kind or name.startswith(f"{kind} ")]
+    return f"{measuring[0] if measuring else name}, summarize@{dataset}"
+
+
 def load_measures(tables: Path, seeds: list[int]) -> dict[str, pd.Series]:
     """As `measures_by_seed`.
 
@@ -146,7 +173,8 @@ def judge(
 
     Returns:
         median, low and high of the measure, and its `values` in the order of the seeds; of `seeds` cells `judged` could
-        be judged and `met` meet the bound; `all_met` of `all_judged` meet all conditions of the claim.
+        be judged and `met` meet the bound; `all_met` of `all_judged` meet all conditions of the claim. `file` holds the
+        values, and `stage` names the stages that made them (`stages_of`).
 
     Raises:
         ClaimsError: a measure that the tables do not have, or a seed that `params.yaml` does not name.
@@ -167,7 +195,8 @@ def judge(
             "data": about["title"],
         }
         if claim.sheet:
-            rows.append({**about_claim, **sheet_row(claim, by_eye), "file": tables.with_name(BY_EYE).as_posix()})
+            made = {"file": tables.with_name(BY_EYE).as_posix(), "stage": f"compare_by_eye@{dataset}"}
+            rows.append({**about_claim, **sheet_row(claim, by_eye), **made})
             continue
         cells = [judged_cells(item, measures[item.measure], claim.nothing_fails) for item in claim.conditions]
         decisions = [sign_test(int(cell.sum()), len(cell)) for cell in cells]
@@ -185,6 +214,7 @@ def judge(
                 "seeds": len(values),
                 "verdict": ClaimVerdict.MEASURED,
                 "file": result_path(tables, "measures.csv").as_posix(),
+                "stage": stages_of(name, dataset),
             }
             if cells:
                 condition, cell = claim.conditions[place], cells[place]

@@ -126,7 +126,7 @@ def show_pairs(tables: str) -> Markdown:
 
 def show_arms(tables: str, kind: str) -> Markdown:
     """What the arms of a study did, over its seeds; `kind` as in `report.ARMS`."""
-    return Markdown(arms_table(Path(tables), kind) or f"*No {kind} was studied.*")
+    return Markdown(arms_table(measures_by_seed(Path(tables)), kind) or f"*No {kind} was studied.*")
 
 
 def missing(path: Path) -> Markdown:

@@ -10,7 +10,7 @@ import pandas as pd
 from defuse.core.statistics import median_interval
 from defuse.core.storage import read_table
 from defuse.core.verdicts import Cause
-from defuse.evidence.results import BY_EYE, measures_by_seed, provenance, result_path
+from defuse.evidence.results import BY_EYE, measures_by_seed, provenance, result_path, seeds_of
 from defuse.evidence.tables import READINGS
 
 FEWEST_FOR_INTERVAL = 6  # seeds; of fewer all values are shown (`median_interval`)
@@ -175,9 +175,18 @@ def linked(words: str, file: Path, page: Path) -> str:
     return f"[{words}]({Path(os.path.relpath(file, page.parent)).as_posix()})"
 
 
-def title_with_seeds(tables: Path) -> str:
-    """A data set's title and how many seeds its tables hold."""
-    seeds = read_table(result_path(tables, "measures.csv")).seed.nunique()
+def median_and_values(template: str, values: Sequence[float]) -> str:
+    """As `shown_over_seeds`, but few seeds' values stand in brackets behind their median."""
+    numbers = np.array(values, float)
+    measured, text = numbers[~np.isnan(numbers)], shown_over_seeds(template, numbers)
+    if not len(measured) or len(numbers) == 1 or len(measured) >= FEWEST_FOR_INTERVAL:
+        return text
+    return f"{template.format(np.median(measured))} ({text})"
+
+
+def title_with_seeds(tables: Path, measures: dict[str, pd.Series]) -> str:
+    """A data set's title and how many seeds its measures, of `measures_by_seed`, are of."""
+    seeds = len(seeds_of(measures))
     return f"{provenance(tables)['title']} ({seeds} seed{'s' if seeds > 1 else ''})"
 
 
@@ -189,14 +198,14 @@ def main_numbers(
 ) -> str:
     """Main numbers of each data set over its seeds: the rows of some keys, and what a cell shows of a measure."""
     rows = [row for row in ROWS if row[1] in keys]
-    columns = []
+    columns, heads = [], []
     for tables in folders:
+        measures = measures_by_seed(tables)
+        heads.append(linked(title_with_seeds(tables, measures), result_path(tables, "measures.csv"), page))
         # The oracles are shared by all seeds.
-        oracles = pd.Series([read_table(result_path(tables, "oracles.csv")).test_accuracy.min()])
-        measures = {**measures_by_seed(tables), "oracles": oracles}
+        measures["oracles"] = pd.Series([read_table(result_path(tables, "oracles.csv")).test_accuracy.min()])
         columns.append([cell(template, measures.get(key, [])) for _, key, template in rows])
     lines = [[name, *cells] for (name, *_), cells in zip(rows, zip(*columns))]
-    heads = [linked(title_with_seeds(tables), result_path(tables, "measures.csv"), page) for tables in folders]
     return markdown(["", *heads], lines)
 
 
@@ -207,9 +216,8 @@ def arm_name(measures: dict[str, pd.Series], stage: str, kind: str) -> str:
     return f"{name} (+ features, weight {weight:g})" if weight else name
 
 
-def arms_table(tables: Path, kind: str) -> str:
-    """What the arms of a kind (`ARMS`) did, over seeds; empty if the tables hold none."""
-    measures = measures_by_seed(tables)
+def arms_table(measures: dict[str, pd.Series], kind: str) -> str:
+    """What the arms of a kind (`ARMS`) did, over seeds; empty if the measures, of `measures_by_seed`, hold none."""
     stages = dict.fromkeys(key.rpartition(".")[0] for key in measures if key.startswith(f"{kind} "))
     rows = [
         [
@@ -236,7 +244,7 @@ def by_eye_table(results: Path, datasets: Sequence[str], page: Path) -> str:
 
 
 def conditions_table(claims: Path, page: Path) -> str:
-    """Each condition of each claim: measure, rule, values, the seeds that meet it, whether it holds."""
+    """Each condition of each claim: measure, rule, values, the seeds that meet it, whether it holds, what made it."""
     table = read_table(claims)
     table = table[table.rule.notna()]
     rows = []
@@ -248,12 +256,14 @@ def conditions_table(claims: Path, page: Path) -> str:
                 *map(str, (row.claim, row.data)),
                 linked(str(row.measure), claims.parent.parent / str(row.file), page),
                 str(row.rule),
-                shown_over_seeds("{:.3g}", values),
+                median_and_values("{:.3g}", values),
                 f"{row.met:.0f} of {row.judged:.0f}{unjudged}",
                 *map(str, (row.holds, row.verdict)),
+                ", ".join(f"`{stage}`" for stage in row.stage.split(", ")),
             ]
         )
-    return markdown(["claim", "data", "measure", "rule", "value", "seeds that meet it", "holds", "verdict"], rows)
+    heads = ["claim", "data", "measure", "rule", "median", "seeds that meet it", "holds", "verdict", "made by"]
+    return markdown(heads, rows)
 
 
 def claims_table(claims: Path, page: Path) -> str:

@@ -260,10 +260,14 @@ def appendix_blocks(results: Path, datasets: Sequence[str]) -> dict[str, str]:
     """All tables of the report: conditions of the claims, a person's judgement, main numbers, and each kind of arm."""
     claims, sections = results / "claims.csv", {}
     measured = folders(results, datasets)
+    measures = {tables: measures_by_seed(tables) for tables in measured}
     if claims.exists():
         sections["Every condition of every claim"] = (
             f"From {linked('`claims.csv`', claims, APPENDIX)}: judged by the stage `claims`; `dvc repro claims` makes "
-            "it. A measure links to the table that holds its values. “By eye” counts regions in place of seeds.\n\n"
+            "it. A measure links to the table that holds its values; the last column names the stages that measured "
+            "and gathered them, which `dvc repro STAGE` runs. Behind a median stands its distribution-free 95% "
+            "interval, or the value of each seed where fewer than six have one. “By eye” counts regions in place of "
+            "seeds.\n\n"
             + conditions_table(claims, APPENDIX)
         )
     sections["Main numbers"] = (
@@ -277,12 +281,12 @@ def appendix_blocks(results: Path, datasets: Sequence[str]) -> dict[str, str]:
             f"compare_by_eye` makes it.\n\n{seen}"
         )
     for tables in measured:
-        where = source(tables, "lambda_sweep.csv", "correct")
-        sections[f"Accuracy by lambda: {title_with_seeds(tables)}"] = f"{where}\n\n{lambda_table(tables)}"
+        where, title = source(tables, "lambda_sweep.csv", "correct"), title_with_seeds(tables, measures[tables])
+        sections[f"Accuracy by lambda: {title}"] = f"{where}\n\n{lambda_table(tables)}"
     for kind, name, file, stage in ARM_TABLES:
         for tables in measured:
-            table = arms_table(tables, kind)
+            table = arms_table(measures[tables], kind)
             if table:
                 where = source(tables, file, stage)
-                sections[f"{name}: {title_with_seeds(tables)}"] = f"{where}\n\n{table}"
+                sections[f"{name}: {title_with_seeds(tables, measures[tables])}"] = f"{where}\n\n{table}"
     return {"results": "\n\n".join(f"## {name}\n\n{text}" for name, text in sections.items())}
