@@ -21,9 +21,9 @@ from defuse.core.params_file import load_params
 from defuse.core.storage import load_arrays, read_json, read_table, save_arrays, write_json, write_table
 from defuse.data.class_names import TRAFFIC_SIGNS, class_name
 from defuse.data.prepared import CLASSES
-from defuse.evidence.results import provenance, result_path
+from defuse.evidence.results import measures_by_seed, provenance, result_path, seeds_of
 from defuse.evidence.tables import table_measures
-from defuse.showing.atlas import CARRIERS, FIGURES, STUDY_FIGURES, dataset_page, front_page, region_rows
+from defuse.showing.atlas import CARRIERS, FIGURES, STUDY_FIGURES, dataset_page, front_page, headline, region_rows
 from defuse.showing.cells import show_regions
 from defuse.showing.drawing import MISTAKES
 from defuse.showing.region_figures import procedure, regions
@@ -72,13 +72,14 @@ def shares(values: pd.Series) -> list[str]:
 
 
 def test_the_table_of_regions_says_what_the_tables_say():
-    page, rows = Page(dataset_page(TABLES, "mnist", SHOWN)), region_rows(TABLES, "mnist")
+    page, rows = Page(dataset_page(TABLES, "mnist", SHOWN)), region_rows(TABLES, "mnist", 0)
     table = read_table(result_path(TABLES, "regions.csv"))
     assert len(page.rows) - 1 == len(rows) == (table.seed == table.seed.min()).sum()
-    columns = [[row[place].strip() for row in page.rows[1:]] for place in range(7)]
+    columns = [[row[place].strip() for row in page.rows[1:]] for place in range(8)]
     assert columns[0] == rows.region.astype(str).tolist() and columns[1] == rows.headline.tolist()
     assert columns[2] == rows.verdict.tolist()
-    assert columns[3:] == [
+    assert columns[7] == ["1 of 3 seeds"] * rows.accepted.sum() + ["–"] * (~rows.accepted).sum()
+    assert columns[3:7] == [
         shares(rows[name]) for name in ("share_of_mistakes", "failure_rate", "failure_after", "agreement")
     ]
     accepted = rows[rows.accepted]
@@ -98,7 +99,7 @@ def test_the_first_seed_is_the_first_of_the_params_and_not_the_smallest(tmp_path
         tables / "mnist_corrected_regions.csv",
         corrected[corrected.seed != 0].assign(region=range(len(corrected[corrected.seed != 0]))),
     )
-    rows = region_rows(tables, "mnist")
+    rows = region_rows(tables, "mnist", seeds_of(measures_by_seed(tables))[0])
     assert len(rows) == (regions.seed == 0).sum() and rows.accepted.any()
     assert rows.failure_after.isna().all()  # what another seed's correction did to its regions tells nothing here
 
@@ -120,7 +121,8 @@ def test_a_page_says_how_many_regions_are_a_new_type_of_error_and_how_many_test_
 
 
 def test_each_region_worth_showing_has_a_card_with_its_images():
-    page, shown = Page(dataset_page(TABLES, "mnist", SHOWN)), load_arrays(result_path(TABLES, "regions.npz"))
+    text, shown = dataset_page(TABLES, "mnist", SHOWN), load_arrays(result_path(TABLES, "regions.npz"))
+    page = Page(text[text.index('id="regions"') :])
     assert page.cards == [f"region-{region}" for region in shown["region"]]
     images = [image for image in page.images if image["alt"].startswith(f"draw of region {shown['region'][0]}:")]
     assert len(images) == shown["images"].shape[1]
@@ -178,7 +180,8 @@ def test_the_repaired_method_s_regions_stand_beside_the_described_one_s(with_rea
     shown = load_arrays(with_readings / "mnist_shown_repaired.npz")
     articles = [name for name in re.findall(r'<article class="card" id="(repaired-\d+)"', text)]
     assert articles == [f"repaired-{region}" for region in shown["region"]]
-    images = [image for image in page.images if image["alt"].startswith("image of repaired region")]
+    below = Page(text[text.index('id="repaired"') :])
+    images = [image for image in below.images if image["alt"].startswith("image of repaired region")]
     assert len(images) == shown["shown"].sum() < shown["prediction"].size  # no blank one
     assert all(image["alt"].endswith("the classifier says 8") for image in images)
     card = text[text.index('id="repaired-5"') :].partition("</article>")[0]
@@ -190,6 +193,7 @@ def test_the_repaired_method_s_regions_stand_beside_the_described_one_s(with_rea
         ("not recognised", "10%"),
         ("fails on held-out members", "75%"),
         ("fails on fresh draws", "50%"),
+        ("found in", "3 of 3 seeds"),
     ]
     card = text[text.index('id="repaired-0"') :].partition("</article>")[0]
     assert "Nothing that annotators recognise" in card and 'class="said wrong"' not in card and "<dd>–</dd>" in card
@@ -211,11 +215,83 @@ def test_a_page_says_where_no_reading_has_a_region_and_is_silent_where_none_was_
     empty_readings(with_readings)
     add_measures(with_readings)
     text = dataset_page(with_readings, "mnist", SHOWN)
-    assert "No group of mistakes is large enough to be a region." in text and "<article" not in text
+    assert "No group of mistakes is large enough to be a region." in text and 'id="repaired-' not in text
+    assert "Repaired: no region was accepted" in text
     for path in with_readings.glob("mnist_readings.csv"):  # as of the demonstration
         path.unlink()
     text = dataset_page(with_readings, "mnist", FIGURES)
     assert "repaired" not in text and "readings" not in text and ">Regions</h2>" in text
+
+
+@pytest.fixture
+def with_bugs(with_readings) -> Path:
+    """MNIST's tables with three accepted regions of the first seed, the largest the least clear, and readings."""
+    add_measures(with_readings)
+    table = read_table(with_readings / "mnist_regions.csv")
+    shown = load_arrays(with_readings / "mnist_regions.npz")["region"][:3]
+    for region, failure, label, said in zip(shown, (0.6, 0.9, 0.7), (4, 2, 2), (9, 7, 7)):
+        chosen = (table.seed == 0) & (table.region == region)
+        facts = {"verdict": "accepted", "agreement": 0.9, "failure_rate": failure, "label": label, "prediction": said}
+        table.loc[chosen, list(facts)] = list(facts.values())
+    table.loc[table.seed == 2, "verdict"] = "false alarm"
+    table.loc[(table.seed == 1) & (table.region == 0), ["verdict", "label", "prediction"]] = ["accepted", 2, 7]
+    write_table(with_readings / "mnist_regions.csv", table)
+    return with_readings
+
+
+def words_of(text: str) -> str:
+    return " ".join(re.sub("<[^>]*>", " ", text).split())
+
+
+def test_the_page_starts_with_the_clearest_bug_of_both_readings_and_its_seeds(with_bugs):
+    path = with_bugs / "mnist_reading_regions.csv"
+    table = read_table(path)
+    others = (table.seed > 0) & (table.reading == "repaired")
+    table.loc[others, "label"] = 5
+    table.loc[(table.seed == 0) & (table.reading == "repaired") & (table.region == 2), "member_failure"] = 0.8
+    write_table(path, table)
+    text = dataset_page(with_bugs, "mnist", SHOWN)
+    first = words_of(text[text.index('id="clearest"') : text.index("What correction does")])
+    second = load_arrays(with_bugs / "mnist_regions.npz")["region"][1]
+    assert "As described: 2 taken for 7" in first and f'href="#region-{second}"' in text
+    assert "give 90% of their votes to this label, and the classifier fails on 90% of fresh draws" in first
+    assert "was found in 2 of 3 seeds" in first
+    assert "Repaired: 3 taken for 8" in first and 'href="#repaired-2"' in text
+    assert "fails on 80% of images of it that nobody was shown" in first and "was found in 1 of 3 seeds" in first
+    assert "The clearest bug is the accepted region with the greatest product of two shares" in first
+    assert text.index('id="clearest"') < text.index("<table") and Page(text).cards[0] == f"region-{second}"
+    assert text.count("<dt>found in</dt><dd>2 of 3 seeds</dd>") == 2  # both regions of the pair
+
+
+@pytest.mark.parametrize(
+    ("member_failure", "expected", "how"),
+    [
+        (0.95, "3 taken for 8", "repaired"),
+        (0.9, "2 taken for 7", "as described"),
+        (0.2, "2 taken for 7", "as described"),
+    ],
+)
+def test_the_front_page_shows_the_clearest_bug_of_both_readings(with_bugs, member_failure, expected, how):
+    path = with_bugs / "mnist_reading_regions.csv"
+    table = read_table(path)
+    write_table(path, table.assign(member_failure=table.member_failure.where(table.label < 0, member_failure)))
+    text = words_of(front_page(claims_about("SVHN"), {"mnist": with_bugs}))
+    assert f"MNIST: {expected} " in text and "Annotators give 90% of their votes" in text
+    assert f"Found by the method {how}: its region" in text
+    assert "accepted 3 of 33 as described, 5 of 6 repaired." in text
+
+
+def test_a_bug_of_a_single_seed_says_nothing_about_seeds(with_bugs):
+    for name in ("measures", "regions", "readings", "reading_regions"):
+        path = with_bugs / f"mnist_{name}.csv"
+        write_table(path, read_table(path).query("seed == 0"))
+    text = dataset_page(with_bugs, "mnist", SHOWN)
+    assert "As described: 2 taken for 7" in text and "was found in" not in text and "<dt>found in" not in text
+
+
+def test_a_bug_whose_usual_prediction_is_right_names_no_wrong_class():
+    region = pd.Series({"label": 1, "prediction": 1, "verdict": "accepted"})
+    assert headline("svhn", region) == "1 taken for another class"  # was "1 taken for 1"
 
 
 def test_two_renderings_have_the_same_bytes():
@@ -264,7 +340,7 @@ def test_the_front_page_has_a_bug_and_each_claim_with_its_verdict_and_figure():
             f"outcome.{number}: {number / 10:.3g} / – / 0.5 (>= 0.9)",
         ]
     assert set(CARRIERS.values()) <= set(SHOWN)
-    assert any(headline in text for headline in region_rows(TABLES, "mnist").query("accepted").headline)
+    assert any(headline in text for headline in region_rows(TABLES, "mnist", 0).query("accepted").headline)
     other = front_page(claims_about("SVHN"), {"mnist": TABLES})
     assert "verdict 1" not in other and other.count("take no part in the claims") == len(CARRIERS)
 
@@ -285,7 +361,7 @@ def test_pages_say_where_there_is_nothing(tmp_path):
     rejected = read_table(tables / "mnist_regions.csv").assign(verdict="false alarm")
     write_table(tables / "mnist_regions.csv", rejected)
     write_table(tables / "mnist_corrected_regions.csv", read_table(tables / "mnist_corrected_regions.csv").iloc[:0])
-    assert "taken for" not in "".join(region_rows(tables, "mnist").headline)
+    assert "taken for" not in "".join(region_rows(tables, "mnist", seeds_of(measures_by_seed(tables))[0]).headline)
     assert "no region was accepted" in front_page(claims_about(""), {"mnist": tables})
     write_table(tables / "mnist_regions.csv", rejected.iloc[:0])
     for name in ("regions", "members", "novelty"):
@@ -340,7 +416,7 @@ def test_the_pages_work_in_a_browser(browser, tmp_path, with_readings, width, sc
     assert page.evaluate("document.documentElement.scrollWidth") == width
     page.get_by_role("link", name="All regions of").first.click()
     assert page.url.endswith("/mnist.html") and page.evaluate("document.documentElement.scrollWidth") == width
-    rows = region_rows(TABLES, "mnist")
+    rows = region_rows(TABLES, "mnist", 0)
     first = page.locator("#region-table tbody tr").first
     for heading, column in (("fails", "failure_rate"), ("share of the mistakes", "share_of_mistakes")):
         button = page.locator("#region-table th button", has_text=heading)

@@ -15,6 +15,8 @@ from defuse.core.params_file import load_params
 from defuse.core.storage import read_table, write_table
 from defuse.evidence.results import measures_by_seed
 from defuse.evidence.tables import table_measures
+from defuse.showing.atlas import FIGURES, dataset_page
+from defuse.showing.cells import show_counts
 from defuse.showing.report import (
     ARMS,
     arms_table,
@@ -204,3 +206,18 @@ def test_a_missing_mark_is_an_error():
 
 def test_absent_numbers_are_a_dash():
     assert shown("{:.1%}", float("nan")) == "–" and shown("{:.1%}", 0.123) == "12.3%"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda tables: dataset_page(tables, "mnist", FIGURES),
+        lambda tables: main_numbers([tables], README),
+        lambda tables: show_counts(str(tables), "regions.csv", "verdict"),
+    ],
+)
+def test_a_page_or_table_reads_the_measures_once(monkeypatch, make):
+    read, of_pandas = [], pd.read_csv
+    monkeypatch.setattr(pd, "read_csv", lambda path, **options: (read.append(path.name), of_pandas(path, **options))[1])
+    make(ROOT / "results" / "mnist" / "tables")
+    assert read.count("mnist_measures.csv") == 1

@@ -51,3 +51,12 @@ TRAFFIC_SIGNS = (
 def class_name(dataset: str, label: int) -> str:
     """The name of a class: its number, and for traffic signs what the sign says."""
     return f"{label} ({TRAFFIC_SIGNS[label]})" if dataset == "gtsrb" else str(label)
+
+
+def pair_name(dataset: str, label: int, prediction: int, arrow: str = "→") -> str:
+    """A pair in words: the annotators' class and the classifier's.
+
+    Where the two are one class, the draws shown failed and most fresh ones do not, or fail each in its own way.
+    """
+    said = "another class" if label == prediction else class_name(dataset, prediction)
+    return f"{class_name(dataset, label)} {arrow} {said}"

@@ -8,11 +8,11 @@ from IPython.display import Image, Markdown
 from matplotlib.figure import Figure
 
 from defuse.core.storage import read_table
-from defuse.data.class_names import class_name
+from defuse.data.class_names import class_name, pair_name
 from defuse.evidence.pairs import pairs_by_reading
 from defuse.evidence.results import measures_by_seed, of_first_seed, provenance, result_path, seeds_of
 from defuse.showing.drawing import drawn, save, set_theme
-from defuse.showing.pair_figures import HEADINGS, pair_name
+from defuse.showing.pair_figures import HEADINGS
 from defuse.showing.report import arms_table, markdown, shown, shown_over_seeds
 
 Columns = dict[str, tuple[str, str]]  # of a table: heading and format of each column shown

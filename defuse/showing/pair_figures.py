@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from defuse.core.params import DESCRIBED, REPAIRED
-from defuse.data.class_names import class_name
+from defuse.data.class_names import pair_name
 from defuse.evidence.pairs import come_back, pairs_by_reading
 from defuse.evidence.results import measures_by_seed, provenance
 from defuse.showing.drawing import MISTAKES, REGIONS, finish
@@ -22,15 +22,6 @@ MOST_ROWS = 30  # of a panel
 LONG = 30  # letters of a pair's name from which it takes two lines
 PANEL, MARGIN, ABOVE, BELOW, LINE, CELL = 4.7, 0.15, 0.95, 0.95, 0.13, 0.34  # inches
 NAMES = {False: 1.1, True: 2.35}  # inches that short and long names take
-
-
-def pair_name(dataset: str, label: int, prediction: int, arrow: str = "→") -> str:
-    """A pair in words: the annotators' class and the classifier's.
-
-    Where the two are one class, the draws shown failed and most fresh ones do not, or fail each in its own way.
-    """
-    said = "another class" if label == prediction else class_name(dataset, prediction)
-    return f"{class_name(dataset, label)} {arrow} {said}"
 
 
 def how_many_come_back(pairs: pd.DataFrame) -> str:
