@@ -52,8 +52,8 @@ FIGURES = (
 )
 STUDY_FIGURES = ("readings", "noise", "rivals", "planted_bugs")
 # On what the classifier fails, of the two readings whose clearest bug is shown (`evidence.bugs.FAILURE`).
-FAILS_ON = {DESCRIBED: "fresh draws", REPAIRED: "images of it that nobody was shown"}
-MEASURED_ON = {DESCRIBED: "fresh draws of the region", REPAIRED: "other mistakes in it"}
+FAILS_ON = {DESCRIBED: "fresh draws of the region", REPAIRED: "images of the region that nobody was shown"}
+METHODS = {DESCRIBED: "the method as described", REPAIRED: "the repaired method"}
 PLACES = {DESCRIBED: "region", REPAIRED: "repaired"}  # of a region's card on the page, before its number
 REPAIRED_ARRAYS = ("region", "images", "shown", "prediction", "votes")
 # Each reading of the method, what it is, and the part of the page that shows its regions.
@@ -258,10 +258,10 @@ def regions_by_reading(tables: Path, dataset: str, measures: dict[str, pd.Series
 
 def rule(readings: Iterable[str]) -> str:
     """How the clearest bug of these readings is chosen (`evidence.bugs.clearest_bug`), in words."""
-    measured = "; ".join(f"{READINGS[reading][0]}: {MEASURED_ON[reading]}" for reading in readings)
+    measured = "; ".join(f"{READINGS[reading][0]}: {FAILS_ON[reading]}" for reading in readings)
     return (
         "The clearest bug is the accepted region with the greatest product of two shares: of the annotators' votes, "
-        "those for its label; of images that they were not shown, those on which the classifier fails "
+        "those for its label; of further images, those on which the classifier fails "
         f"({measured}). Of equals it is the one with more of the mistakes, then the one with the lower number. Images "
         "are of one seed, the first."
     )
@@ -272,7 +272,7 @@ def clearest(reading: str, regions: Regions) -> dict[str, Any] | None:
     bug = clearest_bug(regions.rows.loc[regions.shown], reading)
     if bug is None:
         return None
-    about = {"reading": READINGS[reading][0], "on": FAILS_ON[reading], "place": f"{PLACES[reading]}-{bug.region}"}
+    about = {"method": METHODS[reading], "on": FAILS_ON[reading], "place": f"{PLACES[reading]}-{bug.region}"}
     return {**regions.card(bug), "failure": bug[FAILURE[reading]], **about}
 
 

@@ -178,7 +178,7 @@ def linked(words: str, file: Path, page: Path) -> str:
 def median_and_values(template: str, values: Sequence[float]) -> str:
     """As `shown_over_seeds`, but few seeds' values stand in brackets behind their median."""
     numbers = np.array(values, float)
-    measured, text = numbers[~np.isnan(numbers)], shown_over_seeds(template, numbers)
+    measured, text = numbers[~np.isnan(numbers)], shown_over_seeds(template, values)
     if not len(measured) or len(numbers) == 1 or len(measured) >= FEWEST_FOR_INTERVAL:
         return text
     return f"{template.format(np.median(measured))} ({text})"
