@@ -254,14 +254,11 @@ def test_the_page_starts_with_the_clearest_bug_of_both_readings_and_its_seeds(wi
     first = words_of(text[text.index('id="clearest"') : text.index("What correction does")])
     second = load_arrays(with_bugs / "mnist_regions.npz")["region"][1]
     assert "As described: 2 taken for 7" in first and f'href="#region-{second}"' in text
-    assert (
-        "give 90% of their votes to this label, and the classifier fails on 90% of fresh draws of the region" in first
-    )
+    assert "give 90% of their votes to this label" in first and "fails on 90% of fresh draws of the region" in first
     assert "was found in 2 of 3 seeds" in first
     assert "Repaired: 3 taken for 8" in first and 'href="#repaired-2"' in text
-    assert (
-        "fails on 80% of images of the region that nobody was shown" in first and "was found in 1 of 3 seeds" in first
-    )
+    assert "fails on 80% of images of the region that nobody was shown" in first
+    assert "was found in 1 of 3 seeds" in first
     assert "The clearest bug is the accepted region with the greatest product of two shares" in first
     assert text.index('id="clearest"') < text.index("<table") and Page(text).cards[0] == f"region-{second}"
     assert text.count("<dt>found in</dt><dd>2 of 3 seeds</dd>") == 2  # both regions of the pair
@@ -270,9 +267,9 @@ def test_the_page_starts_with_the_clearest_bug_of_both_readings_and_its_seeds(wi
 @pytest.mark.parametrize(
     ("member_failure", "expected", "how"),
     [
-        (0.95, "3 taken for 8", "the repaired method"),
-        (0.9, "2 taken for 7", "the method as described"),
-        (0.2, "2 taken for 7", "the method as described"),
+        (0.95, "3 taken for 8", "as repaired"),
+        (0.9, "2 taken for 7", "as described"),
+        (0.2, "2 taken for 7", "as described"),
     ],
 )
 def test_the_front_page_shows_the_clearest_bug_of_both_readings(with_bugs, member_failure, expected, how):
@@ -281,8 +278,8 @@ def test_the_front_page_shows_the_clearest_bug_of_both_readings(with_bugs, membe
     write_table(path, table.assign(member_failure=table.member_failure.where(table.label < 0, member_failure)))
     text = words_of(front_page(claims_about("SVHN"), {"mnist": with_bugs}))
     assert f"MNIST: {expected} " in text and "Annotators give 90% of their votes" in text
-    assert f"Found by {how}: its region" in text
-    assert "accepted 3 of 33 as described, 5 of 6 repaired." in text
+    assert f"Found by the method {how}: its region" in text
+    assert "accepted 3 of 33 as described, 5 of 6 as repaired." in text
 
 
 def test_a_bug_of_a_single_seed_says_nothing_about_seeds(with_bugs):

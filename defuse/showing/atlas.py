@@ -53,7 +53,7 @@ FIGURES = (
 STUDY_FIGURES = ("readings", "noise", "rivals", "planted_bugs")
 # On what the classifier fails, of the two readings whose clearest bug is shown (`evidence.bugs.FAILURE`).
 FAILS_ON = {DESCRIBED: "fresh draws of the region", REPAIRED: "images of the region that nobody was shown"}
-METHODS = {DESCRIBED: "the method as described", REPAIRED: "the repaired method"}
+TAKEN = {DESCRIBED: "as described", REPAIRED: "as repaired"}  # the method, in a sentence
 PLACES = {DESCRIBED: "region", REPAIRED: "repaired"}  # of a region's card on the page, before its number
 REPAIRED_ARRAYS = ("region", "images", "shown", "prediction", "votes")
 # Each reading of the method, what it is, and the part of the page that shows its regions.
@@ -272,7 +272,7 @@ def clearest(reading: str, regions: Regions) -> dict[str, Any] | None:
     bug = clearest_bug(regions.rows.loc[regions.shown], reading)
     if bug is None:
         return None
-    about = {"method": METHODS[reading], "on": FAILS_ON[reading], "place": f"{PLACES[reading]}-{bug.region}"}
+    about = {"reading": TAKEN[reading], "on": FAILS_ON[reading], "place": f"{PLACES[reading]}-{bug.region}"}
     return {**regions.card(bug), "failure": bug[FAILURE[reading]], **about}
 
 
@@ -287,7 +287,7 @@ def front_bug(tables: Path, dataset: str) -> dict[str, Any]:
     return {
         "bug": max(bugs, key=lambda bug: bug["facts"].clearness, default=None),
         "counts": {
-            READINGS[reading][0]: f"{(rows.verdict == RegionVerdict.ACCEPTED).sum()} of {len(rows)}"
+            TAKEN[reading]: f"{(rows.verdict == RegionVerdict.ACCEPTED).sum()} of {len(rows)}"
             for reading, (rows, *_) in found.items()
         },
         "readings": list(found),
