@@ -38,7 +38,6 @@ from experiments.running.pipeline import Graph, not_up_to_date, opened  # noqa: 
 LONGEST = ("worked_example", "pipeline", "replication", "crashes", "cluster", "vae", "nothing_found")
 DIGITS = ("atlas@digits", "compare_by_eye@digits")  # the last stages of the digits
 CUT_DOWN = {
-    ("train_classifier", "epochs"): 4,
     ("train_features", "epochs"): 2,
     ("train_vae", "epochs"): 12,
     ("train_released_vae", "epochs"): 1,
@@ -54,7 +53,7 @@ CUT_DOWN = {
     ("annotate", "maximum_abstention"): 1.0,
     ("annotate", "minimum_failures"): 0.0,
     ("correct", "lambdas"): [0.0, 0.1],
-    ("correct", "steps"): 10,
+    ("correct", "steps"): 25,
     ("finetune_baseline", "steps"): 5,
     ("ablate_noise", "seed_images"): 40,
     ("summarize", "tsne_codes"): 60,
