@@ -328,7 +328,7 @@ def test_an_interrupted_run_leaves_no_process_and_the_next_goes_on(finished, tmp
     os.killpg(process.pid, number)
     text, _ = process.communicate(timeout=90)
     assert process.returncode == code
-    assert "Interrupted: train@mnist-0, train@mnist-1. The next `make replicate` goes on" in text
+    assert "Interrupted: train@mnist-0, train@mnist-1. The next `make replicate` continues" in text
     assert not any(child.is_running() for child in children)
     assert "killed" not in text and YAML(typ="safe").load(folder / ".dvc/tmp/rwlock") in ({}, {"read": {}, "write": {}})
     goes_on(folder, finished["1"])
@@ -349,7 +349,7 @@ def test_stages_that_outlive_a_killed_runner_are_ended_by_the_next(finished, tmp
 
 def test_a_second_replication_is_refused(finished, monkeypatch):
     monkeypatch.chdir(finished["1"])
-    with only_replication(Path()), pytest.raises(SystemExit, match=f"already, as process {os.getpid()}"):
+    with only_replication(Path()), pytest.raises(SystemExit, match=f"already running in this folder, as process {os.getpid()}"):
         command()
 
 
