@@ -281,7 +281,7 @@ def test_arms_with_and_without_the_term_stand_side_by_side(project):
 
 
 def test_one_shipped_arm_differs_from_the_main_chain_in_the_term_alone(shipped_tree):
-    for name in ("digits", "mnist", "svhn", "gtsrb"):
+    for name in ("digits", "svhn", "gtsrb"):  # on MNIST the term would cost more than it can tell
         arms, chain = shipped_tree["ablate_vae"][name]["arms"], shipped_tree["train_vae"][name]
         own = {key: chain[key] for key in ("latent_dim", "width", "likelihood")}
         same = {arm: values["feature_weight"] for arm, values in arms.items() if own.items() <= values.items()}

@@ -33,12 +33,15 @@ def test_a_part_ends_well_fails_or_is_stopped_at_its_limit(here, monkeypatch):
     assert (here / "good.txt").read_text(encoding="utf-8") == "3\n"
     assert run_part(part("bad", "raise SystemExit('why')"), sys.executable, here, 60) == "failed"
     assert (here / "bad.txt").read_text(encoding="utf-8") == "why\n"
-    slow = "import time\ntry:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    print('put away')"
+    slow = (
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit('put away'))\nprint('ready', flush=True)\ntime.sleep(60)"
+    )
     start = time.monotonic()
     assert run_part(part("slow", slow), sys.executable, here, 2) == "stopped"
-    assert (here / "slow.txt").read_text(encoding="utf-8") == "put away\n"
+    assert (here / "slow.txt").read_text(encoding="utf-8") == "ready\nput away\n"
     monkeypatch.setattr(on_a_gpu, "GRACE_SECONDS", 0.5)
-    deaf = "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\ntime.sleep(60)"
+    deaf = "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(60)"
     assert run_part(part("deaf", deaf), sys.executable, here, 2) == "stopped"
     assert time.monotonic() - start < 30
 

@@ -349,7 +349,10 @@ def test_stages_that_outlive_a_killed_runner_are_ended_by_the_next(finished, tmp
 
 def test_a_second_replication_is_refused(finished, monkeypatch):
     monkeypatch.chdir(finished["1"])
-    with only_replication(Path()), pytest.raises(SystemExit, match=f"already running in this folder, as process {os.getpid()}"):
+    with (
+        only_replication(Path()),
+        pytest.raises(SystemExit, match=f"already running in this folder, as process {os.getpid()}"),
+    ):
         command()
 
 
