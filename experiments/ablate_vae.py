@@ -46,7 +46,7 @@ def ablate(cell: Cell) -> str:
         subject = Subject(chain.classifier, vae, machine)
         seeds = prepare_seeds(subject, images[seed_images], labels[seed_images])
         row = search_row(
-            Annotators(subject, *oracles),
+            Annotators(subject, *oracles, cell.params("annotate").consensus),
             seeds,
             cell.params("identify"),
             chosen.judged_mistakes,

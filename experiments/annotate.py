@@ -13,7 +13,7 @@ from defuse.method.annotation import (
     agreement_kappa,
     cause_shares,
     causes_of_mistakes,
-    majority,
+    consensus,
     region_measures,
     region_table,
 )
@@ -49,9 +49,9 @@ def annotate(cell: Cell) -> str:
     generator = cell.streams.numpy("mistakes")
     drawn = np.sort(generator.choice(total, min(chosen.annotated_mistakes, total), replace=False))
     mistake_votes, _ = annotate_codes(mistakes["codes"][drawn], "mistakes")
-    majority_label = majority(mistake_votes)
+    consensus_label = consensus(mistake_votes, chosen.consensus)
     facts = (mistakes[name][drawn] for name in ("label", "prediction", "raw_failure", "reconstruction_failure"))
-    causes = causes_of_mistakes(majority_label, *facts)
+    causes = causes_of_mistakes(consensus_label, *facts)
 
     regions = load_arrays(cell.folder("distill") / "regions.npz", "weight", "mistake", "assignment")
     shown = votes_on_regions(cell, annotators.subject.classifier, len(regions["weight"]))
@@ -63,7 +63,7 @@ def annotate(cell: Cell) -> str:
     table = region_table(shown, test, regions["weight"], members, total, chosen)
 
     images, labels = load_split(cell.data_file, "test")
-    reconstructed = majority(cast_votes(oracles, thresholds, decode(vae, encode(vae, images)[0])))
+    reconstructed = consensus(cast_votes(oracles, thresholds, decode(vae, encode(vae, images)[0])), chosen.consensus)
     recognised = reconstructed != ABSTAIN
     measures = {
         **region_measures(table, shown, classes),
@@ -81,7 +81,7 @@ def annotate(cell: Cell) -> str:
         shown=shown.votes,
         mistakes=mistake_votes,
         drawn=drawn,
-        majority=majority_label,
+        consensus=consensus_label,
         shown_predictions=shown.predictions,
         cause=causes.astype(np.str_),
     )

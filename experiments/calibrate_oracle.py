@@ -5,7 +5,7 @@ import numpy as np
 from defuse.annotators.oracles import blends, calibrate_threshold, vote
 from defuse.core.storage import write_json, write_table
 from defuse.data.prepared import CLASSES, load_split
-from defuse.method.annotation import ABSTAIN, majority
+from defuse.method.annotation import ABSTAIN, consensus
 from defuse.models.classifiers import build_classifier
 from defuse.models.evaluation import predict
 from defuse.models.machine import set_up_machine, to_machine
@@ -43,7 +43,8 @@ def calibrate(cell: Cell) -> str:
             }
         )
     table, folder = pd.DataFrame(rows), cell.dataset_folder()
-    together = majority(np.stack(test_votes, axis=1))
+    least = cell.params("annotate").consensus
+    together = consensus(np.stack(test_votes, axis=1), least)
     kept = together != ABSTAIN
     write_table(folder / "oracles.csv", table)
     write_json(
@@ -51,9 +52,9 @@ def calibrate(cell: Cell) -> str:
         {
             "lowest_test_accuracy": table.test_accuracy.min(),
             "mean_test_accuracy": table.test_accuracy.mean(),
-            "majority_test_recognised": kept.mean(),
-            "majority_test_accuracy": (together == data["test"][1].numpy())[kept].mean() if kept.any() else np.nan,
-            "blends_rejected_by_majority": (majority(np.stack(blend_votes, axis=1)) == ABSTAIN).mean(),
+            "consensus_test_recognised": kept.mean(),
+            "consensus_test_accuracy": (together == data["test"][1].numpy())[kept].mean() if kept.any() else np.nan,
+            "blends_without_consensus": (consensus(np.stack(blend_votes, axis=1), least) == ABSTAIN).mean(),
         },
     )
     return (

@@ -28,7 +28,7 @@ def baseline(cell: Cell) -> str:
     looked_at = annotated_mistakes(cell, vae)
     is_mistake = looked_at["is_mistake"]
     images = decode(vae, torch.from_numpy(looked_at["codes"][is_mistake]))
-    labels = torch.from_numpy(looked_at["majority"][is_mistake])
+    labels = torch.from_numpy(looked_at["consensus"][is_mistake])
     data = evaluation_data(cell, vae)
     arms = []
     for rate in chosen.learning_rates if len(labels) else ():

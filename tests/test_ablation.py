@@ -56,7 +56,7 @@ def row_of(means, draws):
 def annotators():
     subject = Subject(Steps(0.0), Pixel(), MACHINE)
     vars(subject)["search_network"] = Composed()  # in place of what is made of a real decoder
-    return Annotators(subject, [Steps(0.15, 0.3, unsure=0.42)] * 3, [0.5] * 3)
+    return Annotators(subject, [Steps(0.15, 0.3, unsure=0.42)] * 3, [0.5] * 3, 0.6)
 
 
 def seeds_at(means, reconstructed=None):

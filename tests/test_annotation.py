@@ -23,6 +23,7 @@ from defuse.method.annotation import (
 
 SETTINGS = params.Annotate(
     minimum_agreement=0.6,
+    consensus=0.6,
     strictness=[0.6],
     maximum_abstention=0.5,
     minimum_failures=0.5,
@@ -83,7 +84,7 @@ def test_kappa_is_one_for_full_agreement_and_undefined_for_one_category():
 
 def test_each_mistake_gets_the_cause_that_the_oracles_give():
     causes = causes_of_mistakes(
-        majority_label=np.array([3, 3, 8, 3, 5, -1]),
+        consensus_label=np.array([3, 3, 8, 3, 5, -1]),
         label=np.full(6, 3),
         prediction=np.full(6, 8),
         raw_failure=np.array([True, False, False, False, False, False]),
@@ -142,7 +143,7 @@ def test_region_row_measures_failure_on_test_draws_alone():
     row = region_row(votes, predictions, test_votes, test_predictions, np.array([8, 8, 3]), 30, SETTINGS)
     assert (row["label"], row["verdict"], row["prediction"]) == (8, "accepted", 3)
     assert row["failure_rate"] == 0.75 and row["failure_low"] < 0.75 < row["failure_high"]
-    assert row["oracle_failure_rate"] == pytest.approx(2 / 3)  # of the three that have a majority
+    assert row["oracle_failure_rate"] == pytest.approx(2 / 3)  # of the three that have a consensus
     assert row["share_of_mistakes"] == pytest.approx(0.1)
     assert row["seed_label_agreement"] == pytest.approx(2 / 3)
 

@@ -308,8 +308,8 @@ CASES = [
     ("correct", TABLE, without_column("verdict"), "columns missing: verdict; it has region, weight, label"),
     ("correct", TABLE, without_column("label"), "columns missing: label; it has region, weight, agreement"),
     ("correct", TABLE, gone, "no such file"),
-    ("finetune_baseline", VOTES, arrays(majority=None), "arrays missing: majority; it holds shown"),
-    ("finetune_baseline", VOTES, arrays(majority=every_third_row), "its arrays differ in length: drawn"),
+    ("finetune_baseline", VOTES, arrays(consensus=None), "arrays missing: consensus; it holds shown"),
+    ("finetune_baseline", VOTES, arrays(consensus=every_third_row), "its arrays differ in length: drawn"),
     ("novelty", SAMPLES, arrays(test=lambda codes: codes[..., :1]), "test is float32 ("),
     ("summarize_cell", TABLE, without_column("verdict"), "columns missing: verdict"),
     (

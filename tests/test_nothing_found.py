@@ -223,6 +223,7 @@ def test_annotators_who_never_agree_or_never_answer_accept_nothing(project, clos
 def test_votes_that_are_all_different_are_no_agreement():
     settings = params.Annotate(
         minimum_agreement=0.6,
+        consensus=0.6,
         strictness=[0.6],
         maximum_abstention=0.5,
         minimum_failures=0.5,

@@ -1,6 +1,7 @@
 """Oracles: votes, abstentions, thresholds, blends."""
 
 from collections import Counter
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 from torch import nn
 
 from defuse.annotators.oracles import blends, calibrate_threshold, cast_votes, confidence
-from defuse.method.annotation import ABSTAIN, majority
+from defuse.method.annotation import ABSTAIN, consensus
 
 
 class Sure(nn.Module):
@@ -37,39 +38,42 @@ def test_confidence_is_the_highest_probability():
 
 
 @pytest.mark.parametrize(
-    ("votes", "label"),
+    ("votes", "least", "label"),
     [
-        ([1, 1, 2], 1),
-        ([2, 2, 2], 2),
-        ([0, 0, 1], 0),
-        ([1, 2, 3], ABSTAIN),
-        ([1, 1, 2, 2], ABSTAIN),
-        ([1, 1, 2, 3], ABSTAIN),
-        ([1, 1, 1, 2], 1),
-        ([1, 1, -1, -1, -1], ABSTAIN),
-        ([1, 1, 1, -1, -1], 1),
-        ([1, 1, 2, -1, -1], ABSTAIN),
-        ([1, -1], ABSTAIN),
-        ([-1, -1, -1], ABSTAIN),
-        ([4], 4),
+        ([1, 1, 2], 0.6, 1),
+        ([1, 1, 2], 0.7, ABSTAIN),
+        ([2, 2, 2, 2, 0], 0.8, 2),
+        ([2, 2, 2, 2, -1], 0.8, 2),
+        ([2, 2, 2, 0, 0], 0.8, ABSTAIN),
+        ([2, 2, 2, 2, 0], 1.0, ABSTAIN),
+        ([0, 0, 0, 0, 0], 1.0, 0),
+        ([1, 1, 2, 2], 0.51, ABSTAIN),
+        ([1, 1, 1, -1, -1], 0.51, 1),
+        ([1, 1, 2, -1, -1], 0.51, ABSTAIN),
+        ([7] * 11 + [3] * 9, 0.55, 7),  # 0.55 * 20 is more than 11 in floating point
+        ([-1, -1, -1], 0.6, ABSTAIN),
+        ([4], 1.0, 4),
     ],
 )
-def test_majority_by_hand(votes, label):
-    assert majority(np.array([votes])).tolist() == [label]
+def test_consensus_by_hand(votes, least, label):
+    assert consensus(np.array([votes]), least).tolist() == [label]
 
 
-def test_majority_of_several_images_and_of_none():
-    assert majority(np.array([[1, 1, 2], [2, 0, 0], [0, 1, 2]])).tolist() == [1, 0, ABSTAIN]
-    assert majority(np.zeros((0, 5), np.int64)).shape == (0,)
+def test_consensus_of_several_images_and_of_none():
+    assert consensus(np.array([[1, 1, 2], [2, 0, 0], [0, 1, 2]]), 0.6).tolist() == [1, 0, ABSTAIN]
+    assert consensus(np.zeros((0, 5), np.int64), 0.8).shape == (0,)
 
 
-@given(arrays(np.int64, st.tuples(st.integers(1, 6), st.integers(1, 7)), elements=st.integers(-1, 3)))
-def test_majority_agrees_with_counting(votes):
+@given(
+    arrays(np.int64, st.tuples(st.integers(1, 6), st.integers(1, 7)), elements=st.integers(-1, 3)),
+    st.sampled_from([0.51, 0.6, 0.75, 0.8, 1.0]),
+)
+def test_consensus_agrees_with_counting(votes, least):
     expected = []
     for row in votes.tolist():
         label, count = Counter(row).most_common(1)[0]
-        expected.append(label if count > len(row) / 2 else ABSTAIN)
-    assert majority(votes).tolist() == expected
+        expected.append(label if Fraction(count, len(row)) >= Fraction(str(least)) else ABSTAIN)
+    assert consensus(votes, least).tolist() == expected
 
 
 def test_votes_abstain_below_the_threshold_and_only_there():

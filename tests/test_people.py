@@ -21,8 +21,8 @@ from defuse.method.annotation import (
     SEVERAL,
     Annotations,
     agreement_kappa,
+    consensus,
     judge_region,
-    majority,
     region_measures,
     region_table,
 )
@@ -34,6 +34,7 @@ from defuse.models.saved_networks import load_network
 HEADER = "run,annotator,region,image,label"
 SETTINGS = params.Annotate(
     minimum_agreement=0.5,
+    consensus=0.6,
     strictness=[0.5],
     maximum_abstention=0.5,
     minimum_failures=0.5,
@@ -204,11 +205,11 @@ def test_a_region_that_nobody_voted_on_is_left_out_of_the_means():
     assert (measures["mean_agreement"], measures["seed_label_agreement"]) == (1, 1)
 
 
-def test_a_majority_is_one_of_those_who_voted_and_never_several_classes():
+def test_a_consensus_is_one_of_those_who_voted_and_never_several_classes():
     votes = np.array(
         [[1, 1, NO_VOTE, NO_VOTE], [SEVERAL, SEVERAL, SEVERAL, 1], [NO_VOTE] * 4, [1, 0, NO_VOTE, NO_VOTE]]
     )
-    assert majority(votes).tolist() == [1, ABSTAIN, ABSTAIN, ABSTAIN]
+    assert consensus(votes, 0.6).tolist() == [1, ABSTAIN, ABSTAIN, ABSTAIN]
 
 
 def test_kappa_counts_several_classes_as_a_category_and_leaves_images_out_that_not_all_voted_on():

@@ -198,7 +198,7 @@ def pixels(*values):
     return torch.tensor(values)[:, None, None, None]
 
 
-def test_failure_is_a_majority_against_the_classifier_and_purity_its_most_frequent_pair():
+def test_failure_is_a_consensus_against_the_classifier_and_purity_its_most_frequent_pair():
     # The classifier calls a pixel above 0 class 1; the oracles those above 0.15 class 1, and nothing above 0.4.
     images = pixels(0.1, 0.1, 0.2, 0.5)
     failure, purity = failure_and_purity(annotators(unsure=0.4), images)

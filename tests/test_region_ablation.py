@@ -12,6 +12,7 @@ from defuse.studies.regions import mixture_row, region_variety, tau_row
 
 ANNOTATE = params.Annotate(
     minimum_agreement=0.6,
+    consensus=0.6,
     strictness=[0.6],
     maximum_abstention=0.5,
     minimum_failures=0.5,
@@ -35,7 +36,7 @@ DISTILL = params.Distill(
 
 def annotators(unsure=9.0):
     """The classifier calls a pixel above 0 class 1, the oracles above 0.15; above `unsure` they recognise nothing."""
-    return Annotators(Subject(Steps(0.0), Pixel(), MACHINE), [Steps(0.15, 0.3, unsure=unsure)] * 3, [0.5] * 3)
+    return Annotators(Subject(Steps(0.0), Pixel(), MACHINE), [Steps(0.15, 0.3, unsure=unsure)] * 3, [0.5] * 3, 0.6)
 
 
 def regions_at(*means, variance=1e-12):

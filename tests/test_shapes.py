@@ -9,7 +9,7 @@ import pytest
 import torch
 from jaxtyping import TypeCheckError
 
-from defuse.method.annotation import majority
+from defuse.method.annotation import consensus
 from defuse.method.identification import Seeds
 from defuse.models.evaluation import accuracy
 
@@ -23,7 +23,7 @@ def test_images_need_as_many_labels(make_classifier, images):
 
 def test_votes_are_whole_numbers():
     with pytest.raises(TypeCheckError, match="votes"):
-        majority(np.zeros((2, 3)))
+        consensus(np.zeros((2, 3)), 0.8)
 
 
 def test_fields_of_a_dataclass_belong_together():
@@ -36,13 +36,13 @@ def test_fields_of_a_dataclass_belong_together():
 def test_a_result_is_checked_too(monkeypatch):
     monkeypatch.setattr(np, "full", lambda count, *_: np.zeros(count + 1, np.int64))
     with pytest.raises(TypeCheckError, match="return value"):
-        majority(np.zeros((0, 1), np.int64))
+        consensus(np.zeros((0, 1), np.int64), 0.8)
 
 
 def test_in_use_nothing_is_checked():
     code = (
-        "import sys, numpy; from defuse.method.annotation import majority; "
-        "print(majority(numpy.zeros((2, 3))).tolist(), 'beartype' in sys.modules, 'torch' in sys.modules)"
+        "import sys, numpy; from defuse.method.annotation import consensus; "
+        "print(consensus(numpy.zeros((2, 3)), 0.8).tolist(), 'beartype' in sys.modules, 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, encoding="utf-8", check=True)
     assert done.stdout.strip() == "[0, 0] False False"

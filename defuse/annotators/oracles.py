@@ -21,11 +21,13 @@ class Annotators:
         subject: classifier and VAE.
         oracles: the annotators' networks.
         thresholds: confidence below which each says "not recognisable".
+        consensus: share of them that must name a single image alike for it to have a label.
     """
 
     subject: Subject
     oracles: list[nn.Module]
     thresholds: list[float]
+    consensus: float
 
     def annotate(
         self,

@@ -149,6 +149,7 @@ class Annotate(Acceptance):
     """Stage annotate: when a region is a bug, and which mistakes get a cause."""
 
     strictness: Arms[Share]
+    consensus: Annotated[float, Field(gt=0.5, le=1)]
     slip_rate: Share
     annotated_mistakes: Count
 

@@ -11,7 +11,7 @@ class Cause(StrEnum):
     LABEL_CHANGED = "label changed"  # annotators side with the classifier
     CLASSIFIER_MISTAKE = "classifier mistake"  # annotators side with the seed's label
     THIRD_LABEL = "third label"  # annotators side with neither
-    NOT_RECOGNISABLE = "not recognisable"  # annotators have no majority
+    NOT_RECOGNISABLE = "not recognisable"  # annotators do not agree
 
 
 class RegionVerdict(StrEnum):

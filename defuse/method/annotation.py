@@ -135,7 +135,7 @@ def agreement_kappa(votes: Int64[np.ndarray, "images oracles"], classes: int) ->
 
 
 def causes_of_mistakes(
-    majority_label: Int64[np.ndarray, "mistakes"],
+    consensus_label: Int64[np.ndarray, "mistakes"],
     label: Int64[np.ndarray, "mistakes"],
     prediction: Int64[np.ndarray, "mistakes"],
     raw_failure: Bool[np.ndarray, "mistakes"],
@@ -144,7 +144,7 @@ def causes_of_mistakes(
     """Cause of each mistake, the value of a `Cause`, as strings; what was wrong before the noise comes first.
 
     Args:
-        majority_label: of the oracles, or ABSTAIN.
+        consensus_label: of the oracles, or ABSTAIN.
         label: the seed image's.
         prediction: the classifier's.
         raw_failure: whether the seed image itself is wrong already.
@@ -153,9 +153,9 @@ def causes_of_mistakes(
     tests = {
         Cause.WRONG_BEFORE: raw_failure,
         Cause.RECONSTRUCTION: reconstruction_failure,
-        Cause.LABEL_CHANGED: majority_label == prediction,
-        Cause.CLASSIFIER_MISTAKE: majority_label == label,
-        Cause.THIRD_LABEL: majority_label != ABSTAIN,
+        Cause.LABEL_CHANGED: consensus_label == prediction,
+        Cause.CLASSIFIER_MISTAKE: consensus_label == label,
+        Cause.THIRD_LABEL: consensus_label != ABSTAIN,
     }
     return np.select(list(tests.values()), list(tests), default=Cause.NOT_RECOGNISABLE)
 
@@ -177,7 +177,7 @@ def purity(labels: Int64[np.ndarray, "samples"], predictions: Int64[np.ndarray, 
     A draw without a label has no pair and counts against the region, as it does in its agreement.
 
     Args:
-        labels: the oracles' majority, or ABSTAIN.
+        labels: the oracles' consensus, or ABSTAIN.
         predictions: the classifier's.
     """
     if len(labels) == 0:
@@ -213,12 +213,12 @@ def region_row(
     Returns:
         The judgement's fields; `prediction`, the most frequent on test draws; `mistakes` and
         `share_of_mistakes` of the region; `failure_rate` with its 95 % Wilson interval, the share of test draws
-        not classified as the region's label; `oracle_failure_rate`, the share of the test draws with a majority
+        not classified as the region's label; `oracle_failure_rate`, the share of the test draws with a consensus
         label that the classifier gets wrong by it; `seed_label_agreement`, the share of members whose seed label
         is the region's; `purity`. NaN where there is no label to hold anything against.
     """
     judged = judge_region(votes, predictions, settings.minimum_agreement, settings)
-    majority_label = majority(test_votes)
+    consensus_label = consensus(test_votes, settings.consensus)
     labelled = judged.label != ABSTAIN
     compared, members = np.full(len(test_predictions), labelled), np.full(len(member_labels), labelled)
     wrong = test_predictions != judged.label
@@ -231,18 +231,18 @@ def region_row(
         "failure_rate": share(wrong, compared),
         "failure_low": low,
         "failure_high": high,
-        "oracle_failure_rate": share(majority_label != test_predictions, majority_label != ABSTAIN),
+        "oracle_failure_rate": share(consensus_label != test_predictions, consensus_label != ABSTAIN),
         "seed_label_agreement": share(member_labels == judged.label, members),
-        "purity": purity(majority_label, test_predictions),
+        "purity": purity(consensus_label, test_predictions),
     }
 
 
-def majority(votes: Int64[np.ndarray, "images voters"]) -> Int64[np.ndarray, "images"]:
-    """Label that more than half of those who voted on an image gave to it, or ABSTAIN."""
+def consensus(votes: Int64[np.ndarray, "images voters"], least: float) -> Int64[np.ndarray, "images"]:
+    """Label that at least a share `least`, more than 0.5, of those who voted on an image gave to it, or ABSTAIN."""
     result = np.full(len(votes), ABSTAIN, np.int64)
     voters = (votes != NO_VOTE).sum(1)
     for label in np.unique(votes[votes >= 0]):
-        result[(votes == label).sum(1) * 2 > voters] = label
+        result[(votes == label).sum(1) / np.maximum(voters, 1) >= least] = label
     return result
 
 

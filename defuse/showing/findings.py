@@ -61,9 +61,9 @@ CORRECTED = Sentence(
 )
 SEARCH = (
     Sentence(
-        "Of the images that the search keeps, the annotators' majority calls {own} the classifier's own mistakes. In "
+        "Of the images that the search keeps, the annotators call {own} the classifier's own mistakes. In "
         "{changed} the perturbation has changed the class, {vae} go wrong as soon as the autoencoder has reconstructed "
-        "the seed image, before any noise is added, and in {nothing} no majority recognises anything.",
+        "the seed image, before any noise is added, and in {nothing} they do not agree on what is shown.",
         {
             "own": "cause classifier mistake.share",
             "changed": "cause label changed.share",

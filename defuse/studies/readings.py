@@ -13,7 +13,7 @@ from defuse.annotators.oracles import Annotators
 from defuse.core import params
 from defuse.core.random_streams import Streams
 from defuse.data.prepared import Labelled
-from defuse.method.annotation import ABSTAIN, majority
+from defuse.method.annotation import ABSTAIN, consensus
 from defuse.method.distillation import Regions, fit_regions, regions_within
 from defuse.method.identification import Mistakes, Seeds, find_mistakes, join_mistakes, prepare_seeds
 from defuse.models.autoencoder import VAE
@@ -312,7 +312,7 @@ def unseen_mistakes(annotators: Annotators, mistakes: Mistakes, count: int, gene
     picked = np.sort(generator.permutation(len(mistakes.label))[:count])
     images = decode(annotators.subject.vae, torch.from_numpy(mistakes.codes[picked]))
     votes, predictions = annotators.annotate_images(images)
-    labels = majority(votes)
+    labels = consensus(votes, annotators.consensus)
     chosen = np.flatnonzero((labels != ABSTAIN) & (labels != predictions))
     return images[torch.from_numpy(chosen)], torch.from_numpy(labels[chosen])
 
@@ -340,7 +340,7 @@ def unlabelled_and_single(study: Study, found: Mistakes, reading: params.Reading
     votes, predictions = annotators.annotate_images(
         shown, study.annotate.slip_rate, streams.numpy("slips", SINGLE_LABELS)
     )
-    labels = majority(votes)
+    labels = consensus(votes, annotators.consensus)
     is_mistake = (labels != ABSTAIN) & (labels != predictions)
     generator = streams.numpy("validation", SINGLE_LABELS)
     single = single_mistakes(shown, labels, is_mistake, mistakes.seed_index[asked], share, generator)

@@ -15,7 +15,7 @@ from defuse.core.statistics import share
 from defuse.core.verdicts import RegionVerdict
 from defuse.data.pixels import to_bytes
 from defuse.data.prepared import Labelled
-from defuse.method.annotation import ABSTAIN, Judgement, judge_region, majority, purity
+from defuse.method.annotation import ABSTAIN, Judgement, consensus, judge_region, purity
 from defuse.method.distillation import Regions, sample_regions
 from defuse.models.autoencoder import VAE
 from defuse.models.evaluation import decode
@@ -167,14 +167,14 @@ def region_rival(images: RegionImages, annotated: list[Annotated]) -> Rival:
 def failure_and_purity(
     annotators: Annotators, images: Float32[Tensor, "images channels height width"]
 ) -> tuple[float, float]:
-    """Of the images with a majority label, the share where it contradicts the classifier; and `purity`.
+    """Of the images with a consensus label, the share where it contradicts the classifier; and `purity`.
 
     NaN without such an image, and without any.
     """
     if len(images) == 0:
         return float("nan"), float("nan")
     votes, predictions = annotators.annotate_images(images)
-    labels = majority(votes)
+    labels = consensus(votes, annotators.consensus)
     return share(labels != predictions, labels != ABSTAIN), purity(labels, predictions)
 
 

@@ -8,7 +8,7 @@ from defuse.annotators.oracles import Annotators, judge_regions
 from defuse.core import params
 from defuse.core.statistics import share
 from defuse.core.verdicts import RegionVerdict
-from defuse.method.annotation import ABSTAIN, judge_region, majority
+from defuse.method.annotation import ABSTAIN, consensus, judge_region
 from defuse.method.distillation import Regions, sample_regions
 from defuse.models.evaluation import decode
 
@@ -44,21 +44,21 @@ def tau_row(
 
     Returns:
         regions and accepted: counts; means over regions (NaN without any) of variety (`region_variety`), failure_rate
-        (of the draws with a majority of the oracles, the share where it contradicts the classifier; a region without
-        such a draw takes no part), recognisable (share of the draws with a majority) and agreement.
+        (of the draws with a consensus of the oracles, the share where it contradicts the classifier; a region without
+        such a draw takes no part), recognisable (share of the draws with a consensus) and agreement.
     """
     import pandas as pd
 
     rows, columns = [], ["variety", "failure_rate", "recognisable", "agreement", "accepted"]
     for codes in sample_regions(regions, samples, tau, generator):
         votes, predictions = annotators.annotate(codes)
-        majority_label = majority(votes)
+        consensus_label = consensus(votes, annotators.consensus)
         judged = judge_region(votes, predictions, settings.minimum_agreement, settings)
-        given = majority_label != ABSTAIN
+        given = consensus_label != ABSTAIN
         rows.append(
             (
                 region_variety(annotators, codes),
-                share(majority_label != predictions, given),
+                share(consensus_label != predictions, given),
                 given.mean(),
                 judged.agreement,
                 judged.verdict == RegionVerdict.ACCEPTED,

@@ -78,7 +78,7 @@ def single_mistakes(
 
     Args:
         images: all that were labelled.
-        labels: the annotators' majority.
+        labels: the annotators' consensus.
         is_mistake: which of them annotators call the classifier's mistake.
         seed_index: number of each one's seed image.
         validation_share: share of those mistakes, at least one seed image of several, kept to choose lambda by.

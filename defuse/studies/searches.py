@@ -7,7 +7,7 @@ from defuse.annotators.oracles import Annotators
 from defuse.core import params
 from defuse.core.statistics import share, wilson_interval
 from defuse.core.verdicts import Cause
-from defuse.method.annotation import ABSTAIN, causes_of_mistakes, majority
+from defuse.method.annotation import ABSTAIN, causes_of_mistakes, consensus
 from defuse.method.identification import Mistakes, Seeds, find_mistakes, perturb
 
 
@@ -27,18 +27,18 @@ def noise_row(
     Returns:
         draws: number of perturbed codes; noise_norm: their mean L2 noise;
         wrong: share that the classifier does not call the seed's label, with low and high of its 95 % interval;
-        of those wrong, by the oracles' majority: classifier_mistake (the seed's label), label_changed (the
+        of those wrong, by the oracles' consensus: classifier_mistake (the seed's label), label_changed (the
         classifier's), third_label and not_recognisable;
-        recognisable: share of all draws with a majority (validity);
+        recognisable: share of all draws with a consensus (validity);
         label_kept: share of the recognisable draws that keep the seed's label;
         seeds_with_classifier_mistake: share of seed images with at least one.
     """
     codes, norms = perturb(seeds, noise, draws, key)
     votes, prediction = annotators.annotate(codes.reshape(-1, codes.shape[2]))
-    majority_label = majority(votes)
+    consensus_label = consensus(votes, annotators.consensus)
     label = np.repeat(seeds.label, draws)
-    wrong, given = prediction != label, majority_label != ABSTAIN
-    mistake, everything = wrong & (majority_label == label), np.ones(len(label), bool)
+    wrong, given = prediction != label, consensus_label != ABSTAIN
+    mistake, everything = wrong & (consensus_label == label), np.ones(len(label), bool)
     low, high = wilson_interval(int(wrong.sum()), len(wrong))
     return {
         "draws": len(label),
@@ -47,11 +47,11 @@ def noise_row(
         "wrong_low": low,
         "wrong_high": high,
         "classifier_mistake": share(mistake, wrong),
-        "label_changed": share(majority_label == prediction, wrong),
-        "third_label": share(given & (majority_label != prediction) & (majority_label != label), wrong),
+        "label_changed": share(consensus_label == prediction, wrong),
+        "third_label": share(given & (consensus_label != prediction) & (consensus_label != label), wrong),
         "not_recognisable": share(~given, wrong),
         "recognisable": share(given, everything),
-        "label_kept": share(majority_label == label, given),
+        "label_kept": share(consensus_label == label, given),
         "seeds_with_classifier_mistake": share(mistake.reshape(-1, draws).any(1), everything[::draws]),
     }
 
@@ -74,20 +74,20 @@ def judge_mistakes(
 
     Returns:
         judged: how many were drawn; one column for each `Cause` (with underscores): shares of them; recognisable: share
-        of them with a majority; label_kept: share of those with the seed's label. NaN where there is none.
+        of them with a consensus; label_kept: share of those with the seed's label. NaN where there is none.
     """
     picked = np.sort(generator.permutation(len(found.label))[:judged])
     votes, _ = annotators.annotate(found.codes[picked])
-    majority_label, drawn = majority(votes), found.take(picked)
+    consensus_label, drawn = consensus(votes, annotators.consensus), found.take(picked)
     causes = causes_of_mistakes(
-        majority_label, drawn.label, drawn.prediction, drawn.raw_failure, drawn.reconstruction_failure
+        consensus_label, drawn.label, drawn.prediction, drawn.raw_failure, drawn.reconstruction_failure
     )
-    given, everything = majority_label != ABSTAIN, np.ones(len(picked), bool)
+    given, everything = consensus_label != ABSTAIN, np.ones(len(picked), bool)
     return {
         "judged": len(picked),
         **{cause.replace(" ", "_"): share(causes == cause, everything) for cause in Cause},
         "recognisable": share(given, everything),
-        "label_kept": share(majority_label == drawn.label, given),
+        "label_kept": share(consensus_label == drawn.label, given),
     }
 
 

@@ -67,7 +67,7 @@ KINDS = {
         "the simulated annotators",
         "Networks that stand for the people who label what a search finds. Each says a class, or that nothing can be "
         "recognised where its confidence is below its threshold.",
-        "To vote, together, on decoded images. One alone is right less often than their majority.",
+        "To vote, together, on decoded images. One alone is right less often than their consensus.",
         "They are not people: see `docs/by_eye`. A network decides with confidence on images that no person would "
         "recognise.",
     ),

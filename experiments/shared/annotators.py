@@ -24,4 +24,4 @@ def load_oracles(cell: Cell, machine: Machine) -> tuple[list[nn.Module], list[fl
 def load_annotators(cell: Cell) -> Annotators:
     """Set up the machine; load the oracles and the networks whose images they label."""
     subject = load_subject(cell)
-    return Annotators(subject, *load_oracles(cell, subject.machine))
+    return Annotators(subject, *load_oracles(cell, subject.machine), cell.params("annotate").consensus)

@@ -99,7 +99,7 @@ def singles(cell: Cell, study: Study) -> tuple[dict[str, Rival], Labelled]:
 
     def rival(numbers: np.ndarray, validation_share: float) -> Rival:
         images = decode(vae, torch.from_numpy(looked_at["codes"][numbers]))
-        facts = (looked_at[name][numbers] for name in ("majority", "is_mistake", "seed_index"))
+        facts = (looked_at[name][numbers] for name in ("consensus", "is_mistake", "seed_index"))
         return single_mistakes(images, *facts, validation_share, streams.numpy("validation"))
 
     share = study.settings.validation_share

@@ -23,17 +23,17 @@ def region_count(cell: Cell) -> int:
 def annotated_mistakes(cell: Cell, vae: VAE) -> dict[str, np.ndarray]:
     """The mistakes that annotators labelled one by one.
 
-    codes: float32 (N, latent_dim); seed_index: int64 (N,), number of the seed image; majority: int64 (N,), their label
+    codes: float32 (N, latent_dim); seed_index: int64 (N,), number of the seed image; consensus: int64 (N,), their label
     or ABSTAIN; is_mistake: bool (N,), they give a label, and another than the classifier.
     """
     mistakes = load_codes(cell.folder("identify") / "mistakes.npz", vae, "codes", "prediction", "seed_index")
-    votes = load_rows(cell.folder("annotate") / "votes.npz", "drawn", "majority")
-    majority_label, predicted = votes["majority"], mistakes["prediction"][votes["drawn"]]
+    votes = load_rows(cell.folder("annotate") / "votes.npz", "drawn", "consensus")
+    consensus_label, predicted = votes["consensus"], mistakes["prediction"][votes["drawn"]]
     return {
         "codes": mistakes["codes"][votes["drawn"]],
         "seed_index": mistakes["seed_index"][votes["drawn"]],
-        "majority": majority_label,
-        "is_mistake": (majority_label != ABSTAIN) & (majority_label != predicted),
+        "consensus": consensus_label,
+        "is_mistake": (consensus_label != ABSTAIN) & (consensus_label != predicted),
     }
 
 
