@@ -12,7 +12,6 @@ from defuse.studies.readings import (
     NO_SEARCH,
     Searches,
     Study,
-    kept_mistakes,
     take_reading,
     unlabelled_and_single,
     unseen_mistakes,
@@ -51,9 +50,10 @@ def compare(cell: Cell) -> str:
     for name, reading in settings.items():
         own, streams = replace(annotators, subject=subjects[reading.autoencoder]), cell.streams.within(name)
         if name != DESCRIBED:
-            outcomes[name] = take_reading(study, own, searches.mistakes(reading, "train"), reading, streams)
+            found, kept = searches.mistakes(reading, "train"), searches.kept(checker, reading, "train")
+            outcomes[name] = take_reading(study, own, found, kept, reading, streams)
         if name in (RELEASED, DESCRIBED, REPAIRED):
-            mistakes, _ = kept_mistakes(checker, own.subject.vae, searches.mistakes(reading, "test"), reading)
+            mistakes, _ = searches.kept(checker, reading, "test")
             unseen[f"{name}_mistakes"] = unseen_mistakes(own, mistakes, chosen.judged_mistakes, streams.numpy("unseen"))
     outcomes[NO_SEARCH] = without_search(study, data["train"], cell.streams.within(NO_SEARCH))
 
@@ -63,7 +63,7 @@ def compare(cell: Cell) -> str:
         **clusterings(cell, study),
         **single,
         **{name: result.rival for name, result in outcomes.items() if name != DESCRIBED},
-        **unlabelled_and_single(study, searches.mistakes(settings[REPAIRED], "train"), settings[REPAIRED]),
+        **unlabelled_and_single(study, searches.kept(checker, settings[REPAIRED], "train")),
     }
     measured = {
         "validation": data["validation"],

@@ -128,6 +128,23 @@ def test_the_checker_keeps_the_mistakes_whose_seeds_label_it_sees():
     assert len(kept_mistakes(checker, vae, found, READING)[0].label) == 3
 
 
+def test_mistakes_are_looked_at_once_for_all_readings_that_differ_in_what_follows(monkeypatch):
+    looked = []
+
+    def counted(checker, vae, found, reading):
+        looked.append(reading)
+        return kept_mistakes(checker, vae, found, reading)
+
+    monkeypatch.setattr("defuse.studies.readings.kept_mistakes", counted)
+    found, checker = searches(scattered(20)), study().checker
+    for changes in ({}, {"groups": "mixture"}, {"shown": "draws"}, {"abstention": False}):
+        found.kept(checker, reading(**changes), "train")
+    assert looked == [READING]
+    for changes in ({"noises": (NORMAL,)}, {"include_reconstruction_failures": True}, {"keep": 1}):
+        found.kept(checker, reading(**changes), "train")
+    assert len(looked) == 4
+
+
 def test_pairs_are_never_mixed_and_a_region_of_members_has_enough_seed_images():
     generator = np.random.default_rng(0)
     codes = generator.normal(0, 1, 200)
@@ -245,7 +262,8 @@ def test_the_largest_pair_comes_first_and_small_ones_are_none(minimum, expected)
 def test_a_reading_goes_from_mistakes_to_labelled_images_of_its_members():
     found = mistakes_at(*np.linspace(0.05, 0.12, 40), seed_index=np.arange(40) % 20)
     own = study(minimum_members=8)
-    result = take_reading(own, own.annotators, found, READING, STREAMS)
+    kept = kept_mistakes(own.checker, own.annotators.subject.vae, found, READING)
+    result = take_reading(own, own.annotators, found, kept, READING, STREAMS)
     assert result.row["identified"] == result.row["mistakes"] == 40 and result.row["classifier_mistake"] == 1
     assert result.row["accepted"] == result.row["regions"] > 0
     assert result.row["labels_asked"] == sum(len(part) for part in result.shown)
@@ -257,7 +275,7 @@ def test_a_reading_goes_from_mistakes_to_labelled_images_of_its_members():
 
 def test_without_a_label_all_kept_mistakes_are_trained_on_and_single_labels_are_those_that_fit_the_budget():
     found = mistakes_at(*np.linspace(0.05, 0.25, 40))  # above 0.15 the annotators side with the classifier
-    rivals = unlabelled_and_single(study(), found, READING)
+    rivals = unlabelled_and_single(study(), kept_mistakes(None, annotators().subject.vae, found, READING))
     nobody, single = rivals["no label asked"], rivals["single labels"]
     assert nobody.labels_asked == 0 and len(nobody.training[1]) + len(nobody.validation[1]) == 40
     assert single.labels_asked == 5 * 3

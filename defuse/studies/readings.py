@@ -35,6 +35,7 @@ from defuse.studies.region_images import (
 from defuse.studies.rivals import Rival, single_mistakes, split_by_seed
 from defuse.studies.searches import judge_mistakes
 
+OF_THE_SEARCH = ("autoencoder", "noises", "draws", "keep", "include_reconstruction_failures", "checker")
 NO_SEARCH, NO_LABEL, SINGLE_LABELS = "no search", "no label asked", "single labels"  # rivals of the readings
 
 
@@ -101,6 +102,7 @@ class Searches:
         self.subjects, self.splits, self.numbers, self.streams = subjects, splits, numbers, streams
         self.prepared: dict[tuple[str, str], Seeds] = {}
         self.found: dict[tuple[str, str, str, int, int], Mistakes] = {}
+        self.looked_at: dict[tuple[object, ...], tuple[Mistakes, Tensor]] = {}
 
     def seeds(self, autoencoder: str, split: str) -> Seeds:
         """The seed images of a split in the latent space of an autoencoder."""
@@ -125,6 +127,14 @@ class Searches:
         """A reading's mistakes, of all its noises, without the VAE's unless it includes them."""
         mistakes = join_mistakes([self.with_noise(reading, noise, split) for noise in reading.noises])
         return mistakes if reading.include_reconstruction_failures else mistakes.take(~mistakes.reconstruction_failure)
+
+    def kept(self, checker: Checker, reading: params.Reading, split: str) -> tuple[Mistakes, Tensor]:
+        """`kept_mistakes` of a reading; readings that differ only in what follows share them."""
+        key = (split, *(str(getattr(reading, name)) for name in OF_THE_SEARCH))
+        if key not in self.looked_at:
+            vae = self.subjects[reading.autoencoder].vae
+            self.looked_at[key] = kept_mistakes(checker, vae, self.mistakes(reading, split), reading)
+        return self.looked_at[key]
 
 
 def pair_regions(mistakes: Mistakes, minimum_seeds: int, count: int, random_state: int) -> Regions:
@@ -213,18 +223,25 @@ def kept_mistakes(checker: Checker, vae: VAE, found: Mistakes, reading: params.R
     return found.take(kept), images[torch.from_numpy(kept)]
 
 
-def take_reading(study: Study, own: Annotators, found: Mistakes, reading: params.Reading, streams: Streams) -> Outcome:
+def take_reading(
+    study: Study,
+    own: Annotators,
+    found: Mistakes,
+    kept: tuple[Mistakes, Tensor],
+    reading: params.Reading,
+    streams: Streams,
+) -> Outcome:
     """A reading from its mistakes to labelled images.
 
     Args:
         study: what it shares with the others.
         own: the study's annotators with the reading's autoencoder.
         found: the reading's mistakes around training images.
+        kept: those of them that its checker keeps, and their images.
         reading: its settings.
         streams: of its own.
     """
-    vae = own.subject.vae
-    mistakes, pictures = kept_mistakes(study.checker, vae, found, reading)
+    vae, (mistakes, pictures) = own.subject.vae, kept
     minimum, clusters = study.settings.minimum_members, study.streams.integer("clusters")
     regions = group(mistakes, reading, minimum, study.distill, study.count, clusters)
     members = member_images(
@@ -317,7 +334,7 @@ def unseen_mistakes(annotators: Annotators, mistakes: Mistakes, count: int, gene
     return images[torch.from_numpy(chosen)], torch.from_numpy(labels[chosen])
 
 
-def unlabelled_and_single(study: Study, found: Mistakes, reading: params.Reading) -> dict[str, Rival]:
+def unlabelled_and_single(study: Study, kept: tuple[Mistakes, Tensor]) -> dict[str, Rival]:
     """Two rivals that train on single mistakes of a reading's search, those that its checker keeps.
 
     NO_LABEL takes all of them with their seed images' labels, and asks nobody. SINGLE_LABELS shows as many as the
@@ -325,11 +342,10 @@ def unlabelled_and_single(study: Study, found: Mistakes, reading: params.Reading
 
     Args:
         study: what they share with the readings.
-        found: the reading's mistakes around training images.
-        reading: its settings.
+        kept: those mistakes around training images, and their images.
     """
     annotators, streams, share = study.annotators, study.streams, study.settings.validation_share
-    mistakes, images = kept_mistakes(study.checker, annotators.subject.vae, found, reading)
+    mistakes, images = kept
     everything = np.ones(len(mistakes.label), bool)
     unasked = single_mistakes(
         images, mistakes.label, everything, mistakes.seed_index, share, streams.numpy("validation", NO_LABEL)

@@ -149,12 +149,16 @@ def compare_rivals(
         batches = own_batches(rival, baseline)
         return finetune_baseline(classifier, batches, rate, baseline, machine, f"baseline, rate {rate:g}")
 
-    def row(arm: str, network: nn.Module | None, rival: Rival, **chosen: float) -> dict[str, Any]:
+    def row(
+        arm: str, network: nn.Module | None, rival: Rival, validation: float | None = None, **chosen: float
+    ) -> dict[str, Any]:
         names = [f"{name}_accuracy" for name in (*data, "own_before", "own")]
         measured: dict[str, Any] = dict.fromkeys(names)
         if network is not None:
             own = {} if rival.test is None or not len(rival.test[1]) else {"own": rival.test}
-            measured |= accuracies(classified_right(network, {**data, **own}))
+            known = {} if validation is None else {"validation_accuracy": validation}
+            rest = {name: part for name, part in data.items() if f"{name}_accuracy" not in known}
+            measured |= {**known, **accuracies(classified_right(network, {**rest, **own}))}
             measured |= accuracies(classified_right(classifier, {f"{name}_before": part for name, part in own.items()}))
         return {
             "arm": arm,
@@ -183,7 +187,7 @@ def compare_rivals(
         if best is None:
             return row(arm, None, rival)
         value, network = list(networks.items())[best]
-        return row(arm, network, rival, **{key: value})
+        return row(arm, network, rival, measured[best]["validation_accuracy"], **{key: value})
 
     nothing = Rival(NOTHING, NOTHING, 0)
     rows = [
