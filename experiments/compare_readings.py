@@ -74,8 +74,8 @@ def compare(cell: Cell) -> str:
     }
     write_outcomes(cell, outcomes, data["test"][0][0])
     write_rivals(cell, study, rivals, data["train"], measured)
-    works = {"checker_threshold": checker.threshold, "checker_originals_passed": checker.originals_passed}
-    write_json(cell.folder() / "metrics.json", {**works, "machine": subject.machine.description})
+    facts = {f"checker_{name}": getattr(checker, name) for name in ("threshold", "originals_passed", "blends_passed")}
+    write_json(cell.folder() / "metrics.json", {**facts, "machine": subject.machine.description})
     said = ", ".join(
         f"{name} {outcomes[name].row['accepted']} of {outcomes[name].row['regions']}"
         for name in (RELEASED, DESCRIBED, REPAIRED, NO_SEARCH)

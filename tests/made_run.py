@@ -31,7 +31,7 @@ SETTINGS = {
     "train_checker": {"epochs": 1, "batch_size": 16, "network": {"width": 4}},
     "train_vae": {**TINY, "latent_dim": 4, "learning_rate": 0.01, "beta": 0.1, "feature_weight": 100.0},
     "search": {"draws": 6},
-    "checking": {"blends_passed": 0.9, "minimum_originals": 0.0},
+    "checking": {"blends_passed": 0.9, "minimum_originals": 0.0, "maximum_blends": 1.0},
     "correct": {"steps": 20, "learning_rate": 0.02, "lambdas": [0.0, 1.0]},
 }
 # What a user would have in a file of their own; the tests write it beside their images.

@@ -19,15 +19,15 @@ def calibrated(data, **changes):
 
 
 def test_an_image_passes_as_its_label_from_the_threshold_on():
-    checker = Checker(Sure(), 0.7, 1.0, works=True)
+    checker = Checker(Sure(), 0.7, 1.0, 0.0, works=True)
     images, labels = bright(0.69, 0.71, 0.31, 0.29), np.array([1, 1, 0, 0])
     assert checker.passes(images, labels).tolist() == [False, True, False, True]
     assert label_probability(Sure(), images, torch.from_numpy(labels)) == pytest.approx([0.69, 0.71, 0.69, 0.71])
 
 
 def test_a_checker_that_does_not_work_keeps_nothing():
-    assert not Checker(Sure(), 0.0, 0.5, works=False).passes(bright(0.9, 0.9), np.ones(2, int)).any()
-    assert Checker(Sure(), 0.0, 1.0, works=True).passes(bright()[:0], np.zeros(0, int)).shape == (0,)
+    assert not Checker(Sure(), 0.0, 0.5, 0.9, works=False).passes(bright(0.9, 0.9), np.ones(2, int)).any()
+    assert Checker(Sure(), 0.0, 1.0, 0.0, works=True).passes(bright()[:0], np.zeros(0, int)).shape == (0,)
 
 
 def test_the_threshold_is_where_as_many_blends_pass_as_the_params_say():
@@ -39,12 +39,20 @@ def test_the_threshold_is_where_as_many_blends_pass_as_the_params_say():
     assert calibrated(data).originals_passed == 1.0 and calibrated(data).works
 
 
-def test_too_few_validation_images_that_pass_say_that_the_checker_cannot_work():
+def test_the_threshold_is_lowered_until_enough_validation_images_pass():
+    dark, light, doubtful = np.linspace(0, 0.1, 20), np.linspace(0.9, 1, 20), np.full(20, 0.55)
+    checker = calibrated(validation(*dark, *light, *doubtful), blends_passed=0.05, maximum_blends=1.0)
+    assert checker.originals_passed >= 0.8 and checker.threshold == pytest.approx(0.55) and checker.works
+    assert checker.blends_passed > 0.05
+
+
+def test_a_checker_that_then_takes_too_many_blends_for_one_class_cannot_work():
     # As unsure of half of the originals as of a blend.
     data = validation(*[0.0] * 10, *[1.0] * 10, *[0.49] * 10, *[0.51] * 10)
     checker = calibrated(data, minimum_originals=0.8)
-    assert checker.originals_passed == pytest.approx(0.5) and not checker.works
-    assert calibrated(data, minimum_originals=0.5).works
+    assert checker.originals_passed == 1.0 and checker.blends_passed > 0.3 and not checker.works
+    assert calibrated(data, minimum_originals=0.8, maximum_blends=checker.blends_passed).works
+    assert calibrated(data, minimum_originals=0.4).works  # half of the originals are clear
 
 
 def test_of_one_class_there_is_no_blend_and_no_checker():

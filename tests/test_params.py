@@ -286,6 +286,10 @@ def test_bad_lists(tree, write_params, path, value, named):
             "compare_readings.digits.released.keep: 11 is not allowed: Input should be at most draws (10)",
         ),
         (
+            {"compare_readings.digits.maximum_blends": 0.04},
+            "compare_readings.digits.maximum_blends: 0.04 is not allowed: Input should be at least blends_passed (0.05)",
+        ),
+        (
             {"compare_readings.digits.without": ["checker", "checker"]},
             "compare_readings.digits.without: ['checker', 'checker'] is not allowed: Input should hold no value twice",
         ),

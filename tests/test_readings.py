@@ -61,7 +61,7 @@ def reading(**changes):
 
 
 def study(checker=None, **changes):
-    always = Checker(None, 0.0, 1.0, works=True)
+    always = Checker(None, 0.0, 1.0, 0.0, works=True)
     return Study(annotators(), checker or always, RIVALS.model_copy(update=changes), MANY, ANNOTATE, 5, STREAMS)
 
 
@@ -122,7 +122,7 @@ def test_the_checker_keeps_the_mistakes_whose_seeds_label_it_sees():
             return images.flatten().numpy() > 0.1
 
     found, vae = mistakes_at(0.05, 0.2, 0.3), annotators().subject.vae
-    checker = Kept(None, 0.0, 1.0, works=True)
+    checker = Kept(None, 0.0, 1.0, 0.0, works=True)
     kept, images = kept_mistakes(checker, vae, found, reading(checker=True))
     assert kept.seed_index.tolist() == [1, 2] and images.shape[0] == 2
     assert len(kept_mistakes(checker, vae, found, READING)[0].label) == 3

@@ -275,7 +275,7 @@ READINGS = {
 }
 COMPARED = RIVALS.model_copy(update={"minimum_members": 8, **READINGS})
 SEED_IMAGES = np.sort(np.random.default_rng(2).choice(1500, 600, replace=False))
-NO_BUG = Checker(Rule(9.0), 0.7, 1.0, works=True)
+NO_BUG = Checker(Rule(9.0), 0.7, 1.0, 0.0, works=True)
 WITHOUT_SEARCH = "no search"
 
 
@@ -351,7 +351,9 @@ def test_readings_go_through_where_there_is_no_mistake_and_where_the_checker_can
         images = Logit().decode(torch.stack([8.0 * far, torch.full((1500,), -4.0)], 1))
     rows = said_of(taken((images, plane[0][1]), 9.0), plane)
     assert [(row["mistakes"], row["regions"], row["found"]) for row in rows.values()] == [(0, 0, 0)] * 3
-    rows = said_of(taken(plane[0], plane[2].bound * 1024, checker=Checker(Rule(9.0), 0.7, 0.1, works=False)), plane)
+    rows = said_of(
+        taken(plane[0], plane[2].bound * 1024, checker=Checker(Rule(9.0), 0.7, 0.1, 0.9, works=False)), plane
+    )
     assert rows["repaired"]["mistakes"] == 0 and rows["released"]["found"] == 1
 
 

@@ -37,6 +37,7 @@ RIVALS = params.CompareReadings(
     minimum_members=4,
     blends_passed=0.05,
     minimum_originals=0.8,
+    maximum_blends=0.3,
     released=READING,
     repaired=READING,
     without=[],

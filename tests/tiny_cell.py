@@ -110,6 +110,7 @@ SMALL = {
         "minimum_members": 4,
         "blends_passed": 0.9,
         "minimum_originals": 0.0,
+        "maximum_blends": 1.0,
     },
     "ablate_search": {"seed_images": 6, "judged_mistakes": 5},
     "ablate_vae": {

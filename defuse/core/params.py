@@ -227,6 +227,15 @@ class Checking(Params):
 
     blends_passed: Annotated[float, Field(gt=0, lt=1)]
     minimum_originals: Share
+    maximum_blends: Share
+
+    @field_validator("maximum_blends")
+    @classmethod
+    def at_least_blends_passed(cls, maximum_blends: float, info: ValidationInfo) -> float:
+        """Check that the threshold aimed at would do."""
+        if maximum_blends < info.data.get("blends_passed", 0):
+            raise ValueError(f"Input should be at least blends_passed ({info.data['blends_passed']})")
+        return maximum_blends
 
 
 MinimumMembers = Annotated[int, Field(ge=4)]  # half of them is shown, and a quarter each chooses and tests

@@ -114,8 +114,8 @@ def measure_reconstructions(
         )
     if checker and not checker.works:
         log.warning(
-            "the checker sees the label of only %.0f %% of the validation images, and keeps nothing: more images or "
-            "more train_checker.epochs, or search: {checker: false} to do without",
-            100 * checker.originals_passed,
+            "the checker takes %.0f %% of the blends of two validation images for one class, and keeps nothing: more "
+            "images or more train_checker.epochs, or search: {checker: false} to do without",
+            100 * checker.blends_passed,
         )
     return measured

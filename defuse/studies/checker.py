@@ -33,18 +33,20 @@ class Checker:
         network: its logits, of images in [0, 1].
         threshold: probability of a label from which an image passes as that label.
         originals_passed: share of validation images that pass as their own label.
-        works: whether that share is large enough; a checker that does not work keeps nothing.
+        blends_passed: share of blends of two of them that pass as some class; NaN where there are none.
+        works: whether that share is small enough; a checker that does not work keeps nothing.
     """
 
     network: nn.Module
     threshold: float
     originals_passed: float
+    blends_passed: float
     works: bool
 
     @property
     def doubt(self) -> str:
         """What a stage's closing line says of a checker that does not work; empty for one that works."""
-        return "" if self.works else "; the checker cannot work: too few validation images pass it"
+        return "" if self.works else "; the checker cannot work: too many blends of two images pass it"
 
     def passes(
         self, images: Float32[Tensor, "images channels height width"], labels: Int64[np.ndarray, "images"]
@@ -61,18 +63,23 @@ def calibrate_checker(
     """Set the threshold on only validation images: no annotator is asked.
 
     Half-and-half blends of two images of different classes have no right label, as images on the way from one class to
-    another have none. The threshold is where the share `blends_passed` of them still passes as some class. The checker
-    works if at least the share `minimum_originals` of the validation images passes as its own label.
+    another have none. The threshold is where the share `blends_passed` of them still passes as some class; where fewer
+    than `minimum_originals` of the validation images would pass as their own label, it is where these pass. The checker
+    works if at most the share `maximum_blends` of the blends then passes.
 
     Args:
         network: of the checker.
         validation: images and true labels.
-        settings: blends_passed and minimum_originals.
+        settings: the shares.
         generator: draws the partners of the blends.
     """
-    blended = blends(*validation, generator)
-    threshold = 1.0
-    if len(blended):
-        threshold = float(np.quantile(confidence(predict(network, blended))[1], 1 - settings.blends_passed))
-    passed = float((label_probability(network, *validation) >= threshold).mean())
-    return Checker(network, threshold, passed, passed >= settings.minimum_originals)
+    blended, originals = blends(*validation, generator), label_probability(network, *validation)
+    if not len(blended):
+        return Checker(network, 1.0, float((originals >= 1.0).mean()), float("nan"), works=False)
+    sure = confidence(predict(network, blended))[1]
+    wanted = np.quantile(originals, 1 - settings.minimum_originals, method="lower")
+    threshold = float(min(np.quantile(sure, 1 - settings.blends_passed), wanted))
+    through = float((sure >= threshold).mean())
+    return Checker(
+        network, threshold, float((originals >= threshold).mean()), through, through <= settings.maximum_blends
+    )
