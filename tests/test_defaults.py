@@ -50,7 +50,7 @@ def edited(stage, line, new):
         ("train_classifier", "  width: 8", "  width: 9", "mnist"),
         ("train_classifier", "  blur: 0.2", "  blur: 0.3", "svhn gtsrb"),
         ("train_classifier", "epochs: 4", "epochs: 5", "mnist gtsrb"),
-        ("calibrate_oracle", "originals_recognised: 0.95", "originals_recognised: 0.9", "svhn gtsrb"),
+        ("calibrate_oracle", "originals_recognised: 0.95", "originals_recognised: 0.9", "svhn"),
         ("identify", "draws: 10", "draws: 20", "mnist svhn gtsrb"),
         ("distill", "max_iterations: 300", "max_iterations: 400", "svhn gtsrb"),
         ("plant_bugs", "seed_images: 3000", "seed_images: 4000", "svhn"),
