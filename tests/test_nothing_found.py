@@ -118,7 +118,11 @@ NOTHING = {
     "finetune_baseline": "0 annotated mistakes: no learning rate could be chosen",
     "novelty": "0 accepted regions: no failing sample to compare",
     "ablate_regions": "0 to 0 regions over 1 mixtures",
-    "compare_readings": "accepted regions: released 0 of 0, described 0 of 0, repaired 0 of 0, no search 0 of 0; 14 rivals",
+    # All images are of one class: there is no blend of two, and no share of them that passes.
+    "compare_readings": (
+        "accepted regions: released 0 of 0, described 0 of 0, repaired 0 of 0, no search 0 of 0; 14 rivals; "
+        "the checker cannot work: too many blends of two images pass it"
+    ),
     "summarize_cell": "12 tables and the measures of 8 stages in results/digits/cells/0",
     "summarize_studies": (
         "11 tables and the measures of train_checker, train_released_vae, compare_readings, plant_bugs in "

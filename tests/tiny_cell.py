@@ -76,6 +76,7 @@ SMALL = {
     "annotate": {
         "annotated_mistakes": 10,
         "minimum_agreement": 0.0,
+        "consensus": 0.6,
         "maximum_abstention": 1.0,
         "minimum_failures": 0.0,
         "slip_rate": 0.5,

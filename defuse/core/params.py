@@ -35,6 +35,7 @@ from defuse.core.params_training import (
     WeightDecay,
 )
 from defuse.core.params_training import Augmentation as Augmentation
+from defuse.core.params_training import Checking as Checking
 from defuse.core.params_training import Network as Network
 from defuse.core.params_training import Optimisation as Optimisation
 from defuse.core.params_training import Training as Training
@@ -220,22 +221,6 @@ class Reading(NoisySearch):
 
 
 RELEASED, DESCRIBED, REPAIRED = "released", "described", "repaired"
-
-
-class Checking(Params):
-    """When a checker sees a label, and when it cannot work."""
-
-    blends_passed: Annotated[float, Field(gt=0, lt=1)]
-    minimum_originals: Share
-    maximum_blends: Share
-
-    @field_validator("maximum_blends")
-    @classmethod
-    def at_least_blends_passed(cls, maximum_blends: float, info: ValidationInfo) -> float:
-        """Check that the threshold aimed at would do."""
-        if maximum_blends < info.data.get("blends_passed", 0):
-            raise ValueError(f"Input should be at least blends_passed ({info.data['blends_passed']})")
-        return maximum_blends
 
 
 MinimumMembers = Annotated[int, Field(ge=4)]  # half of them is shown, and a quarter each chooses and tests

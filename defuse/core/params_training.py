@@ -188,6 +188,22 @@ class TrainOracle(Training):
     blend_fraction: Annotated[float, Field(ge=0, lt=1)]
 
 
+class Checking(Params):
+    """When a checker sees a label, and when it cannot work."""
+
+    blends_passed: Annotated[float, Field(gt=0, lt=1)]
+    minimum_originals: Share
+    maximum_blends: Share
+
+    @field_validator("maximum_blends")
+    @classmethod
+    def at_least_blends_passed(cls, maximum_blends: float, info: ValidationInfo) -> float:
+        """Check that the threshold aimed at would do."""
+        if maximum_blends < info.data.get("blends_passed", 0):
+            raise ValueError(f"Input should be at least blends_passed ({info.data['blends_passed']})")
+        return maximum_blends
+
+
 class TrainChecker(Training):
     """Stage train_checker: a network trained like an annotator's, and never asked as one."""
 
