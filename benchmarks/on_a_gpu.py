@@ -64,7 +64,7 @@ def run_part(part: Part, python: str, out: Path, limit: float) -> str:
         process = subprocess.Popen(
             [python, *part.command], stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
         )
-        # Not SIGINT, which what a shell started in the background ignores.
+        # Not SIGINT, which a process that a shell started in the background ignores.
         for ending, seconds in ((signal.SIGTERM, limit), (signal.SIGKILL, GRACE_SECONDS)):
             try:
                 code = process.wait(seconds)

@@ -17,7 +17,7 @@ from defuse.models.evaluation import decode, encode, predict
 from defuse.models.subject import Subject
 from defuse.studies.checker import Checker
 from defuse.studies.planting import Subgroup, belongs_to_bug
-from defuse.studies.readings import NO_SEARCH, Searches, group, kept_mistakes, misclassified_by_pair
+from defuse.studies.readings import NO_SEARCH, Searches, group, misclassified_by_pair
 
 if TYPE_CHECKING:
     import pandas
@@ -123,8 +123,7 @@ def reading_arms(
     """
     arms, random_state = {}, streams.integer("clusters")
     for name, reading in ((params.RELEASED, settings.released), (params.REPAIRED, settings.repaired)):
-        vae = searches.subjects[reading.autoencoder].vae
-        mistakes, _ = kept_mistakes(checker, vae, searches.mistakes(reading, "train"), reading)
+        mistakes, _ = searches.kept(checker, reading, "train")
         assignment = group(mistakes, reading, settings.minimum_members, distill, count, random_state).assignment
         arms[name] = Clustered(
             False, mistakes.seed_index, mistakes.prediction, mistakes.codes, assignment, reading.autoencoder
