@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+import site
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ENVIRONMENT = Path("artifacts/gpu-environment")
+PAGE = Path("docs/gpu.md")  # gets the tables
 GRACE_SECONDS = 45  # between a part's interrupt and its end by force: replicate ends its stages and writes dvc.lock
 SHORTEST = 30  # seconds that a part must be able to have
 ABOUT = """
@@ -36,10 +38,14 @@ class Part:
     limit: int
 
 
-def parts(cells: list[str]) -> list[Part]:
-    """What is measured, the most important first."""
-    bench = [Part(f"bench-{name}", ["-m", "benchmarks", name], 240) for name in ("search", "formats", "memory")]
-    return bench + [Part(cell, ["-m", "experiments.replicate", "--jobs", "1", cell], 1500) for cell in cells]
+def parts(cells: list[str], jobs: int) -> list[Part]:
+    """What is measured, the most important first: sections by themselves, and cells with `jobs` stages at once."""
+    bench = [
+        Part(f"bench-{name}", ["-m", "benchmarks", name, "--write", str(PAGE)], 240)
+        for name in ("search", "formats", "memory", "stages")
+    ]
+    replicate = Part("cells", ["-m", "experiments.replicate", "--jobs", str(jobs), *cells], 1500)
+    return [bench[0], replicate, *bench[1:]]
 
 
 def installed(wheels: Path | None) -> str:
@@ -48,8 +54,10 @@ def installed(wheels: Path | None) -> str:
         return sys.executable
     python = ENVIRONMENT / "bin" / "python"
     if not python.exists():  # with the machine's pip: Debian's Python can make no environment with one of its own
-        made = ["-m", "venv", "--without-pip", "--system-site-packages", str(ENVIRONMENT)]
-        subprocess.run([sys.executable, *made], check=True)
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(ENVIRONMENT)], check=True)
+        [own] = ENVIRONMENT.glob("lib/*/site-packages")
+        # Not --system-site-packages: where this Python is itself an environment's, that leaves its packages out.
+        (own / "machine.pth").write_text("\n".join(site.getsitepackages()), encoding="utf-8")
     needed = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
     pip = ["-m", "pip", "--python", str(python), "install", "--quiet", "--no-index", "--find-links", str(wheels)]
     subprocess.run([sys.executable, *pip, *needed], check=True)
@@ -76,25 +84,28 @@ def run_part(part: Part, python: str, out: Path, limit: float) -> str:
     return "stopped"
 
 
-def copy_small(out: Path, cell: str, done: bool) -> None:
+def copy_small(out: Path, cell: str) -> None:
     """Copy tables and measures of the stages that ran for a cell, and the seconds of all; no network and no data.
 
-    What git has in `results/` for the cell comes from elsewhere until all of its stages are done.
+    What git has in `results/` for the cell comes from elsewhere, until a stage that ran here has written it anew.
     """
     dataset, _, seed = cell.rpartition("-")
     small = [path for end in ("csv", "json") for path in Path("artifacts").glob(f"*/{dataset}/**/*.{end}")]
-    if done:
-        small += [path for kind in ("cells", "studies") for path in Path("results", dataset, kind, seed).glob("*")]
-    for path in [*small, *Path("artifacts").glob("stage-seconds.csv")]:
+    seconds = Path("artifacts/stage-seconds.csv")
+    ran = seconds.read_text(encoding="utf-8") if seconds.exists() else ""
+    for stage, kind in (("summarize_cell", "cells"), ("summarize_studies", "studies")):
+        if f"\n{stage},{dataset},{seed}," in ran:
+            small += Path("results", dataset, kind, seed).glob("*")
+    for path in [*small, PAGE, *([seconds] if ran else [])]:
         (out / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, out / path)
 
 
-def measure(out: Path, python: str, cells: list[str], deadline: float) -> dict[str, dict[str, float | str]]:
+def measure(out: Path, python: str, cells: list[str], jobs: int, deadline: float) -> dict[str, dict[str, float | str]]:
     """Run the parts that are not done, as long as there is time; what became of each, also in `OUT/state.json`."""
     path = out / "state.json"
     state = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    for part in parts(cells):
+    for part in parts(cells, jobs):
         left = deadline - time.monotonic() - GRACE_SECONDS
         if state.get(part.name, {}).get("result") == "done" or left < SHORTEST:
             continue
@@ -104,8 +115,8 @@ def measure(out: Path, python: str, cells: list[str], deadline: float) -> dict[s
         state[part.name] = {"result": result, "seconds": round(before + time.monotonic() - start)}
         print(part.name, *state[part.name].values(), flush=True)
         path.write_text(json.dumps(state, indent=1), encoding="utf-8")
-        if part.name in cells:
-            copy_small(out, part.name, result == "done")
+    for cell in cells:
+        copy_small(out, cell)
     return state
 
 
@@ -117,6 +128,7 @@ def command(arguments: list[str] | None = None) -> int:
     parser.add_argument("--wheels", type=Path, help="folder of wheels for what the machine's Python lacks")
     parser.add_argument("--seconds", type=float, default=1700, help="time for all; default: %(default)s")
     parser.add_argument("--cells", nargs="*", default=["mnist-0", "svhn-0", "gtsrb-0"], help="default: %(default)s")
+    parser.add_argument("--jobs", type=int, default=8, help="stages of the cells at once; default: %(default)s")
     chosen = parser.parse_args(arguments)
     chosen.out.mkdir(parents=True, exist_ok=True)
     try:
@@ -127,8 +139,8 @@ def command(arguments: list[str] | None = None) -> int:
         raise SystemExit(f"on_a_gpu: python {asked} ended with {error.returncode}: see above") from None
     (chosen.out / "machine.json").write_text(about, encoding="utf-8")
     print(about, end="", flush=True)
-    state = measure(chosen.out, python, chosen.cells, start + chosen.seconds)
-    return int(any(state.get(part.name, {}).get("result") != "done" for part in parts(chosen.cells)))
+    state = measure(chosen.out, python, chosen.cells, chosen.jobs, start + chosen.seconds)
+    return int(any(state.get(part.name, {}).get("result") != "done" for part in parts(chosen.cells, chosen.jobs)))
 
 
 if __name__ == "__main__":

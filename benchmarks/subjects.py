@@ -60,7 +60,8 @@ def trained(settings: Settings, size: str, machine: Machine) -> tuple[Subject, S
         Streams(0).torch("benchmarks", size),
         f"classifier of {size}'s size",
     )
-    chosen = settings.train_vae[size].model_copy(update={"epochs": EPOCHS["vae"], "warmup_share": 0.0})
+    without = {"epochs": EPOCHS["vae"], "warmup_share": 0.0, "feature_weight": 0.0}  # there are no features of digits
+    chosen = settings.train_vae[size].model_copy(update=without)
     streams = Streams(0).within("benchmarks", size)
     train_vae(
         vae,

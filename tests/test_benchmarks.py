@@ -3,18 +3,24 @@
 import numpy as np
 import pandas as pd
 import torch
-from conftest import waiting_stages
+from conftest import ROOT, waiting_stages
 
+from benchmarks import subjects
 from benchmarks.__main__ import with_sections
+from benchmarks.cells import READINGS, beside_recorded
 from benchmarks.pipelines import PROBE, write_pipeline
 from benchmarks.search import bare_passes, one_at_a_time, same_mistakes, search
 from benchmarks.stages import estimate, longest_chain, shares
 from benchmarks.timing import exponent, in_turns, ratio
+from defuse.core.params_file import load_params
+from defuse.core.storage import write_json, write_table
 from defuse.method.identification import prepare_seeds
 from defuse.models.evaluation import predict
 from defuse.models.subject import Subject
 from defuse.showing.report import marks
 from experiments.running.pipeline import stage_graph
+
+GPU = {"device": "cuda", "processor": "a GPU", "precision": "float32"}
 
 
 def test_one_at_a_time_finds_the_same_mistakes(make_vae, make_classifier, images, machine):
@@ -71,6 +77,41 @@ def test_a_page_keeps_the_sections_that_were_not_measured_again():
     assert again.startswith("above\n") and again.endswith("below")
     assert "on that" in again and "on this" not in again and "### First\n\n1" in again
     assert "### Second\n\nnew" in again and "old" not in again and again.count("###") == 2
+    assert "on that" in with_sections(again, None, {"Third": "3"})
+
+
+def test_the_networks_of_the_recorded_params_train_on_the_digits(monkeypatch, machine):
+    monkeypatch.setattr(subjects, "EPOCHS", {"classifier": 1, "vae": 1})
+    all_digits = subjects.digits
+    monkeypatch.setattr(subjects, "digits", lambda channels: [part[:32] for part in all_digits(channels)])
+    settings = load_params(ROOT / "params.yaml")
+    for size in subjects.SIZES:
+        subject, seeds = subjects.trained(settings, size, machine)
+        assert len(seeds.label) == 32 and subject.vae.latent_dim == seeds.mean.shape[1]
+
+
+def test_a_cell_from_elsewhere_stands_beside_the_recorded_seeds(tmp_path):
+    def write(cell, studies, accuracy, accepted):
+        for folder in {cell, studies}:
+            write_json(folder / "provenance.json", {"slug": "a", "title": "A", "machines": {"train_classifier": GPU}})
+        stages = {"train_vae": {"validation_elbo": -3.0}, "identify": {"mistakes": 1234}}
+        write_json(cell / "a_measures.json", {"train_classifier": {"test_accuracy": accuracy}, **stages})
+        readings = {"reading": READINGS, "classifier_mistake": 0.5, "accepted": accepted, "regions": 9}
+        write_table(studies / "a_readings.csv", pd.DataFrame(readings))
+
+    write(tmp_path / "gpu/a", tmp_path / "gpu/a", 0.9, 0)
+    for seed, accuracy in enumerate((0.8, 0.95, 0.7)):
+        write(tmp_path / f"results/a/cells/{seed}", tmp_path / f"results/a/studies/{seed}", accuracy, seed)
+    write_json(tmp_path / "gpu/state.json", {"cells": {"seconds": 120}})
+    seconds = pd.DataFrame({"stage": ["x", "y"], "dataset": "a", "seed": [0, None], "seconds": [36.0, 72.0]})
+    write_table(tmp_path / "gpu/stage-seconds.csv", seconds)
+    write_table(tmp_path / "here.csv", seconds.assign(seconds=3600.0).iloc[1:])
+    said, table = beside_recorded(tmp_path / "gpu", tmp_path / "results", tmp_path / "here.csv")
+    assert said.startswith("2 stages, with those that seeds share, took 2 minutes there. 1 of them")
+    assert "took 1.0 hours; there they took 0.0" in said
+    assert "| A | a GPU | here, seed 0 | least of 3 seeds | most |" in table
+    assert "| classifier: test accuracy | 90.00% | 80.00% | 70.00% | 95.00% |" in table
+    assert "| repaired: regions accepted | 0 | 0 | 0 | 2 |" in table
 
 
 def test_costs_of_more_seeds_and_jobs_by_hand():

@@ -50,23 +50,24 @@ def test_a_second_call_goes_on_where_the_first_stopped(here, monkeypatch):
     count = "with open('{0}', 'a') as file: file.write('x')"
     fails_once = f"{count.format('b')}\nif open('b').read() == 'x': raise SystemExit(1)"
     planned = [part("a", count.format("a")), part("b", fails_once), part("c", count.format("c"))]
-    monkeypatch.setattr(on_a_gpu, "parts", lambda cells: planned)
-    assert measure(here, sys.executable, [], time.monotonic() + 60) == {}  # too late to begin anything
+    monkeypatch.setattr(on_a_gpu, "parts", lambda cells, jobs: planned)
+    assert measure(here, sys.executable, [], 1, time.monotonic() + 60) == {}  # too late to begin anything
     results = []
     for _ in range(2):
-        state = measure(here, sys.executable, [], time.monotonic() + 600)
+        state = measure(here, sys.executable, [], 1, time.monotonic() + 600)
         results.append([held["result"] for held in state.values()])
     assert results == [["done", "failed", "done"], ["done", "done", "done"]]
     assert [Path(name).read_text(encoding="utf-8") for name in "abc"] == ["x", "xx", "x"]
     assert json.loads((here / "state.json").read_text(encoding="utf-8")) == state
 
 
-def test_what_comes_back_is_small_and_a_cells_results_come_when_it_is_done(here):
+def test_what_comes_back_is_small_and_results_are_those_that_were_made_there(here):
     for name in (
         *("artifacts/train_vae/mnist/0/metrics.json", "artifacts/train_oracle/mnist/oracles.csv"),
         *("artifacts/train_vae/mnist/0/vae.safetensors", "artifacts/prepare/mnist/data.npz"),
-        *("artifacts/train_vae/svhn/0/metrics.json", "artifacts/stage-seconds.csv"),
+        *("artifacts/train_vae/svhn/0/metrics.json", "docs/gpu.md"),
         *("results/mnist/cells/0/mnist_causes.csv", "results/mnist/cells/1/mnist_causes.csv"),
+        "results/mnist/studies/0/mnist_readings.csv",
     ):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_text(name, encoding="utf-8")
@@ -74,17 +75,20 @@ def test_what_comes_back_is_small_and_a_cells_results_come_when_it_is_done(here)
     def brought():
         return {path.relative_to(here).as_posix() for path in here.rglob("*") if path.is_file()}
 
-    copy_small(here, "mnist-0", done=False)
+    copy_small(here, "mnist-0")
     held = {f"artifacts/{name}" for name in ("train_vae/mnist/0/metrics.json", "train_oracle/mnist/oracles.csv")}
-    assert brought() == {*held, "artifacts/stage-seconds.csv"}
-    copy_small(here, "mnist-0", done=True)
-    assert brought() == {*held, "artifacts/stage-seconds.csv", "results/mnist/cells/0/mnist_causes.csv"}
+    assert brought() == {*held, "docs/gpu.md"}
+    seconds = Path("artifacts/stage-seconds.csv")
+    seconds.write_text("stage,dataset,seed,seconds\nsummarize_studies,mnist,1,2\nsummarize_cell,mnist,0,3\n", "utf-8")
+    copy_small(here, "mnist-0")
+    assert brought() == {*held, "docs/gpu.md", str(seconds), "results/mnist/cells/0/mnist_causes.csv"}
 
 
 def test_the_commands_of_all_parts_are_ours():
-    *bench, cell = parts(["mnist-0"])
-    assert [part.command for part in bench] == [["-m", "benchmarks", name] for name in ("search", "formats", "memory")]
-    assert cell.command[:2] == ["-m", "experiments.replicate"] and cell.command[-1] in selectors("identify@mnist-0")
+    search, cells, *others = (part.command for part in parts(["mnist-0", "svhn-0"], 3))
+    asked = {command[2] for command in (search, *others)}
+    assert asked == {"search", "formats", "memory", "stages"}
+    assert cells[:4] == ["-m", "experiments.replicate", "--jobs", "3"] and cells[-2] in selectors("identify@mnist-0")
 
 
 @pytest.mark.skipif(find_spec("pip") is None, reason="this Python has no pip")
@@ -98,7 +102,8 @@ def test_what_is_missing_comes_from_the_wheels_and_from_nowhere_else(here, capfd
         wheel.writestr(f"{about}/RECORD", f"tiny.py,,\n{about}/METADATA,,\n{about}/WHEEL,,\n{about}/RECORD,,\n")
     Path("pyproject.toml").write_text('[project]\ndependencies = ["tiny>=1"]\n', encoding="utf-8")
     python = installed(Path("wheels"))
-    said = subprocess.run([python, "-c", "import tiny; print(tiny.X)"], check=True, capture_output=True)
+    # numpy is this Python's, which may itself be an environment's.
+    said = subprocess.run([python, "-c", "import numpy, tiny; print(tiny.X)"], check=True, capture_output=True)
     assert said.stdout == b"3\n" and Path(python).is_relative_to(Path("artifacts").absolute())
     Path("pyproject.toml").write_text('[project]\ndependencies = ["tiny>=2"]\n', encoding="utf-8")
     with pytest.raises(SystemExit, match=r"^on_a_gpu: python -m pip ended with 1: see above$"):

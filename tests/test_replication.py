@@ -377,19 +377,22 @@ def test_a_folder_that_dvc_cannot_read_is_named(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("cores", "threads", "gibibytes", "on_gpu", "jobs"),
+    ("cores", "threads", "gibibytes", "on_the_gpu", "jobs"),
     [
-        (2, 1, 64, False, 2),
-        (8, 2, 64, False, 4),
-        (8, 3, 64, False, 2),
-        (2, 4, 64, False, 1),
-        (16, 1, 10, False, 3),
-        (16, 1, 1, False, 1),
-        (16, 1, 64, True, 1),
+        (2, 1, 64, None, 2),
+        (8, 2, 64, None, 4),
+        (8, 3, 64, None, 2),
+        (2, 4, 64, None, 1),
+        (16, 1, 10, None, 3),
+        (16, 1, 1, None, 1),
+        (16, 1, 64, 80, 4),
+        (16, 1, 64, 11, 2),
+        (16, 1, 64, 2, 1),
+        (2, 1, 64, 80, 2),
     ],
 )
-def test_auto_fits_cores_memory_and_gpu(cores, threads, gibibytes, on_gpu, jobs):
-    assert auto_jobs(cores, threads, gibibytes * 2**30, on_gpu) == jobs
+def test_auto_fits_cores_memory_and_gpu(cores, threads, gibibytes, on_the_gpu, jobs):
+    assert auto_jobs(cores, threads, gibibytes * 2**30, on_the_gpu and on_the_gpu * 2**30) == jobs
 
 
 def test_more_jobs_than_fit_are_allowed_with_a_warning(tree, monkeypatch, tmp_path):

@@ -24,15 +24,20 @@ from experiments.running.progress import Attempt, Attempts, record_seconds, say_
 from experiments.running.worker import pinned_threads
 
 STAGE_BYTES = 3 * 2**30  # memory that a stage is taken to need
+GPU_STAGE_BYTES = 4 * 2**30  # the same on a GPU
+GPU_JOBS = 4  # stages at once that hardly slowed each other on one GPU (docs/gpu.md)
 POLL_SECONDS = 0.1
 RUNNER_MARK = "DEFUSE_REPLICATION_OF"  # environment variable of what a runner starts: its folder
 SHORTEN_AFTER = 20  # stages that ran, by whose entries `dvc.lock` has grown
 GRACE_SECONDS = 20  # between the interrupt of a stage and its end by force
 
 
-def auto_jobs(cores: int, threads: int, free_bytes: int, on_gpu: bool) -> int:
-    """Stages at once that neither share a core nor fill the memory; one on a GPU."""
-    return 1 if on_gpu else max(1, min(cores // threads, free_bytes // STAGE_BYTES))
+def auto_jobs(cores: int, threads: int, free_bytes: int, gpu_bytes: int | None) -> int:
+    """Stages at once that neither share a core nor fill the memory, nor that of the GPU, if they share one."""
+    fitting = min(cores // threads, free_bytes // STAGE_BYTES)
+    if gpu_bytes is not None:
+        fitting = min(fitting, GPU_JOBS, gpu_bytes // GPU_STAGE_BYTES)
+    return max(1, fitting)
 
 
 def check_jobs(asked: str) -> None:
@@ -56,16 +61,17 @@ def jobs_at_once(asked: str, compute: Compute) -> tuple[int, str]:
 
     cores, free_bytes = joblib.cpu_count(), psutil.virtual_memory().available
     on_gpu = compute.device != "cpu" and torch.cuda.is_available()
-    suitable = auto_jobs(cores, compute.threads, free_bytes, on_gpu)
+    gpu_bytes = torch.cuda.get_device_properties(0).total_memory if on_gpu else None
+    suitable = auto_jobs(cores, compute.threads, free_bytes, gpu_bytes)
     jobs = suitable if asked == "auto" else int(asked)
     sentence = (
         f"Stages at once: {jobs} (usable cores: {cores}, compute.threads: {compute.threads}, "
-        f"free memory: {free_bytes / 2**30:.0f} GiB{', one GPU for all' if on_gpu else ''})."
+        f"free memory: {free_bytes / 2**30:.0f} GiB{f', one GPU of {gpu_bytes / 2**30:.0f} GiB' if gpu_bytes else ''})."
     )
     if jobs > suitable:
         sentence += (
-            f" Warning: auto would take {suitable}. Stages that share cores or a GPU each take longer and "
-            f"save no time; they may need {jobs * STAGE_BYTES / 2**30:.0f} GiB of memory."
+            f" Warning: auto would take {suitable}. More stages share cores or a GPU, so that each takes longer; "
+            f"they may need {jobs * STAGE_BYTES / 2**30:.0f} GiB of memory."
         )
     return jobs, sentence
 
