@@ -79,7 +79,8 @@ def test_what_comes_back_is_small_and_results_are_those_that_were_made_there(her
     held = {f"artifacts/{name}" for name in ("train_vae/mnist/0/metrics.json", "train_oracle/mnist/oracles.csv")}
     assert brought() == {*held, "docs/gpu.md"}
     seconds = Path("artifacts/stage-seconds.csv")
-    seconds.write_text("stage,dataset,seed,seconds\nsummarize_studies,mnist,1,2\nsummarize_cell,mnist,0,3\n", "utf-8")
+    lines = "stage,dataset,seed,seconds\nsummarize_studies,mnist,1,2\nsummarize_cell,mnist,0,3\n"
+    seconds.write_text(lines, encoding="utf-8")
     copy_small(here, "mnist-0")
     assert brought() == {*held, "docs/gpu.md", str(seconds), "results/mnist/cells/0/mnist_causes.csv"}
 
