@@ -10,7 +10,7 @@ import psutil
 import torch
 import typer
 
-from benchmarks import cells, growth, overhead, search, stages, training
+from benchmarks import growth, overhead, search, stages, training
 from defuse.core.params_file import load_params
 from defuse.core.storage import write_text
 from defuse.models.machine import Machine, set_up_machine
@@ -30,21 +30,19 @@ def machine_line(machine: Machine) -> str:
     )
 
 
-def with_sections(page: str, machine: str | None, measured: dict[str, str]) -> str:
+def with_sections(page: str, machine: str, measured: dict[str, str]) -> str:
     """The page with what was measured between its markers; sections that were not run this time stay.
 
     Args:
         page: text with the two markers.
-        machine: the line above the sections; None keeps the page's.
+        machine: the line above the sections.
         measured: text of each section by its title.
     """
     begin, end = marks("results")
-    line, *earlier = page.partition(begin)[2].partition(end)[0].split("\n### ")
+    earlier = page.partition(begin)[2].partition(end)[0].split("\n### ")[1:]
     kept = dict(section.strip().split("\n", 1) for section in earlier)
     texts = {**{title: text.strip() for title, text in kept.items()}, **measured}
-    return with_results(
-        page, "\n\n".join([machine or line.strip(), *(f"### {title}\n\n{text}" for title, text in texts.items())])
-    )
+    return with_results(page, "\n\n".join([machine, *(f"### {title}\n\n{text}" for title, text in texts.items())]))
 
 
 def command(
@@ -73,7 +71,6 @@ def command(
         "side-by-side": ("Trainings side by side", lambda: training.side_by_side(settings)),
         "overhead": ("What a stage costs beside its work", overhead.overhead),
         "stages": ("Seconds of each stage", lambda: stages.stage_seconds(seconds)),
-        "cells": ("A cell on a GPU beside the recorded ones", cells.beside_recorded),
     }
     if unknown := [name for name in sections or [] if name not in known]:
         raise SystemExit(f"benchmarks: section {unknown[0]!r}; allowed: {', '.join(known)}")
@@ -88,9 +85,7 @@ def command(
             parts.append(part)
         measured[title] = "\n\n".join(parts)
     if write is not None:
-        # The section cells measures nothing here.
-        line = None if sections == ["cells"] else machine_line(machine)
-        page = with_sections(write.read_text(encoding="utf-8"), line, measured)
+        page = with_sections(write.read_text(encoding="utf-8"), machine_line(machine), measured)
         write_text(write, page)
 
 

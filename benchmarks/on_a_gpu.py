@@ -40,12 +40,12 @@ class Part:
 
 def parts(cells: list[str], jobs: int) -> list[Part]:
     """What is measured, the most important first: sections by themselves, and cells with `jobs` stages at once."""
-    bench = [
-        Part(f"bench-{name}", ["-m", "benchmarks", name, "--write", str(PAGE)], 240)
-        for name in ("search", "formats", "memory", "stages")
-    ]
+
+    def section(name: str) -> Part:
+        return Part(f"bench-{name}", ["-m", "benchmarks", name, "--write", str(PAGE)], 240)
+
     replicate = Part("cells", ["-m", "experiments.replicate", "--jobs", str(jobs), *cells], 1500)
-    return [bench[0], replicate, *bench[1:]]
+    return [section("search"), replicate, *map(section, ("formats", "memory", "stages"))]
 
 
 def installed(wheels: Path | None) -> str:

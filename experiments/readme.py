@@ -1,15 +1,16 @@
-"""Write the generated parts of README and of the report from `results/` (`make readme`); no DVC stage."""
+"""Write the generated parts of README, the report and the GPU's page from `results/` (`make readme`); no DVC stage."""
 
 from pathlib import Path
 
 from defuse.core.errors import DefuseError
 from defuse.core.params_file import load_params
 from defuse.core.storage import write_text
+from defuse.showing.gpu_page import PAGE, gpu_blocks
 from defuse.showing.report import with_results
 from defuse.showing.written_pages import APPENDIX, README, REPORT, appendix_blocks, readme_blocks, report_blocks
 from experiments.shared.cell import PARAMS, RESULTS
 
-PAGES = {README: readme_blocks, REPORT: report_blocks, APPENDIX: appendix_blocks}
+PAGES = {README: readme_blocks, REPORT: report_blocks, APPENDIX: appendix_blocks, PAGE: gpu_blocks}
 
 
 def write_blocks(page: Path, blocks: dict[str, str]) -> None:
