@@ -74,7 +74,7 @@ lint: setup
 	ruff format --check
 	mypy
 
-# The generated parts of README and of the report, from results/.
+# The generated parts of README, of the report and its tables, and of docs/gpu.md, from results/.
 readme: setup
 	python -m experiments.readme
 

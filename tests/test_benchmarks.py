@@ -103,12 +103,12 @@ def test_a_cell_from_elsewhere_stands_beside_the_recorded_seeds(tmp_path):
     write_json(tmp_path / "gpu/machine.json", {"gpu": "a GPU"})
     seconds = pd.DataFrame({"stage": ["x", "y"], "dataset": "a", "seed": [0, None], "seconds": [36.0, 72.0]})
     write_table(tmp_path / "gpu/stage-seconds.csv", seconds)
-    write_table(tmp_path / "here.csv", seconds.assign(seconds=3600.0).iloc[1:])
+    write_table(tmp_path / "here.csv", seconds.assign(seconds=3600.0, seed=[4, None]))
     block = gpu_blocks(tmp_path / "results", ["a"], tmp_path / "gpu", tmp_path / "here.csv")["cells"]
     said, table = block.split("\n\n")
-    assert said.startswith("2 stages, with those that seeds share, took 2 minutes there. 1 of them")
-    assert "took 1.0 hours; there they took 0.0" in said
-    assert "| A | a GPU | here, seed 0 | least of 3 seeds | most |" in table
+    assert said.startswith("2 stages, with those that seeds share, took 2 minutes from start to end")
+    assert "2 of them were also timed" in said and "add up to 2.0 hours, against 0.0 there" in said
+    assert "| A | a GPU | here, seed 0 | lowest of 3 seeds | highest |" in table
     assert "| classifier: test accuracy | 90.00% | 80.00% | 70.00% | 95.00% |" in table
     assert "| repaired: regions accepted | 0 | 0 | 0 | 2 |" in table
 

@@ -130,7 +130,7 @@ def claims(bounds: params.Claims, dataset: str, noise: str) -> list[Claim]:
         ),
         Claim(
             "planted bugs",
-            "It finds bugs that are known to be there, more often than where there are none, and than k-means does",
+            "The search finds planted bugs, more often than where none was planted, and more often than k-means does",
             "later work",
             (
                 least("plant_bugs.found", bounds.planted_found),
@@ -140,7 +140,7 @@ def claims(bounds: params.Claims, dataset: str, noise: str) -> list[Claim]:
         ),
         Claim(
             "rivals",
-            "With as many labels, regions repair more than single mistakes, k-means and more training",
+            "For the same number of labels, regions repair more than single mistakes, k-means and more training",
             "later work",
             (
                 more("regions against single mistakes.region_test_accuracy"),
@@ -170,7 +170,7 @@ def claims(bounds: params.Claims, dataset: str, noise: str) -> list[Claim]:
         ),
         Claim(
             "no label needed",
-            "Mistakes with their seeds' own labels repair about as much as single labels, and keep the test accuracy",
+            "Mistakes with their seed images' labels repair about as much as single labels, and keep the test accuracy",
             "ours",
             (
                 least("readings.no_label_above_single_labels", -bounds.label_advantage),
@@ -185,7 +185,7 @@ def claims(bounds: params.Claims, dataset: str, noise: str) -> list[Claim]:
         ),
         Claim(
             "right by eye",
-            "What annotators accept of the repaired method is right by eye",
+            "Regions of the repaired method that annotators accept are bugs to the judge's eye too",
             "ours",
             (least("by_eye.repaired_right", bounds.right_by_eye),),
             sheet="repaired",

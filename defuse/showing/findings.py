@@ -34,7 +34,7 @@ COUNT, ACCURACY = "{:,.0f}", "{:.2%}"
 THREE = ("released", "described", "repaired")
 FOUND = Sentence(
     "Of the images that the search keeps as mistakes, annotators call {own} the classifier's own; of the {regions} "
-    "regions made of these images, they accept {accepted} as bugs",
+    "regions found among them, they accept {accepted} as bugs",
     {
         "own": "cause classifier mistake.share",
         "accepted": ("annotate.accepted_regions", COUNT),
@@ -42,7 +42,7 @@ FOUND = Sentence(
     },
 )
 REPAIRED = Sentence(
-    "with the method repaired, {own} are the classifier's own, and of {regions} regions {accepted} are accepted",
+    "with our repaired method, {own} are the classifier's own, and of {regions} regions {accepted} are accepted",
     {
         "own": "reading repaired.classifier_mistake",
         "accepted": ("reading repaired.accepted", COUNT),
@@ -50,8 +50,8 @@ REPAIRED = Sentence(
     },
 )
 CORRECTED = Sentence(
-    "Correction takes new images from the accepted regions from {region_before} right to {region_after}, and test "
-    "accuracy from {before} to {after}.",
+    "Before correction the classifier gets {region_before} of new images from the accepted regions right, after it "
+    "{region_after}; its test accuracy is {before} before and {after} after.",
     {
         "region_before": "outcome.region_test_before",
         "region_after": "outcome.region_test_after_correction",
@@ -62,8 +62,9 @@ CORRECTED = Sentence(
 SEARCH = (
     Sentence(
         "Of the images that the search keeps, the annotators call {own} the classifier's own mistakes. In "
-        "{changed} the perturbation has changed the class, {vae} go wrong as soon as the autoencoder has reconstructed "
-        "the seed image, before any noise is added, and in {nothing} they do not agree on what is shown.",
+        "{changed} the perturbation has changed the class; in {vae} the classifier is already wrong on the "
+        "autoencoder's reconstruction of the seed image, before any noise is added; and in {nothing} annotators do not "
+        "agree on what is shown.",
         {
             "own": "cause classifier mistake.share",
             "changed": "cause label changed.share",
@@ -156,13 +157,13 @@ PLANTED = (
 )
 READINGS = (
     Sentence(
-        "As released, {released} of the images kept are the classifier's own mistakes; as described, {described}; "
-        "repaired, {repaired}.",
+        "Of the images that the released method keeps, {released} are the classifier's own mistakes; of the described "
+        "one's, {described}; of the repaired one's, {repaired}.",
         {name: f"reading {name}.classifier_mistake" for name in THREE},
     ),
     Sentence(
-        "Annotators accept {released} of {released_regions} regions as released, {described} of {described_regions} as "
-        "described, and {repaired} of {repaired_regions} repaired.",
+        "Annotators accept {released} of {released_regions} regions of the released method, {described} of "
+        "{described_regions} of the described one, and {repaired} of {repaired_regions} of the repaired one.",
         {
             f"{name}{place}": (f"reading {name}.{measure}", COUNT)
             for name in THREE
@@ -171,8 +172,8 @@ READINGS = (
     ),
     Sentence(
         "Of the mistakes that the repaired search finds around test images, {repaired} are right after training on its "
-        "accepted regions, {single} after training on single labels, {none} with the seeds' own labels and no "
-        "annotator, and {search} with misclassified training images and no search.",
+        "accepted regions, {single} after training on single labels, {none} with the labels of their seed images and "
+        "no annotator, and {search} with misclassified training images and no search.",
         {
             "repaired": "rival repaired.repaired_mistakes_accuracy",
             "single": "rival single labels.repaired_mistakes_accuracy",
@@ -331,4 +332,5 @@ def what_numbers_are(data: Sequence[Recorded]) -> str:
         return ""
     count = max(each.seeds for each in data)
     order = f", in the order {listed([each.name for each in data])}" if len(data) > 1 else f" on {data[0].name}"
-    return f"Numbers are medians over {count} seed{'s' if count > 1 else ''}{order}; each links to its table."
+    seeds = f"{count} seed{'s' if count > 1 else ''}"
+    return f"All but the verdicts are medians over at most {seeds}{order}; each number links to its table."

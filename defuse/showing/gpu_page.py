@@ -44,13 +44,20 @@ def cell_values(cell: Path, studies: Path) -> dict[str, float]:
 def seconds_taken(lent: Path, timed: Path, page: Path) -> str:
     """What the cells took on the GPU, and those of their stages that are timed here too."""
     state = read_json(lent / "state.json")
-    keys = ["stage", "dataset", "seed"]
-    there, here = (read_table(path, *keys, "seconds") for path in (lent / "stage-seconds.csv", timed))
-    both = there.merge(here, on=keys, suffixes=("", "_here"))
+    keys = ["stage", "dataset"]
+    there, here = (
+        read_table(path, *keys, "seconds").drop_duplicates(keys) for path in (lent / "stage-seconds.csv", timed)
+    )
+    both = there.merge(here, on=keys, suffixes=("", "_here"))  # of one seed each, not always the same
+    minutes, hours, hours_here = (
+        state["cells"]["seconds"] / 60,
+        both.seconds.sum() / 3600,
+        both.seconds_here.sum() / 3600,
+    )
     return (
-        f"{len(there)} stages, with those that seeds share, took {state['cells']['seconds'] / 60:.0f} minutes there. "
-        f"{len(both)} of them are timed {linked('here', timed, page)} too, on one core each, where they took "
-        f"{both.seconds_here.sum() / 3600:.1f} hours; there they took {both.seconds.sum() / 3600:.1f}, several at once."
+        f"{len(there)} stages, with those that seeds share, took {minutes:.0f} minutes from start to end on the GPU's "
+        f"machine. {len(both)} of them were also timed {linked('on one CPU core', timed, page)} each: they add up to "
+        f"{hours_here:.1f} hours, against {hours:.1f} there, where several ran at once."
     )
 
 
@@ -78,6 +85,6 @@ def gpu_blocks(
             column = [values[label] for values in here.values()]
             values = (there[label], here[SEED][label], min(column), max(column))
             rows.append([label, *(form.format(value) for value in values)])
-        head = [str(provenance(lent / name)["title"]), gpu, f"here, seed {SEED}", f"least of {len(here)} seeds", "most"]
-        parts.append(markdown(head, rows))
+        title, count = str(provenance(lent / name)["title"]), len(here)
+        parts.append(markdown([title, gpu, f"here, seed {SEED}", f"lowest of {count} seeds", "highest"], rows))
     return {"cells": "\n\n".join(parts)}

@@ -47,7 +47,7 @@ ROWS = (
     ("test accuracy after correction", "outcome.test_after_correction", "{:.2%}"),
     ("accepted regions that are a new type of error", "novelty.new_type", "{:.0%}"),
     ("misclassified test images that are a new type of error", "novelty.new_type_of_test_errors", "{:.0%}"),
-    ("planted bugs that a region finds", "plant_bugs.found", "{:.0%}"),
+    ("planted bugs found by a region", "plant_bugs.found", "{:.0%}"),
     ("with all mistakes kept, as in the paper", "planted mixture of all mistakes at 1.found", "{:.0%}"),
     ("with k-means in place of the mixture", "plant_bugs.found_by_kmeans", "{:.0%}"),
     ("with clusters of test mistakes in place of the search", "planted mixture of test mistakes at 1.found", "{:.0%}"),

@@ -32,6 +32,7 @@ from defuse.showing.findings import (
     what_numbers_are,
 )
 from defuse.showing.report import (
+    BEFORE_NOISE,
     OVER_SEEDS,
     arms_table,
     by_eye_table,
@@ -175,9 +176,13 @@ def eye_counts(counts: pd.DataFrame, agree: Callable[[pd.DataFrame], pd.Series])
 def seen_table(results: Path, datasets: Sequence[str], page: Path) -> str:
     """What a person said of the contact sheets, in counts; empty where nobody has looked."""
     sheets: dict[str, tuple[str, str, Callable[[pd.DataFrame], pd.Series]]] = {
-        "regions: the annotators' word on each": ("regions", "", lambda counts: counts.by_eye == "right"),
+        "regions: the annotators' verdict on each": ("regions", "", lambda counts: counts.by_eye == "right"),
         "of these, accepted ones": ("regions", RegionVerdict.ACCEPTED, lambda counts: counts.by_eye == "right"),
-        "single mistakes: the cause": ("mistakes", "", lambda counts: counts.by_eye == counts.oracles),
+        "single mistakes: the cause, where it can be seen": (
+            "mistakes",
+            "",
+            lambda counts: counts.by_eye == counts.oracles,
+        ),
         "of these, the classifier's own": (
             "mistakes",
             Cause.CLASSIFIER_MISTAKE,
@@ -192,6 +197,7 @@ def seen_table(results: Path, datasets: Sequence[str], page: Path) -> str:
         if not file.exists():
             continue
         counts = read_table(file)
+        counts = counts[~counts.oracles.isin(BEFORE_NOISE)]  # a judge of images cannot see these causes
         heads.append(linked(str(provenance(tables)["title"]), file, page))
         columns.append(
             [
@@ -201,7 +207,7 @@ def seen_table(results: Path, datasets: Sequence[str], page: Path) -> str:
         )
     if not columns:
         return "Nobody has looked at the contact sheets yet."
-    return markdown(["right, wrong and undecided by eye", *heads], [[*row] for row in zip(sheets, *columns)])
+    return markdown(["judged by eye: right, wrong, undecided", *heads], [[*row] for row in zip(sheets, *columns)])
 
 
 def time_taken(seconds: Path, datasets: Sequence[str], page: Path) -> str:
