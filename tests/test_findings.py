@@ -66,6 +66,16 @@ def set_medians(tables: Path, **values: float) -> None:
     write_table(path, table.reset_index())
 
 
+def accept_one_region(tables: Path, agreement: float = 0.9, in_each_seed: bool = False) -> None:
+    """Reject all regions of a data set but the first of its first seed, or of each: called 5, taken for 3."""
+    path = tables / f"{tables.parent.name}_regions.csv"
+    table = read_table(path).assign(verdict="false alarm")
+    chosen = table.groupby("seed").head(1).index[: None if in_each_seed else 1]
+    columns = ["verdict", "label", "prediction", "agreement", "failure_rate"]
+    table.loc[chosen, columns] = ["accepted", 5, 3, agreement, 0.8]
+    write_table(path, table)
+
+
 def test_each_number_of_the_first_sentences_is_the_median_of_its_measure(results):
     data = recorded(results, ["mnist", "gtsrb"], README)
     said = words(main_sentences(results, data, README))
@@ -128,7 +138,7 @@ def test_where_no_region_was_accepted_there_was_nothing_to_correct(results):
     for name in ("mnist", "gtsrb"):
         set_medians(results / name / "tables", annotate__accepted_regions=0, **nothing)
     said = words(readme_blocks(results, ["mnist", "gtsrb"])["findings"])
-    assert "of the 34 and 32 regions found among them, they accept 0 and 0 as bugs." in said
+    assert re.search(r"of the \d+ and \d+ regions found among them, they accept 0 and 0 as bugs[.;]", said)
     assert "No region was accepted, so there was nothing to correct." in said and "nan" not in said
 
 
@@ -136,7 +146,7 @@ def test_a_data_set_without_a_measure_has_a_dash_in_its_place(results):
     nothing = dict.fromkeys(("outcome__region_test_before", "outcome__region_test_after_correction"), np.nan)
     set_medians(results / "gtsrb" / "tables", **nothing)
     said = words(readme_blocks(results, ["mnist", "gtsrb"])["findings"])
-    assert "gets 0% and – of new images from the accepted regions right, after it 100% and –;" in said
+    assert re.search(r"gets \d+% and – of new images from the accepted regions right, after it \d+% and –;", said)
 
 
 def test_the_picture_is_of_the_clearest_bug_of_all_data_sets_that_have_one(results):
@@ -144,28 +154,27 @@ def test_the_picture_is_of_the_clearest_bug_of_all_data_sets_that_have_one(resul
     for name in ("mnist", "gtsrb"):
         (results / name / "figures").mkdir()
         (results / name / "figures" / f"{name}_named_bug.png").touch()
+        accept_one_region(results / name / "tables", agreement=1.0 if name == "mnist" else 0.7)
     shown = readme_blocks(results, ["gtsrb", "mnist"])["picture"]
     assert 'src="results/mnist/figures/mnist_named_bug.png"' in shown
-    assert "on MNIST: annotators call these images 9, the classifier calls them 3. It fails on 100% of" in words(shown)
-    assert words(shown).endswith("and on 0% after correction.*")
-    path = results / "mnist" / "tables" / "mnist_regions.csv"
-    table = read_table(path)
-    write_table(path, table.assign(verdict=table.verdict.where(table.seed > 0, "false alarm")))
-    assert (
-        "on GTSRB: annotators call these images 5 (limit 80)" in readme_blocks(results, ["gtsrb", "mnist"])["picture"]
-    )
+    assert "on MNIST: annotators call these images 5, the classifier calls them 3. It fails on 80% of" in words(shown)
+    accept_one_region(results / "mnist" / "tables", agreement=0.6)
+    shown = words(readme_blocks(results, ["gtsrb", "mnist"])["picture"])
+    assert "on GTSRB: annotators call these images 5 (limit 80), the classifier calls them 3 (limit 60)" in shown
+    assert "of new images of this kind" in shown
 
 
 def test_the_readings_are_told_where_they_were_compared(results):
     tables = write_readings(results / "mnist" / "tables")
+    path = tables / "mnist_medians.csv"
+    write_table(path, read_table(path).query("not stage.str.contains('^reading|^rival')"))
     assert report_blocks(results, ["mnist"])["readings"] == NOT_MEASURED
     rows = [
         table_measures(read_table(tables / f"mnist_{file}.csv"), kind, key)
         for file, kind, key in (("readings", "reading", "reading"), ("rivals", "rival", "arm"))
     ]
     medians = over_seeds(pd.concat(rows))
-    path = tables / "mnist_medians.csv"
-    write_table(path, pd.concat([read_table(path).query("not stage.str.startswith('rival')"), medians]))
+    write_table(path, pd.concat([read_table(path), medians]))
     said = words(report_blocks(results, ["mnist"])["readings"])
     assert "that the released method keeps, 12% are the classifier's own mistakes; of the described one's, 22%;" in said
     assert "accept 1 of 6 regions of the released method, 2 of 6 of the described one, and 5 of 6 of the" in said
@@ -175,8 +184,11 @@ def test_the_readings_are_told_where_they_were_compared(results):
 
 
 def test_bugs_that_come_back_are_counted_over_the_seeds_of_each_reading(results):
+    for name in ("mnist", "gtsrb"):
+        (results / name / "tables" / f"{name}_readings.csv").unlink()
+        accept_one_region(results / name / "tables", in_each_seed=name == "mnist")
     said = words(report_blocks(results, ["mnist", "gtsrb"])["over_seeds"])
-    assert said.startswith("The accepted regions of all seeds have 6 and 2 different pairs") and "repaired" not in said
+    assert said.startswith("The accepted regions of all seeds have 1 and 1 different pairs") and "repaired" not in said
     assert "of these, 1 and 0 are found in at least half of the seeds." in said
     write_readings(results / "mnist" / "tables")
     said = words(report_blocks(results, ["mnist", "gtsrb"])["over_seeds"])

@@ -63,8 +63,8 @@ ROWS = (
 
 ALL_KEYS = [key for _, key, _ in ROWS]
 OVER_SEEDS = (
-    "Each cell is the median over the seeds with its distribution-free 95% interval, or the value of each seed where "
-    "fewer than six have one; a dash means that nothing could be measured."
+    "Each cell is the median over the seeds with its distribution-free 95% interval, or the value of each seed, in the "
+    "order of `params.yaml`, where fewer than six have one; a dash means that nothing could be measured."
 )
 # What is done to the classifier, in the order of the paper's results table.
 OUTCOMES = {
@@ -285,7 +285,7 @@ def claims_table(claims: Path, page: Path) -> str:
 def lambda_table(tables: Path) -> str:
     """Accuracy on the original test set and on the regions' test draws for each lambda, over seeds."""
     sweep = read_table(result_path(tables, "lambda_sweep.csv"))
-    seeds = sorted(sweep.seed.unique())
+    seeds = sweep.seed.unique()
     rows = []
     for lambda_, arms in sweep[sweep.arm == "correction"].groupby("lambda"):
         by_seed = arms.set_index("seed").reindex(seeds)
