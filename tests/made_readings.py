@@ -1,5 +1,6 @@
 """Tables and images of the readings as `compare_readings` and `summarize` leave them, made up, for a data set's folder."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,18 @@ OWN = {"released": 0.1, "described": 0.2, "repaired": 0.75, **dict(zip(WITHOUT, 
 REPAIRED = {"released": 0.1, "described": 0.3, "repaired": 0.6, **dict(zip(WITHOUT, (0.4, 0.5, 0.35, 0.55)))}
 REGIONS, IMAGES, ORACLES = 6, 10, 5
 OTHER_ARMS = ("before", "more training", "k-means", "no label asked", "no search", "single labels")
+
+
+def three_seeds(tables: Path, copy: Path) -> Path:
+    """A copy of a data set's tables with the first three of its seeds, numbered 0 to 2; its medians are still of all."""
+    shutil.copytree(tables, copy)
+    for path in copy.glob("*.csv"):
+        table = read_table(path)
+        if "seed" in table:
+            numbers = {seed: number for number, seed in enumerate(table.seed.unique()[:3])}
+            table = table[table.seed.isin(numbers)]
+            write_table(path, table.assign(seed=table.seed.map(numbers)))
+    return copy
 
 
 def reading_row(seed: int, reading: str) -> dict[str, object]:

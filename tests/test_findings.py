@@ -149,6 +149,12 @@ def test_a_data_set_without_a_measure_has_a_dash_in_its_place(results):
     assert re.search(r"gets \d+% and – of new images from the accepted regions right, after it \d+% and –;", said)
 
 
+def test_a_search_that_found_nothing_costs_no_number(results):
+    key = "search small_many__draws_per_classifier_mistake"
+    set_medians(results / "mnist" / "tables", **{key: np.inf})
+    assert "∞ (none found) with small noise and many draws" in words(report_blocks(results, ["mnist"])["cost"])
+
+
 def test_the_picture_is_of_the_clearest_bug_of_all_data_sets_that_have_one(results):
     assert readme_blocks(results, ["mnist", "gtsrb"])["picture"] == ""
     for name in ("mnist", "gtsrb"):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from made_readings import write_readings
 
 from defuse.core.params_file import load_params
-from defuse.core.storage import read_table, write_table
+from defuse.core.storage import read_table, write_json, write_table
 from defuse.evidence.results import measures_by_seed
 from defuse.evidence.tables import table_measures
 from defuse.showing.atlas import FIGURES, dataset_page
@@ -99,6 +99,16 @@ def test_the_committed_tables_of_the_report_hold_nothing_impossible(dataset):
     )
     shares = [float(number) for number in re.findall(r"-?[0-9.]+(?=%)", text)]
     assert len(shares) > 100 and min(shares) >= 0 and max(shares) <= 100 and "nan" not in text and "±" not in text
+
+
+def test_each_measure_tells_the_seeds_in_the_order_of_the_params(tmp_path):
+    write_json(tmp_path / "provenance.json", {"slug": "a", "title": "A"})
+    rows = [(4, "x", 0.4), (0, "x", 0.0), (2, "x", 0.2), (0, "y", 0.1), (2, "y", np.nan), (4, "y", 0.5), (0, "z", 0.3)]
+    table = pd.DataFrame([(seed, "stage", *row) for seed, *row in rows], columns=["seed", "stage", "measure", "value"])
+    write_table(tmp_path / "a_measures.csv", table)
+    measures = measures_by_seed(tmp_path)
+    assert [values.index.tolist() for values in measures.values()] == [[4, 0, 2], [4, 0, 2], [0]]
+    assert shown_over_seeds("{:g}", measures["stage.y"]) == "0.5 / 0.1 / –"
 
 
 def test_accepted_regions_are_listed_by_seed():
@@ -210,6 +220,11 @@ def test_a_missing_mark_is_an_error():
 
 def test_absent_numbers_are_a_dash():
     assert shown("{:.1%}", float("nan")) == "–" and shown("{:.1%}", 0.123) == "12.3%"
+
+
+def test_a_cost_at_which_nothing_was_found_is_infinite():
+    assert shown_over_seeds("{:.0f}", [100, np.inf, np.nan]) == "100 / ∞ / –"
+    assert shown_with_range("{:.0f}", [100, np.inf, np.inf]) == "∞ (100 to ∞)"
 
 
 @pytest.mark.parametrize(

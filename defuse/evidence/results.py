@@ -24,7 +24,7 @@ def result_path(tables: Path, name: str) -> Path:
 
 
 def measures_by_seed(tables: Path) -> dict[str, pd.Series]:
-    """Values of every measure by `stage.measure`, in the table's order; each is indexed by its seeds.
+    """Values of every measure by `stage.measure`, in the table's order; each is indexed by its seeds, as in the params.
 
     NaN where a cell measured nothing; a measure of the studies has only the studies' seeds.
 
@@ -33,7 +33,13 @@ def measures_by_seed(tables: Path) -> dict[str, pd.Series]:
     """
     table = read_table(result_path(tables, "measures.csv"), "seed", "stage", "measure", "value")
     values, names = table.set_index("seed").value.astype(float), table.stage + "." + table.measure
-    return dict(iter(values.groupby(names.to_numpy(), sort=False)))
+    measures = dict(iter(values.groupby(names.to_numpy(), sort=False)))
+    places = {seed: place for place, seed in enumerate(seeds_of(measures))}
+
+    def place(seeds: pd.Index) -> pd.Index:
+        return seeds.map(lambda seed: places.get(seed, len(places)))
+
+    return {name: values.sort_index(key=place, kind="stable") for name, values in measures.items()}
 
 
 def seeds_of(measures: dict[str, pd.Series]) -> list[int]:

@@ -76,7 +76,7 @@ def results_table(tables: Path) -> Figure:
     columns = {"test": ("original test set", TEST), "region_test": ("region test draws", REGIONS)}
     if measures.get("outcome.region_test_after_correction", pd.Series(dtype=float)).isna().all():
         return empty(tables, title, "No region was accepted, so there is nothing to correct.")
-    figure, axes = pyplot.subplots(figsize=(8.2, 2.2))
+    figure, axes = pyplot.subplots(figsize=(11, 2.2))
     axes.set_axis_off()
     body = axes.table(
         [[shown_over_seeds("{:.1%}", measures[f"outcome.{column}_{row}"]) for column in columns] for row in OUTCOMES],
@@ -84,7 +84,7 @@ def results_table(tables: Path) -> Figure:
         colLabels=[name for name, _ in columns.values()],
         cellLoc="center",
         loc="center",
-        colWidths=[0.48] * len(columns),
+        colWidths=[0.5] * len(columns),
         edges="horizontal",
     )
     body.auto_set_font_size(False)
@@ -93,6 +93,6 @@ def results_table(tables: Path) -> Figure:
     for column, (_, colour) in enumerate(columns.values()):
         body[0, column].get_text().set(color=colour, fontweight="bold")
     seeds = len(measures["outcome.test_before"])
-    figure.subplots_adjust(left=0.42, right=0.98, top=0.82, bottom=0.12)
+    figure.subplots_adjust(left=0.36, right=0.98, top=0.82, bottom=0.12)
     many = "median and 95% interval, or each seed" if seeds >= FEWEST_FOR_INTERVAL else "each seed"
     return finish(figure, tables, f"{title} ({'one seed' if seeds == 1 else many})")

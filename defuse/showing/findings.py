@@ -10,7 +10,7 @@ import pandas as pd
 from defuse.core.storage import read_table
 from defuse.core.verdicts import ClaimVerdict
 from defuse.evidence.results import provenance, result_path
-from defuse.showing.report import linked
+from defuse.showing.report import linked, shown
 
 POST = "blog"  # the source of the paper's own claims in the claims table
 NOT_JUDGED = "No claim has been judged yet."
@@ -223,7 +223,8 @@ class Recorded:
     def number(self, key: str, template: str) -> str:
         """The median of a measure, linked to its table; a dash where nothing was measured."""
         value = self.medians.get(key, np.nan)
-        return "–" if np.isnan(value) else linked(template.format(value), self.file, self.page)
+        words = f"{shown(template, value)} (none found)" if np.isinf(value) else shown(template, value)
+        return words if np.isnan(value) else linked(words, self.file, self.page)
 
 
 def in_words(title: str) -> str:

@@ -128,8 +128,8 @@ def markdown(header: list[str], rows: list[list[str]]) -> str:
 
 
 def shown(template: str, value: float) -> str:
-    """A number in its format, or a dash where there is none."""
-    return "–" if pd.isna(value) else template.format(value)
+    """A number in its format, a dash where there is none, and ∞ for a cost at which nothing was found."""
+    return "–" if pd.isna(value) else "∞" if np.isinf(value) else template.format(value)
 
 
 def shown_over_seeds(template: str, values: Sequence[float]) -> str:
@@ -148,7 +148,7 @@ def shown_over_seeds(template: str, values: Sequence[float]) -> str:
         return "–"
     if count < FEWEST_FOR_INTERVAL:
         return " / ".join(shown(template, value) for value in numbers)
-    median, low, high = (template.format(value) for value in median_interval(numbers))
+    median, low, high = (shown(template, value) for value in median_interval(numbers))
     missing = f", {count} of {len(numbers)} seeds" if count < len(numbers) else ""
     return f"{median} ({low} to {high}{missing})"
 
@@ -164,7 +164,7 @@ def shown_with_range(template: str, values: Sequence[float]) -> str:
     measured = numbers[~np.isnan(numbers)]
     if not len(measured):
         return "–"
-    median, low, high = (template.format(value) for value in (np.median(measured), measured.min(), measured.max()))
+    median, low, high = (shown(template, value) for value in (np.median(measured), measured.min(), measured.max()))
     missing = f"{len(measured)} of {len(numbers)} seeds" if len(measured) < len(numbers) else ""
     notes = ", ".join(filter(None, [f"{low} to {high}" if low != high else "", missing]))
     return f"{median} ({notes})" if notes else median
@@ -181,7 +181,7 @@ def median_and_values(template: str, values: Sequence[float]) -> str:
     measured, text = numbers[~np.isnan(numbers)], shown_over_seeds(template, values)
     if not len(measured) or len(numbers) == 1 or len(measured) >= FEWEST_FOR_INTERVAL:
         return text
-    return f"{template.format(np.median(measured))} ({text})"
+    return f"{shown(template, np.median(measured))} ({text})"
 
 
 def title_with_seeds(tables: Path, measures: dict[str, pd.Series]) -> str:

@@ -143,15 +143,19 @@ def rivals(tables: Path) -> Figure:
         "test_accuracy": (TEST, "original test set"),
     }
     costs = table.groupby("arm", sort=False)[["labels_asked", "images"]].mean()
-    figure, panels = pyplot.subplots(1, 3, figsize=(9.4, 3.6), sharey=True)
+    height = max(3.6, 1.15 + 0.27 * len(costs))  # inches; a name and a cost below it need so much
+    figure, panels = pyplot.subplots(1, 3, figsize=(9.4, height), sharey=True)
     for axes, (column, (colour, name)) in zip(panels, columns.items()):
         draw_values(axes, table, "arm", column, colour)
         axes.set(xlabel=f"accuracy, {name}")
         axes.grid(axis="y", linewidth=0.4)
     panels[0].set_yticks(
         range(len(costs)),
-        [f"{arm}\n{row.labels_asked:.0f} labels, {row.images:.0f} images" for arm, row in costs.iterrows()],
+        [
+            f"{str(arm).replace('_', ' ')}\n{row.labels_asked:.0f} labels, {row.images:.0f} images"
+            for arm, row in costs.iterrows()
+        ],
         fontsize=7,
     )
-    figure.subplots_adjust(left=0.21, right=0.98, top=0.88, bottom=0.2, wspace=0.08)
+    figure.subplots_adjust(left=0.21, right=0.98, top=1 - 0.43 / height, bottom=0.72 / height, wspace=0.08)
     return finish(figure, tables, "regions and their rivals (dots: seeds)")
