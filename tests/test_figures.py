@@ -54,10 +54,11 @@ def nothing_stays_open():
 def tables(tmp_path) -> Path:
     """A copy of SVHN's tables, to be changed, with one seed alone."""
     folder = Path(shutil.copytree(RESULTS / "svhn" / "tables", tmp_path / "tables"))
+    first = read_table(folder / "svhn_greyscale_subset_measures.csv", "seed").seed.iloc[0]
     for path in folder.glob("*.csv"):
         table = read_table(path)
         if "seed" in table:
-            write_table(path, table[table.seed == table.seed.min()])
+            write_table(path, table[table.seed == first])
     return folder
 
 
@@ -111,16 +112,19 @@ def test_noises_are_stacked_bars_that_end_at_their_wrong_draws(tables):
 def test_an_arm_without_all_strengths_has_marks_at_its_own_and_no_line(tables):
     path = tables / "svhn_greyscale_subset_planted.csv"
     table = read_table(path)
-    five = table.arm.unique()[:5]
+    arms = [*table.arm.unique()[:5], "repaired"]  # an image of its regions is shown
     ends = table[(table.arm == "mixture") & table.strength.isin([0, 1])]
-    write_table(path, pd.concat([table[table.arm.isin(five)], *(ends.assign(arm=f"ends {n}") for n in range(3))]))
+    between = [table[table.strength == 1].assign(strength=strength) for strength in (0.25, 0.5)]
+    all_strengths = pd.concat([table[table.strength.isin([0, 1])], *between])
+    kept = all_strengths[all_strengths.arm.isin(arms)]
+    write_table(path, pd.concat([kept, *(ends.assign(arm=f"ends {n}") for n in range(3))]))
     lines = {line.get_label(): line for line in planting_figures.planted_bugs(tables).subfigs[0].axes[0].lines}
     for name in ("ends 0", "ends 1", "ends 2"):
         assert lines[name].get_linestyle() == "None" and len(lines[name].get_xdata()) == 2
         assert np.round(lines[name].get_xdata()).tolist() == [0, 3]
     assert lines["mixture"].get_linestyle() == "-" and len(lines["mixture"].get_xdata()) == 4
     looks = {(line.get_color(), line.get_marker(), line.get_markerfacecolor()) for line in lines.values()}
-    assert len(looks) > 8  # of the arms eight, and the seeds' dots
+    assert len(looks) > 8  # of the arms, and the seeds' dots
 
 
 def test_facts_beside_planted_images_are_of_the_first_of_the_studies_seeds(tables):
@@ -259,11 +263,13 @@ def test_no_words_of_a_tall_or_wide_figure_lie_over_each_other(dataset, draw):
     assert not any(one.overlaps(other) for place, one in enumerate(boxes) for other in boxes[:place])
 
 
-def test_the_procedure_shows_three_accepted_regions_before_and_after_correction(tables):
+def test_the_procedure_shows_three_regions_before_and_after_correction(tables):
     shown = load_arrays(tables / "svhn_greyscale_subset_regions.npz")
     text = words(region_figures.procedure(tables))
+    verdicts = read_table(tables / "svhn_greyscale_subset_regions.csv").set_index("region").verdict
+    assert verdicts[shown["region"][0]] == "accepted"
     for region in shown["region"][:3]:
-        assert f"region {region}, accepted; annotators: " in text
+        assert f"region {region}, {verdicts[region]}; annotators: " in text
     corners = [int(line) for line in text.splitlines() if line.isdigit()]
     for place in range(3):
         for kind in ("prediction", "prediction_after"):

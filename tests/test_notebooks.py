@@ -16,6 +16,7 @@ from matplotlib import pyplot
 
 from defuse.core.errors import NotebookError
 from defuse.core.storage import read_table, write_table
+from defuse.evidence.results import result_path
 from defuse.evidence.tables import table_measures
 from defuse.showing import cells
 from defuse.showing.notebooks import SOURCES, STUDIES, draw_figures, run_notebook
@@ -90,13 +91,16 @@ def test_the_main_chain_s_notebooks_need_no_study_and_the_others_say_what_is_mis
 def test_the_numbers_stand_beside_the_figures(tables, monkeypatch):
     monkeypatch.setattr(cells, "show_figure", lambda *_: None)
     text = {name: "\n".join(o.data for o in evaluated(name, tables) if isinstance(o, Markdown)) for name in NAMES}
-    assert "|  | seed 0 | seed 1 | seed 2 |" in text["search_and_causes"]
+    measures = read_table(result_path(tables, "measures.csv"))
+    accepted = measures[measures.measure == "accepted_regions"]
+    heads = " | ".join(f"seed {seed}" for seed in sorted(accepted.seed))
+    assert f"|  | {heads} |" in text["search_and_causes"]
     assert "| classifier mistake | " in text["search_and_causes"] and "no such" not in "".join(text.values())
     seeds = re.findall(r"^\| (\d) \| (\d+) \|", text["regions"], re.MULTILINE)
-    assert seeds == [("0", "3"), ("1", "4"), ("2", "2")]  # accepted regions, as in the report
+    assert seeds == [(str(seed), f"{count:.0f}") for seed, count in zip(accepted.seed, accepted.value)]
     assert re.search(r"^\| \d+ \| accepted \| \d \| \d \| \d+% \|", text["regions"], re.MULTILINE)
-    three = " / ".join([r"[\d.]+%"] * 3)
-    row = rf"^\| correction \| 0\.01 \| {three} \| {three} \| 0 of 3 \| \d of 3 \|$"
+    each = " / ".join([r"[\d.]+%"] * len(accepted))
+    row = rf"^\| correction \| 0\.01 \| {each} \| {each} \| 0 of {len(accepted)} \| \d of {len(accepted)} \|$"
     assert re.search(row, text["correction"], re.MULTILINE)
     assert "| before | – |" in text["correction"]
     assert "| repaired | 300 / 300 / 300 | 75.0% / 77.0% / 79.0% | 6 / 6 / 6 | 5 / 6 / 5 |" in text["studies"]
