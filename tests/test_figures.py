@@ -240,15 +240,17 @@ def test_the_results_table_shows_each_of_few_seeds_and_the_median_of_more(tables
 def test_a_table_over_seeds_has_a_dash_for_a_seed_without_a_row():
     tables = RESULTS / "gtsrb" / "tables"  # some of its seeds have no accepted region
     sweep = read_table(tables / "gtsrb_lambda_sweep.csv")
-    arms = sweep[(sweep.arm == "correction") & (sweep["lambda"] == 0.01)].set_index("seed").reindex(sweep.seed.unique())
-    assert 0 < arms.chosen.isna().sum() < len(arms)
-    accuracies = " / ".join("–" if np.isnan(value) else f"{value:.2%}" for value in arms.test_accuracy)
     columns = {"test_accuracy": ("test", "{:.2%}"), "chosen": ("chosen", "")}
     lines = show_over_seeds(
         str(tables), "lambda_sweep.csv", {"arm": "arm", "lambda": "lambda"}, columns
     ).data.splitlines()
-    chosen = arms.chosen.fillna(False).astype(bool).sum()
-    assert f"| correction | 0.01 | {accuracies} | {chosen} of {len(arms)} |" in lines
+    for value in (0.01, 0.1):
+        arms = sweep[(sweep.arm == "correction") & (sweep["lambda"] == value)].set_index("seed")
+        arms = arms.reindex(sweep.seed.unique())
+        assert 0 < arms.chosen.isna().sum() < len(arms)
+        accuracies = " / ".join("–" if np.isnan(accuracy) else f"{accuracy:.2%}" for accuracy in arms.test_accuracy)
+        chosen = arms.chosen.eq(True).sum()
+        assert f"| correction | {value:g} | {accuracies} | {chosen} of {len(arms)} |" in lines
 
 
 @pytest.mark.parametrize("draw", [correction_figures.results_table, study_figures.rivals])

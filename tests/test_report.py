@@ -124,10 +124,14 @@ def test_the_accuracy_on_test_images_is_told_for_each_lambda():
     rows = {row[0]: row[1:] for row in cells(lambda_table(tables))}
     sweep = read_table(tables / "gtsrb_lambda_sweep.csv")
     seeds, arms = sweep.seed.unique(), sweep[(sweep.arm == "correction") & (sweep["lambda"] == 0)].set_index("seed")
-    accuracies = arms.test_accuracy.reindex(seeds)  # a seed without a region has no arm
-    assert accuracies.notna().any()
-    assert rows["0 (control)"][0] == " / ".join(shown("{:.2%}", accuracy) for accuracy in accuracies)
-    assert rows["0 (control)"][2] == f"{arms.chosen.astype(bool).sum()} of {len(seeds)}"
+    arms = arms.reindex(seeds)  # a seed without a region has no arm
+    assert arms.test_accuracy.notna().any()
+    assert rows["0 (control)"] == [
+        " / ".join(shown("{:.2%}", accuracy) for accuracy in arms.test_accuracy),
+        " / ".join(shown("{:.1%}", accuracy) for accuracy in arms.region_test_accuracy),
+        f"0 of {len(seeds)}",
+    ]
+    assert rows["100"] == ["–", "–", f"0 of {len(seeds)}"]  # diverged, or without a region
 
 
 def test_each_reading_has_a_row_and_each_arm_its_accuracy_on_every_kind_of_mistakes(tmp_path):
