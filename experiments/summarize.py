@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from defuse.core.storage import read_table, save_arrays, write_json, write_table
+from defuse.core.storage import save_arrays, write_json, write_table
 from defuse.core.verdicts import RegionVerdict
 from defuse.evidence.machines import machines_of_cells, precision_sentence, with_machines
 from defuse.evidence.results import result_path
@@ -47,6 +47,7 @@ def summarize(cell: Cell) -> str:
     write_json(tables / "provenance.json", with_machines(about, machines))
 
     gathered = gathered_tables(cells, seeds, CHAIN_TABLES)
+    gathered["oracles"] = gather_table(cells, seeds, "oracles.csv")
     measures = [
         gather_measures(cells, seeds),
         outcome_measures(gathered["lambda_sweep"], gathered["baseline"]),
@@ -54,6 +55,7 @@ def summarize(cell: Cell) -> str:
     ]
     if study_seeds:  # the demonstration has none
         gathered |= gathered_tables(studies, study_seeds, STUDY_TABLES)
+        gathered["checker_curve"] = gather_table(studies, study_seeds, "checker_curve.csv")
         measures += [
             gather_measures(studies, study_seeds),
             planted_measures(gathered["planted"]),
@@ -66,11 +68,6 @@ def summarize(cell: Cell) -> str:
     medians = over_seeds(table)
     for name, content in {**gathered, "measures": table, "medians": medians}.items():
         write_table(result_path(tables, f"{name}.csv"), content)
-    # The oracles and the checker are the data set's, the same in each cell.
-    shared = [("oracles.csv", cells / str(seeds[0]))]
-    shared += [("checker_curve.csv", studies / str(seed)) for seed in study_seeds[:1]]
-    for name, folder in shared:
-        write_table(result_path(tables, name), read_table(result_path(folder, name)))
     by_name = {f"{row.stage}.{row.measure}": row.median for row in medians.itertuples(index=False)}
     headlines = {name: by_name[name] for name in HEADLINES if name in by_name}
     write_json(tables.with_name("metrics.json"), {"data": about["title"], **headlines})
@@ -82,7 +79,7 @@ def summarize(cell: Cell) -> str:
         save_arrays(result_path(tables, f"{name}.npz"), **arrays)
     precision = precision_sentence(machines) or "a precision that was not recorded"
     accepted = int((gathered["regions"].verdict == RegionVerdict.ACCEPTED).sum())
-    written = len(gathered) + 2 + len(shared)
+    written = len(gathered) + 2
     return (
         f"{written} tables and {len(figures)} figures' data of {len(seeds)} seed(s) in {tables}; "
         f"{accepted} accepted regions; computed in {precision}"

@@ -87,18 +87,31 @@ def test_the_networks_of_the_recorded_params_train_on_the_digits(monkeypatch, ma
         assert len(seeds.label) == 32 and subject.vae.latent_dim == seeds.mean.shape[1]
 
 
-def test_a_cell_from_elsewhere_stands_beside_the_recorded_seeds(tmp_path):
-    def write(cell, studies, accuracy, accepted):
-        for folder in {cell, studies}:
-            write_json(folder / "provenance.json", {"slug": "a", "title": "A"})
-        stages = {"train_vae": {"validation_elbo": -3.0}, "identify": {"mistakes": 1234}}
-        write_json(cell / "a_measures.json", {"train_classifier": {"test_accuracy": accuracy}, **stages})
-        readings = {"reading": READINGS, "classifier_mistake": 0.5, "accepted": accepted, "regions": 9}
-        write_table(studies / "a_readings.csv", pd.DataFrame(readings))
+def test_a_cell_from_elsewhere_stands_beside_the_recorded_seeds_also_where_the_studies_have_fewer(tmp_path):
+    def stages(accuracy):
+        return {
+            "train_classifier": {"test_accuracy": accuracy},
+            "train_vae": {"validation_elbo": -3.0},
+            "identify": {"mistakes": 1234},
+        }
 
-    write(tmp_path / "gpu/a", tmp_path / "gpu/a", 0.9, 0)
-    for seed, accuracy in enumerate((0.8, 0.95, 0.7)):
-        write(tmp_path / f"results/a/cells/{seed}", tmp_path / f"results/a/studies/{seed}", accuracy, seed)
+    def readings(accepted):
+        return {"classifier_mistake": 0.5, "accepted": accepted, "regions": 9}
+
+    lent, tables = tmp_path / "gpu/a", tmp_path / "results/a/tables"
+    for folder in (lent, tables):
+        write_json(folder / "provenance.json", {"slug": "a", "title": "A"})
+    write_json(lent / "a_measures.json", stages(0.9))
+    write_table(lent / "a_readings.csv", pd.DataFrame({"reading": READINGS, **readings(1)}))
+    cells = [(seed, stages(accuracy)) for seed, accuracy in enumerate((0.8, 0.95, 0.7))]
+    cells += [(seed, {f"reading {name}": readings(seed) for name in READINGS}) for seed in (0, 1)]
+    rows = [
+        (seed, stage, measure, value)
+        for seed, by_stage in cells
+        for stage, values in by_stage.items()
+        for measure, value in values.items()
+    ]
+    write_table(tables / "a_measures.csv", pd.DataFrame(rows, columns=["seed", "stage", "measure", "value"]))
     write_json(tmp_path / "gpu/state.json", {"cells": {"seconds": 120}})
     write_json(tmp_path / "gpu/machine.json", {"gpu": "a GPU"})
     seconds = pd.DataFrame({"stage": ["x", "y"], "dataset": "a", "seed": [0, None], "seconds": [36.0, 72.0]})
@@ -108,19 +121,21 @@ def test_a_cell_from_elsewhere_stands_beside_the_recorded_seeds(tmp_path):
     said, table = block.split("\n\n")
     assert said.startswith("2 stages, with those that seeds share, took 2 minutes from start to end")
     assert "2 of them were also timed" in said and "add up to 2.0 hours, against 0.0 there" in said
-    assert "| A | a GPU | here, seed 0 | lowest of 3 seeds | highest |" in table
-    assert "| classifier: test accuracy | 90.00% | 80.00% | 70.00% | 95.00% |" in table
-    assert "| repaired: regions accepted | 0 | 0 | 0 | 2 |" in table
+    assert "| A | a GPU | here, seed 0 | lowest here | highest here | seeds here |" in table
+    assert "| classifier: test accuracy | 90.00% | 80.00% | 70.00% | 95.00% | 3 |" in table
+    assert "| repaired: regions accepted | 1 | 0 | 0 | 1 | 2 |" in table
 
 
 def test_costs_of_more_seeds_and_jobs_by_hand():
     graph = {"oracle@a": set(), "train@a-0": set(), "vote@a-0": {"oracle@a", "train@a-0"}, "claims": {"vote@a-0"}}
+    graph["train@a-1"] = set()
     rows = [("oracle", "a", None, 7200.0), ("train", "a", 0, 1800.0), ("vote", "a", 0, 1800.0)]
     table = pd.DataFrame(rows, columns=["stage", "dataset", "seed", "seconds"])
     assert longest_chain(graph, {"oracle@a": 7200, "train@a-0": 1800, "vote@a-0": 1800}) == 9000
     lines = estimate(table, graph).splitlines()
     assert lines[2].startswith("| 1 | 3.0 h | 3.0 h | 2.5 h |")  # two jobs wait for the oracle and the vote
     assert lines[4].startswith("| 5 | 7.0 h | 7.0 h | 3.5 h | 2.5 h |")
+    assert lines[5].startswith("| as in `params.yaml` | 3.5 h | 3.5 h | 2.5 h |")  # two trainings, one vote
     assert "| oracle | 7200 s (67%) |" in shares(table) and shares(table).endswith("| sum | 180.0 min |")
 
 

@@ -1,20 +1,21 @@
 """What the replication found, in sentences whose every number is read from the tables and linked to its file."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from defuse.core.params import DESCRIBED, RELEASED, REPAIRED
 from defuse.core.storage import read_table
 from defuse.core.verdicts import ClaimVerdict
-from defuse.evidence.results import provenance, result_path
-from defuse.showing.report import linked, shown
+from defuse.evidence.results import measures_by_seed, provenance, result_path, seeds_of
+from defuse.showing.report import linked, seeds_in_words, shown
 
 POST = "blog"  # the source of the paper's own claims in the claims table
 NOT_JUDGED = "No claim has been judged yet."
-UNDECIDED = "cannot tell"  # a person's answer on a contact sheet
+UNDECIDED = "cannot tell"  # the judge's answer on a contact sheet
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,8 @@ class Sentence:
     measures: dict[str, str | tuple[str, str]]
 
 
-COUNT, ACCURACY = "{:,.0f}", "{:.2%}"
-THREE = ("released", "described", "repaired")
+COUNT, ACCURACY, DIFFERENCE = "{:,.0f}", "{:z.2%}", "{:+z.2%}"  # z: no minus before a zero
+THREE = (RELEASED, DESCRIBED, REPAIRED)
 FOUND = Sentence(
     "Of the images that the search keeps as mistakes, annotators call {own} the classifier's own; of the {regions} "
     "regions found among them, they accept {accepted} as bugs",
@@ -41,7 +42,7 @@ FOUND = Sentence(
         "regions": ("distill.regions", COUNT),
     },
 )
-REPAIRED = Sentence(
+AFTER_REPAIR = Sentence(
     "with our repaired method, {own} are the classifier's own, and of {regions} regions {accepted} are accepted",
     {
         "own": "reading repaired.classifier_mistake",
@@ -50,13 +51,13 @@ REPAIRED = Sentence(
     },
 )
 CORRECTED = Sentence(
-    "Before correction the classifier gets {region_before} of new images from the accepted regions right, after it "
-    "{region_after}; its test accuracy is {before} before and {after} after.",
+    "Before correction the classifier gets {region_before} of fresh draws of the accepted regions right, after it "
+    "{region_after}; of the test images it gets {before} right, and correction costs {drop} of them.",
     {
         "region_before": "outcome.region_test_before",
         "region_after": "outcome.region_test_after_correction",
         "before": ("outcome.test_before", ACCURACY),
-        "after": ("outcome.test_after_correction", ACCURACY),
+        "drop": ("outcome.test_drop", ACCURACY),
     },
 )
 SEARCH = (
@@ -100,7 +101,7 @@ REGIONS = (
 )
 CORRECTION = (
     Sentence(
-        "Before correction {before} of the new draws from accepted regions are right; after continued training without "
+        "Before correction {before} of the fresh draws of accepted regions are right; after continued training without "
         "regions (lambda = 0) {control}, after fine-tuning on the mistakes only (the baseline) {baseline}, and after "
         "correction {after}.",
         {
@@ -111,13 +112,13 @@ CORRECTION = (
         },
     ),
     Sentence(
-        "Test accuracy is {before} before, {control} at lambda = 0, {baseline} after the baseline and {after} after "
-        "correction.",
+        "Of the test images {before} are right before, and correction costs {drop} of them. Its accuracy "
+        "there minus that at lambda = 0 is {over_control}, and minus the baseline's {over_baseline}.",
         {
             "before": ("outcome.test_before", ACCURACY),
-            "control": ("outcome.test_after_control", ACCURACY),
-            "baseline": ("outcome.test_after_baseline", ACCURACY),
-            "after": ("outcome.test_after_correction", ACCURACY),
+            "drop": ("outcome.test_drop", ACCURACY),
+            "over_control": ("outcome.test_gain_over_control", DIFFERENCE),
+            "over_baseline": ("outcome.test_gain_over_baseline", DIFFERENCE),
         },
     ),
 )
@@ -157,8 +158,9 @@ PLANTED = (
 )
 READINGS = (
     Sentence(
-        "Of the images that the released method keeps, {released} are the classifier's own mistakes; of the described "
-        "one's, {described}; of the repaired one's, {repaired}.",
+        "Of the mistakes that the released method groups into regions, {released} are the classifier's own; of the "
+        "described one's, {described}; of the repaired one's, {repaired}. (The latter two have dropped the "
+        "autoencoder's mistakes before.)",
         {name: f"reading {name}.classifier_mistake" for name in THREE},
     ),
     Sentence(
@@ -209,22 +211,30 @@ class Recorded:
     Attributes:
         name: as it stands in a sentence.
         medians: over the seeds, by `stage.measure`; NaN where nothing was measured.
-        seeds: how many there are.
+        measures: the values behind them, of `measures_by_seed`.
         file: the table of the medians.
         page: from which the numbers are linked.
     """
 
     name: str
     medians: pd.Series
-    seeds: int
+    measures: dict[str, pd.Series]
     file: Path
     page: Path
 
     def number(self, key: str, template: str) -> str:
         """The median of a measure, linked to its table; a dash where nothing was measured."""
         value = self.medians.get(key, np.nan)
-        words = f"{shown(template, value)} (none found)" if np.isinf(value) else shown(template, value)
-        return words if np.isnan(value) else linked(words, self.file, self.page)
+        if np.isnan(value):
+            return shown(template, value)
+        of_seeds = self.measures[key]
+        none = f" (none found in {np.isinf(of_seeds).sum()} of {len(of_seeds)} seeds)" if np.isinf(value) else ""
+        return linked(shown(template, value) + none, self.file, self.page)
+
+    def seeds_with(self, keys: Iterable[str]) -> tuple[int, int]:
+        """How many seeds have all of some measures, and of how many; a measure that no seed has does not count."""
+        found = [self.measures[key].notna() for key in keys if self.measures.get(key, pd.Series()).notna().any()]
+        return (int(pd.concat(found, axis=1).all(axis=1).sum()), max(map(len, found))) if found else (0, 0)
 
 
 def in_words(title: str) -> str:
@@ -240,8 +250,8 @@ def recorded(results: Path, datasets: Sequence[str], page: Path) -> list[Recorde
             file = result_path(tables, "medians.csv")
             table = read_table(file, "stage", "measure", "median", "seeds")
             medians = table.set_axis(table.stage + "." + table.measure)["median"].astype(float)
-            seeds = int(read_table(result_path(tables, "measures.csv"), "seed").seed.nunique())
-            found.append(Recorded(in_words(str(provenance(tables)["title"])), medians, seeds, file, page))
+            name = in_words(str(provenance(tables)["title"]))
+            found.append(Recorded(name, medians, measures_by_seed(tables), file, page))
     return found
 
 
@@ -256,15 +266,26 @@ def in_order(data: Sequence[Recorded], key: str, template: str = "{:.0%}") -> st
     return listed(numbers) if set(numbers) != {"–"} else ""
 
 
+def fewer_seeds(data: Sequence[Recorded], keys: Sequence[str]) -> str:
+    """On which data sets not all seeds have some measures, as a sentence; empty where all have them."""
+    counts = {each.name: each.seeds_with(keys) for each in data}
+    said = [f"{count} of {tried} seeds on {name}" for name, (count, tried) in counts.items() if count < tried]
+    return f" ({listed(said)}.)" if said else ""
+
+
 def told(data: Sequence[Recorded], sentences: Sequence[Sentence]) -> str:
-    """The sentences whose measures are all recorded, each of some data set, as one text; empty if there is none."""
+    """The sentences whose measures are all recorded, each of some data set, as one text; empty if there is none.
+
+    Behind a sentence stands of how many seeds its numbers are, where some have none.
+    """
     texts = []
     for each in sentences:
+        keys = [key if isinstance(key, str) else key[0] for key in each.measures.values()]
         filled = {
             place: in_order(data, *((key,) if isinstance(key, str) else key)) for place, key in each.measures.items()
         }
         if all(filled.values()):
-            texts.append(each.words.format(**filled))
+            texts.append(each.words.format(**filled) + (fewer_seeds(data, keys) if each.words[-1] == "." else ""))
     return " ".join(texts)
 
 
@@ -318,7 +339,7 @@ def main_sentences(results: Path, data: Sequence[Recorded], page: Path) -> str:
     """The replication in three sentences: verdicts, what the search finds, what correction does."""
     if not data:
         return "Nothing has been recorded yet; `dvc repro` makes the results."
-    found, repaired = told(data, [FOUND]), told(data, [REPAIRED])
+    found, repaired = told(data, [FOUND]), told(data, [AFTER_REPAIR])
     sentences = [
         verdict_counts(results / "claims.csv", page),
         f"{found}{repaired and '; ' + repaired}." if found else "What the search finds has not been measured yet.",
@@ -331,7 +352,9 @@ def what_numbers_are(data: Sequence[Recorded]) -> str:
     """What the numbers of a page's sentences are; empty without any."""
     if not data:
         return ""
-    count = max(each.seeds for each in data)
+    count = max(len(seeds_of(each.measures)) for each in data)
+    studied = max(each.seeds_with([f"reading {REPAIRED}.regions"])[1] for each in data)
     order = f", in the order {listed([each.name for each in data])}" if len(data) > 1 else f" on {data[0].name}"
-    seeds = f"{count} seed{'s' if count > 1 else ''}"
-    return f"All but the verdicts are medians over at most {seeds}{order}; each number links to its table."
+    studies = f" ({studied} for the repaired method and for studies)" if 0 < studied < count else ""
+    medians = f"medians over {seeds_in_words(count)}{studies}"
+    return f"All but the verdicts are {medians}{order}; each number links to its table."

@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from defuse.core.storage import read_json, read_table
-from defuse.evidence.results import provenance, result_path
+from defuse.evidence.results import measures_by_seed, provenance, result_path
 from defuse.evidence.tables import READINGS
 from defuse.showing.report import linked, markdown
 from defuse.showing.written_pages import STAGE_SECONDS
 
-PAGE, LENT, SEED = Path("docs/gpu.md"), Path("docs/gpu"), "0"
+PAGE, LENT, SEED = Path("docs/gpu.md"), Path("docs/gpu"), 0
 MEASURES = {
     "classifier: test accuracy": ("train_classifier", "test_accuracy", "{:.2%}"),
     "VAE: ELBO, nats per validation image": ("train_vae", "validation_elbo", "{:,.1f}"),
@@ -26,17 +28,21 @@ MEASURES = {
 }
 
 
-def cell_values(cell: Path, studies: Path) -> dict[str, float]:
-    """The measures above of one cell, from its tables.
-
-    Args:
-        cell: folder with the cell's `measures.json`.
-        studies: folder with its `readings.csv`; may be the same.
-    """
+def cell_values(cell: Path) -> dict[str, float]:
+    """The measures above of one cell, from the `measures.json` and `readings.csv` of its folder."""
     of_stage = read_json(result_path(cell, "measures.json"))
-    readings = read_table(result_path(studies, "readings.csv"), "reading").set_index("reading")
+    readings = read_table(result_path(cell, "readings.csv"), "reading").set_index("reading")
     return {
         label: float(readings.loc[where, name] if where in READINGS else of_stage[where][name])
+        for label, (where, name, _) in MEASURES.items()
+    }
+
+
+def values_here(tables: Path) -> dict[str, pd.Series]:
+    """The same measures of all recorded seeds, each indexed by its seeds; the readings have the studies' seeds."""
+    measures = measures_by_seed(tables)
+    return {
+        label: measures[f"reading {where}.{name}" if where in READINGS else f"{where}.{name}"]
         for label, (where, name, _) in MEASURES.items()
     }
 
@@ -67,7 +73,7 @@ def gpu_blocks(
     """The generated part of the page: the cells from the GPU, the same seed here, and the range of all seeds here.
 
     Args:
-        results: folder of the recorded cells and studies.
+        results: folder of the recorded tables.
         datasets: those to show; one without a cell from the GPU or without that seed here is left out.
         lent: folder with what came back from the GPU.
         timed: table of the seconds of the recorded stages.
@@ -75,16 +81,16 @@ def gpu_blocks(
     gpu = read_json(lent / "machine.json")["gpu"]
     parts = [seconds_taken(lent, timed, PAGE)]
     for name in datasets:
-        cells, studies = results / name / "cells", results / name / "studies"
-        if not ((lent / name).is_dir() and (cells / SEED).is_dir()):
+        tables = results / name / "tables"
+        if not ((lent / name).is_dir() and tables.is_dir()):
             continue
-        there = cell_values(lent / name, lent / name)
-        here = {path.name: cell_values(path, studies / path.name) for path in cells.iterdir()}
+        there, here = cell_values(lent / name), values_here(tables)
+        if any(SEED not in values for values in here.values()):
+            continue
         rows = []
         for label, (_, _, form) in MEASURES.items():
-            column = [values[label] for values in here.values()]
-            values = (there[label], here[SEED][label], min(column), max(column))
-            rows.append([label, *(form.format(value) for value in values)])
-        title, count = str(provenance(lent / name)["title"]), len(here)
-        parts.append(markdown([title, gpu, f"here, seed {SEED}", f"lowest of {count} seeds", "highest"], rows))
+            values = (there[label], here[label][SEED], here[label].min(), here[label].max())
+            rows.append([label, *(form.format(value) for value in values), str(len(here[label]))])
+        title = str(provenance(lent / name)["title"])
+        parts.append(markdown([title, gpu, f"here, seed {SEED}", "lowest here", "highest here", "seeds here"], rows))
     return {"cells": "\n\n".join(parts)}

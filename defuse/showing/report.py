@@ -64,7 +64,8 @@ ROWS = (
 ALL_KEYS = [key for _, key, _ in ROWS]
 OVER_SEEDS = (
     "Each cell is the median over the seeds with its distribution-free 95% interval, or the value of each seed, in the "
-    "order of `params.yaml`, where fewer than six have one; a dash means that nothing could be measured."
+    "order of `params.yaml`, where fewer than six have one; a dash means that nothing could be measured, or that the "
+    "seed had no studies."
 )
 # What is done to the classifier, in the order of the paper's results table.
 OUTCOMES = {
@@ -184,10 +185,14 @@ def median_and_values(template: str, values: Sequence[float]) -> str:
     return f"{shown(template, np.median(measured))} ({text})"
 
 
+def seeds_in_words(count: int) -> str:
+    """A number of seeds: "1 seed", "8 seeds"."""
+    return f"{count} seed{'s' if count > 1 else ''}"
+
+
 def title_with_seeds(tables: Path, measures: dict[str, pd.Series]) -> str:
     """A data set's title and how many seeds its measures, of `measures_by_seed`, are of."""
-    seeds = len(seeds_of(measures))
-    return f"{provenance(tables)['title']} ({seeds} seed{'s' if seeds > 1 else ''})"
+    return f"{provenance(tables)['title']} ({seeds_in_words(len(seeds_of(measures)))})"
 
 
 def main_numbers(
@@ -202,9 +207,10 @@ def main_numbers(
     for tables in folders:
         measures = measures_by_seed(tables)
         heads.append(linked(title_with_seeds(tables, measures), result_path(tables, "measures.csv"), page))
-        # The oracles are shared by all seeds.
-        measures["oracles"] = pd.Series([read_table(result_path(tables, "oracles.csv")).test_accuracy.min()])
-        columns.append([cell(template, measures.get(key, [])) for _, key, template in rows])
+        seeds = seeds_of(measures)
+        measures["oracles"] = read_table(result_path(tables, "oracles.csv"), "seed").groupby("seed").test_accuracy.min()
+        values = {key: measures[key].reindex(seeds) for key in keys if key in measures}  # a study has fewer seeds
+        columns.append([cell(template, values.get(key, [])) for _, key, template in rows])
     lines = [[name, *cells] for (name, *_), cells in zip(rows, zip(*columns))]
     return markdown(["", *heads], lines)
 

@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from defuse.core.params import DESCRIBED, REPAIRED
@@ -42,12 +41,14 @@ from defuse.showing.report import (
     linked,
     main_numbers,
     markdown,
+    seeds_in_words,
     shown_with_range,
     title_with_seeds,
 )
 
 README, REPORT, APPENDIX = Path("README.md"), Path("docs/replication.md"), Path("docs/replication_tables.md")
 STAGE_SECONDS = Path("docs/stage-seconds.csv")
+CORRECTED = "corrected_regions.csv"
 # README's rows of `report.ROWS`.
 MAIN = (
     "train_classifier.test_accuracy",
@@ -126,24 +127,29 @@ def bug_picture(results: Path, datasets: Sequence[str], page: Path) -> str:
     if not found:
         return ""
     _, tables, file, bug = max(found, key=lambda bug: bug[0])
+    corrected = of_first_seed(tables, CORRECTED).set_index("region")
     label, prediction = (class_name(tables.parent.name, int(name)) for name in (bug.label, bug.prediction))
     title, where = provenance(tables)["title"], Path(os.path.relpath(file, page.parent)).as_posix()
     rate = linked(f"{bug.failure_rate:.0%}", result_path(tables, "regions.csv"), page)
-    share = of_first_seed(tables, "corrected_regions.csv").set_index("region").accuracy_after.get(bug.region, np.nan)
-    left = linked(f"{1 - share:.0%}", result_path(tables, "corrected_regions.csv"), page)
-    after = "" if np.isnan(share) else f", and on {left} after correction"
+    after = ""
+    if bug.region in corrected.index:
+        repaired, control = (
+            linked(f"{1 - corrected.loc[bug.region, column]:.0%}", result_path(tables, CORRECTED), page)
+            for column in ("accuracy_after", "accuracy_control")
+        )
+        after = f", on {repaired} after correction, and on {control} after the same training without regions"
     caption = f"A bug on {title}: annotators call these images {label}, the classifier calls them {prediction}"
     return (
-        f'<img src="{where}" alt="{caption}" width="760">\n\n*{caption}. It fails on {rate} of new images of this kind'
-        f"{after}.*"
+        f'<img src="{where}" alt="{caption}" width="760">\n\n*{caption}. It fails on {rate} of fresh draws of its '
+        f"region{after}.*"
     )
 
 
 def bugs_over_seeds(results: Path, datasets: Sequence[str], page: Path) -> str:
     """How many pairs of label and prediction of accepted regions come back in other seeds; empty without tables."""
     names = {
-        DESCRIBED: ("The accepted regions", "regions.csv"),
-        REPAIRED: ("Those of the repaired method", "reading_regions.csv"),
+        DESCRIBED: ("The accepted regions of {}", "regions.csv"),
+        REPAIRED: ("Those of the repaired method, of {},", "reading_regions.csv"),
     }
     found = {tables: pairs_by_reading(tables, measures_by_seed(tables)) for tables in folders(results, datasets)}
     sentences = []
@@ -159,9 +165,10 @@ def bugs_over_seeds(results: Path, datasets: Sequence[str], page: Path) -> str:
         ]
         if any(count != ["–", "–"] for count in counts):
             all_pairs, back = map(listed, zip(*counts))
+            seeds = max(len(pairs[reading].columns) for pairs in found.values() if reading in pairs)
             sentences.append(
-                f"{whose} of all seeds have {all_pairs} different pairs of the annotators' label and the classifier's "
-                f"prediction; of these, {back} are found in at least half of the seeds."
+                f"{whose.format(seeds_in_words(seeds))} have {all_pairs} different pairs of the annotators' label and "
+                f"the classifier's prediction; of these, {back} are found in at least half of the seeds."
             )
     return " ".join(sentences)
 
@@ -177,7 +184,7 @@ def eye_counts(counts: pd.DataFrame, agree: Callable[[pd.DataFrame], pd.Series])
 
 
 def seen_table(results: Path, datasets: Sequence[str], page: Path) -> str:
-    """What a person said of the contact sheets, in counts; empty where nobody has looked."""
+    """What the judge said of the contact sheets, in counts; empty where nobody has looked."""
     sheets: dict[str, tuple[str, str, Callable[[pd.DataFrame], pd.Series]]] = {
         "regions: the annotators' verdict on each": ("regions", "", lambda counts: counts.by_eye == "right"),
         "of these, accepted ones": ("regions", RegionVerdict.ACCEPTED, lambda counts: counts.by_eye == "right"),
@@ -266,7 +273,7 @@ def source(tables: Path, file: str, stage: str) -> str:
 
 
 def appendix_blocks(results: Path, datasets: Sequence[str]) -> dict[str, str]:
-    """All tables of the report: conditions of the claims, a person's judgement, main numbers, and each kind of arm."""
+    """All tables of the report: conditions of the claims, the judge's, main numbers, and each kind of arm."""
     claims, sections = results / "claims.csv", {}
     measured = folders(results, datasets)
     measures = {tables: measures_by_seed(tables) for tables in measured}
@@ -293,8 +300,9 @@ def appendix_blocks(results: Path, datasets: Sequence[str]) -> dict[str, str]:
         sections[f"Accuracy by lambda: {title}"] = f"{where}\n\n{lambda_table(tables)}"
     for kind, name, file, stage in ARM_TABLES:
         for tables in measured:
-            table = arms_table(measures[tables], kind)
-            if table:
-                where = source(tables, file, stage)
-                sections[f"{name}: {title_with_seeds(tables, measures[tables])}"] = f"{where}\n\n{table}"
+            own = {key: values for key, values in measures[tables].items() if key.startswith(f"{kind} ")}
+            if own:
+                sections[f"{name}: {title_with_seeds(tables, own)}"] = (
+                    f"{source(tables, file, stage)}\n\n{arms_table(own, kind)}"
+                )
     return {"results": "\n\n".join(f"## {name}\n\n{text}" for name, text in sections.items())}
