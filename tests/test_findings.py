@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_readings import write_readings
+from PIL import Image
 
 from defuse.core.storage import read_table, write_table
+from defuse.evidence.results import measures_by_seed, seeds_of
 from defuse.evidence.tables import over_seeds, table_measures
 from defuse.showing.findings import listed, main_sentences, recorded, verdict_counts, verdict_list
 from defuse.showing.written_pages import (
@@ -82,7 +84,8 @@ def test_each_number_of_the_first_sentences_is_the_median_of_its_measure(results
     for each in data:
         medians = read_table(each.file).set_index(["stage", "measure"])["median"]
         assert f"{medians['cause classifier mistake', 'share']:.0%}" in said
-        assert f"{medians['outcome', 'test_after_correction']:.2%}" in said
+        assert f"{medians['outcome', 'test_before']:.2%}" in said
+        assert f"{medians['outcome', 'test_drop']:z.2%}" in said
     counts = [
         medians["annotate", "accepted_regions"]
         for medians in (read_table(each.file).set_index(["stage", "measure"])["median"] for each in data)
@@ -146,13 +149,19 @@ def test_a_data_set_without_a_measure_has_a_dash_in_its_place(results):
     nothing = dict.fromkeys(("outcome__region_test_before", "outcome__region_test_after_correction"), np.nan)
     set_medians(results / "gtsrb" / "tables", **nothing)
     said = words(readme_blocks(results, ["mnist", "gtsrb"])["findings"])
-    assert re.search(r"gets \d+% and – of new images from the accepted regions right, after it \d+% and –;", said)
+    assert re.search(r"gets \d+% and – of fresh draws of the accepted regions right, after it \d+% and –;", said)
 
 
 def test_a_search_that_found_nothing_costs_no_number(results):
-    key = "search small_many__draws_per_classifier_mistake"
-    set_medians(results / "mnist" / "tables", **{key: np.inf})
-    assert "∞ (none found) with small noise and many draws" in words(report_blocks(results, ["mnist"])["cost"])
+    path = results / "mnist" / "tables" / "mnist_measures.csv"
+    table = read_table(path)
+    place = (table.stage == "search small_many") & (table.measure == "draws_per_classifier_mistake")
+    table.loc[place, "value"] = [*[np.inf] * 3, *[1000.0] * (place.sum() - 3)]
+    write_table(path, table)
+    set_medians(path.parent, **{"search small_many__draws_per_classifier_mistake": np.inf})
+    assert f"∞ (none found in 3 of {place.sum()} seeds) with small noise and many draws" in words(
+        report_blocks(results, ["mnist"])["cost"]
+    )
 
 
 def test_the_picture_is_of_the_clearest_bug_of_all_data_sets_that_have_one(results):
@@ -163,15 +172,25 @@ def test_the_picture_is_of_the_clearest_bug_of_all_data_sets_that_have_one(resul
         accept_one_region(results / name / "tables", agreement=1.0 if name == "mnist" else 0.7)
     path = results / "mnist" / "tables" / "mnist_corrected_regions.csv"
     region = read_table(path.with_name("mnist_regions.csv")).region.iloc[0]
-    write_table(path, read_table(path).head(1).assign(region=region, accuracy_after=1.0))
+    write_table(path, read_table(path).head(1).assign(region=region, accuracy_control=0.75, accuracy_after=1.0))
     shown = readme_blocks(results, ["gtsrb", "mnist"])["picture"]
     assert 'src="results/mnist/figures/mnist_named_bug.png"' in shown
     assert "on MNIST: annotators call these images 5, the classifier calls them 3. It fails on 80% of" in words(shown)
-    assert words(shown).endswith("and on 0% after correction.*")
+    assert words(shown).endswith("on 0% after correction, and on 25% after the same training without regions.*")
     accept_one_region(results / "mnist" / "tables", agreement=0.6)
     shown = words(readme_blocks(results, ["gtsrb", "mnist"])["picture"])
     assert "on GTSRB: annotators call these images 5 (limit 80), the classifier calls them 3 (limit 60)" in shown
-    assert "of new images of this kind" in shown
+    assert "of fresh draws of its region" in shown
+
+
+def test_figures_of_the_report_are_shrunk_alike_up_to_the_widest(results):
+    folder = results / "mnist" / "figures"
+    folder.mkdir()
+    for name, width in (("causes", 1000), ("procedure", 3000)):
+        Image.new("1", (width, 10)).save(folder / f"mnist_{name}.png")
+    blocks = report_blocks(results, ["mnist"])
+    assert 'mnist_causes.png" alt="Causes of the kept images, MNIST" width="650">' in blocks["search"]
+    assert 'width="720">' in blocks["regions"] and "<img" not in blocks["correction"]
 
 
 def test_the_readings_are_told_where_they_were_compared(results):
@@ -186,7 +205,10 @@ def test_the_readings_are_told_where_they_were_compared(results):
     medians = over_seeds(pd.concat(rows))
     write_table(path, pd.concat([read_table(path), medians]))
     said = words(report_blocks(results, ["mnist"])["readings"])
-    assert "that the released method keeps, 12% are the classifier's own mistakes; of the described one's, 22%;" in said
+    assert (
+        "that the released method groups into regions, 12% are the classifier's own; of the described one's, 22%;"
+        in said
+    )
     assert "accept 1 of 6 regions of the released method, 2 of 6 of the described one, and 5 of 6 of the" in said
     assert "with our repaired method, 77% are the classifier's own, and of 6 regions 5 are accepted" in words(
         readme_blocks(results, ["mnist"])["findings"]
@@ -198,12 +220,41 @@ def test_bugs_that_come_back_are_counted_over_the_seeds_of_each_reading(results)
         (results / name / "tables" / f"{name}_readings.csv").unlink()
         accept_one_region(results / name / "tables", in_each_seed=name == "mnist")
     said = words(report_blocks(results, ["mnist", "gtsrb"])["over_seeds"])
-    assert said.startswith("The accepted regions of all seeds have 1 and 1 different pairs") and "repaired" not in said
+    seeds = len(seeds_of(measures_by_seed(results / "mnist" / "tables")))
+    assert said.startswith(f"The accepted regions of {seeds} seeds have 1 and 1 different pairs")
+    assert "repaired" not in said
     assert "of these, 1 and 0 are found in at least half of the seeds." in said
-    write_readings(results / "mnist" / "tables")
+    studied = read_table(write_readings(results / "mnist" / "tables") / "mnist_readings.csv").seed.nunique()
     said = words(report_blocks(results, ["mnist", "gtsrb"])["over_seeds"])
+    assert f"Those of the repaired method, of {studied} seeds, have 1 and – different pairs" in said
+    assert "1 and – are found" in said
+
+
+def test_a_page_says_of_how_many_seeds_a_number_is_where_not_all_have_it(results):
+    for name, kept, corrected in (("mnist", 2, None), ("gtsrb", None, 1)):
+        path = results / name / "tables" / f"{name}_measures.csv"
+        table = read_table(path)
+        first = table.seed.unique()
+        if kept:  # seeds with studies
+            studies = table.stage.str.match("reading |rival |planted |plant_bugs")
+            table = table[~studies | table.seed.isin(first[:kept])]
+        else:
+            outcome = (table.stage == "outcome") & (table.measure != "test_before")
+            table.loc[outcome, "value"] = np.where(table.seed[outcome].isin(first[:corrected]), 0.5, np.nan)
+        write_table(path, table)
+    seeds = len(first)
+    blocks = readme_blocks(results, ["mnist", "gtsrb"])
+    said, rows = words(blocks["findings"]), blocks["results"].splitlines()
+    assert f"of them. (1 of {seeds} seeds on GTSRB.)" in said
+    row = next(row for row in rows if row.startswith("| regions accepted as bugs, repaired method"))
+    assert f"2 of {seeds} seeds" in row.split("|")[2]
+    row = next(row for row in rows if row.startswith("| test accuracy after correction"))
+    assert f"1 of {seeds} seeds" in row.split("|")[3] and "seeds" not in row.split("|")[2]
+    said = words(readme_blocks(results, ["mnist"])["findings"])
+    assert f"medians over {seeds} seeds (2 for the repaired method and for studies) on MNIST;" in said
+    appendix = appendix_blocks(results, ["mnist"])["results"]
     assert (
-        "Those of the repaired method of all seeds have 1 and – different pairs" in said and "1 and – are found" in said
+        f"## Accuracy by lambda: MNIST ({seeds} seeds)" in appendix and "## Planted bugs: MNIST (2 seeds)" in appendix
     )
 
 

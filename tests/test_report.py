@@ -111,12 +111,12 @@ def test_each_measure_tells_the_seeds_in_the_order_of_the_params(tmp_path):
     assert shown_over_seeds("{:g}", measures["stage.y"]) == "0.5 / 0.1 / –"
 
 
-def test_accepted_regions_are_listed_by_seed():
+def test_accepted_regions_are_told_over_the_seeds():
     tables = ROOT / "results" / "mnist" / "tables"
     measures = pd.read_csv(tables / "mnist_measures.csv", encoding="utf-8")
     counts = measures[measures.measure == "accepted_regions"].value
     line = next(row for row in cells(main_numbers([tables], README)) if row[0] == "regions accepted as bugs")
-    assert line[1] == " / ".join(f"{count:g}" for count in counts) and len(counts) == measures.seed.nunique() > 1
+    assert line[1] == shown_over_seeds("{:.0f}", counts) and len(counts) == measures.seed.nunique() > 1
 
 
 def test_the_accuracy_on_test_images_is_told_for_each_lambda():
@@ -127,8 +127,8 @@ def test_the_accuracy_on_test_images_is_told_for_each_lambda():
     arms = arms.reindex(seeds)  # a seed without a region has no arm
     assert arms.test_accuracy.notna().any()
     assert rows["0 (control)"] == [
-        " / ".join(shown("{:.2%}", accuracy) for accuracy in arms.test_accuracy),
-        " / ".join(shown("{:.1%}", accuracy) for accuracy in arms.region_test_accuracy),
+        shown_over_seeds("{:.2%}", arms.test_accuracy),
+        shown_over_seeds("{:.1%}", arms.region_test_accuracy),
         f"0 of {len(seeds)}",
     ]
     assert rows["100"] == ["–", "–", f"0 of {len(seeds)}"]  # diverged, or without a region

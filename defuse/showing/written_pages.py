@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
+from PIL import Image
 
 from defuse.core.params import DESCRIBED, REPAIRED
 from defuse.core.storage import read_table
@@ -48,6 +49,7 @@ from defuse.showing.report import (
 
 README, REPORT, APPENDIX = Path("README.md"), Path("docs/replication.md"), Path("docs/replication_tables.md")
 STAGE_SECONDS = Path("docs/stage-seconds.csv")
+SHRINK, WIDEST = 0.65, 720  # of a figure's pixels; pixels on the page
 CORRECTED = "corrected_regions.csv"
 # README's rows of `report.ROWS`.
 MAIN = (
@@ -97,7 +99,10 @@ def folders(results: Path, datasets: Sequence[str]) -> list[Path]:
 
 
 def picture(results: Path, datasets: Sequence[str], name: str, caption: str, page: Path) -> str:
-    """A figure of the first data set that has it, with links to those of the others; empty where none has it."""
+    """A figure of the first data set that has it, with links to those of the others; empty where none has it.
+
+    All figures of a page are shrunk alike, so that their words are of one size, up to the widest that is shown whole.
+    """
     files = {}
     for tables in folders(results, datasets):
         about = provenance(tables)
@@ -108,8 +113,10 @@ def picture(results: Path, datasets: Sequence[str], name: str, caption: str, pag
         return ""
     (title, first), *others = files.items()
     where = Path(os.path.relpath(first, page.parent)).as_posix()
+    with Image.open(first) as image:
+        width = min(WIDEST, round(SHRINK * image.width))
     rest = f" The same for {listed([linked(other, file, page) for other, file in others])}." if others else ""
-    return f'<img src="{where}" alt="{caption}, {title}" width="720">\n\n*{caption} ({title}).{rest}*'
+    return f'<img src="{where}" alt="{caption}, {title}" width="{width}">\n\n*{caption} ({title}).{rest}*'
 
 
 def bug_picture(results: Path, datasets: Sequence[str], page: Path) -> str:
