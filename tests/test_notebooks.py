@@ -20,6 +20,7 @@ from defuse.evidence.results import result_path
 from defuse.evidence.tables import table_measures
 from defuse.showing import cells
 from defuse.showing.notebooks import SOURCES, STUDIES, draw_figures, run_notebook
+from defuse.showing.report import FEWEST_FOR_INTERVAL
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
@@ -99,7 +100,8 @@ def test_the_numbers_stand_beside_the_figures(tables, monkeypatch):
     seeds = re.findall(r"^\| (\d) \| (\d+) \|", text["regions"], re.MULTILINE)
     assert seeds == [(str(seed), f"{count:.0f}") for seed, count in zip(accepted.seed, accepted.value)]
     assert re.search(r"^\| \d+ \| accepted \| \d \| \d \| \d+% \|", text["regions"], re.MULTILINE)
-    each = " / ".join([r"[\d.]+%"] * len(accepted))
+    few = len(accepted) < FEWEST_FOR_INTERVAL
+    each = " / ".join([r"[\d.]+%"] * len(accepted)) if few else r"[\d.]+% \([\d.]+% to [\d.]+%\)"
     row = rf"^\| correction \| 0\.01 \| {each} \| {each} \| 0 of {len(accepted)} \| \d of {len(accepted)} \|$"
     assert re.search(row, text["correction"], re.MULTILINE)
     assert "| before | – |" in text["correction"]
