@@ -103,6 +103,15 @@ def test_causes_are_bars_as_long_as_their_shares(tables):
     assert [label.get_text() for label in axes.get_yticklabels()] == list(table.index)
 
 
+def test_causes_of_several_seeds_are_bars_to_their_median_and_a_dot_for_each_seed(tables):
+    path = tables / "svhn_greyscale_subset_causes.csv"
+    table = read_table(path)
+    write_table(path, pd.concat([table.assign(seed=seed, share=share) for seed, share in enumerate((0.1, 0.2, 0.6))]))
+    axes = search_figures.causes(tables).axes[0]
+    assert {bar.get_width() for bar in axes.patches} == {0.2} and len(axes.lines) == len(drawing.CAUSE_COLOURS)
+    assert all(line.get_xdata().tolist() == [0.1, 0.2, 0.6] for line in axes.lines)
+
+
 def test_noises_are_stacked_bars_that_end_at_their_wrong_draws(tables):
     wrong = read_table(tables / "svhn_greyscale_subset_noise.csv").groupby("noise", sort=False).wrong.mean()
     last = study_figures.noise(tables).axes[0].patches[-len(wrong) :]

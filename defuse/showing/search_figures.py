@@ -47,25 +47,21 @@ def identified_mistakes(tables: Path) -> Figure:
 
 
 def causes(tables: Path) -> Figure:
-    """Why the identified images count as mistakes, by the oracles; intervals are Wilson's, per seed."""
+    """Why the identified images count as mistakes, by the oracles: Wilson's interval of one seed, or a dot for each."""
     table = read_table(result_path(tables, "causes.csv"))
     figure, axes = pyplot.subplots(figsize=(6.6, 2.9))
-    seeds, order = sorted(table.seed.unique()), list(CAUSE_COLOURS)
-    for offset, seed in enumerate(seeds):
-        rows = table[table.seed == seed].set_index("cause").loc[order]
-        where = np.arange(len(order)) + (offset - (len(seeds) - 1) / 2) * 0.8 / len(seeds)
-        spread = np.clip([rows.share - rows.low, rows.high - rows.share], 0, None)
-        axes.barh(
-            where,
-            rows.share,
-            0.72 / len(seeds),
-            xerr=spread,
-            color=list(CAUSE_COLOURS.values()),
-            error_kw={"linewidth": 1, "capsize": 2},
-        )
+    order, seeds = list(CAUSE_COLOURS), table.seed.nunique()
+    shares = [table[table.cause == cause] for cause in order]
+    axes.barh(range(len(order)), [part.share.median() for part in shares], 0.7, color=list(CAUSE_COLOURS.values()))
+    for place, part in enumerate(shares):
+        if seeds == 1:
+            axes.plot([*part.low, *part.high], [place] * 2, color="black", linewidth=1, marker="|", markersize=4)
+        else:
+            axes.plot(part.share, place + np.linspace(-0.25, 0.25, len(part)), "o", color="black", markersize=2.5)
     axes.set_yticks(range(len(order)), order)
     axes.invert_yaxis()
-    axes.set(xlabel="share of the identified mistakes (95% interval)", xlim=(0, 1))
+    marks = "95% interval" if seeds == 1 else "dots: seeds, bars: medians"
+    axes.set(xlabel=f"share of the identified mistakes ({marks})", xlim=(0, 1))
     count = table.groupby("seed").mistakes.sum().min()
     figure.subplots_adjust(left=0.27, right=0.97, top=0.86, bottom=0.24)
     return finish(figure, tables, f"causes of {count:,.0f} identified mistakes")
