@@ -112,8 +112,9 @@ CORRECTION = (
         },
     ),
     Sentence(
-        "Of the test images {before} are right before, and correction costs {drop} of them. Its accuracy "
-        "there minus that at lambda = 0 is {over_control}, and minus the baseline's {over_baseline}.",
+        "Of the test images {before} are right before, and correction costs {drop} of them. The corrected "
+        "classifier's test accuracy minus that at lambda = 0 is {over_control}, and minus the baseline's "
+        "{over_baseline}.",
         {
             "before": ("outcome.test_before", ACCURACY),
             "drop": ("outcome.test_drop", ACCURACY),
@@ -225,11 +226,11 @@ class Recorded:
     def number(self, key: str, template: str) -> str:
         """The median of a measure, linked to its table; a dash where nothing was measured."""
         value = self.medians.get(key, np.nan)
-        if np.isnan(value):
-            return shown(template, value)
-        of_seeds = self.measures[key]
-        none = f" (none found in {np.isinf(of_seeds).sum()} of {len(of_seeds)} seeds)" if np.isinf(value) else ""
-        return linked(shown(template, value) + none, self.file, self.page)
+        words = shown(template, value)
+        if np.isinf(value):
+            of_seeds = self.measures[key]
+            words += f" (none found in {np.isinf(of_seeds).sum()} of {len(of_seeds)} seeds)"
+        return words if np.isnan(value) else linked(words, self.file, self.page)
 
     def seeds_with(self, keys: Iterable[str]) -> tuple[int, int]:
         """How many seeds have all of some measures, and of how many; a measure that no seed has does not count."""

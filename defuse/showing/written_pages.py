@@ -43,6 +43,7 @@ from defuse.showing.report import (
     main_numbers,
     markdown,
     seeds_in_words,
+    shown,
     shown_with_range,
     title_with_seeds,
 )
@@ -141,7 +142,7 @@ def bug_picture(results: Path, datasets: Sequence[str], page: Path) -> str:
     after = ""
     if bug.region in corrected.index:
         repaired, control = (
-            linked(f"{1 - corrected.loc[bug.region, column]:.0%}", result_path(tables, CORRECTED), page)
+            linked(shown("{:.0%}", 1 - corrected.loc[bug.region, column]), result_path(tables, CORRECTED), page)
             for column in ("accuracy_after", "accuracy_control")
         )
         after = f", on {repaired} after correction, and on {control} after the same training without regions"
@@ -265,8 +266,8 @@ def report_blocks(results: Path, datasets: Sequence[str]) -> dict[str, str]:
     over_seeds = bugs_over_seeds(results, datasets, REPORT)
     texts["over_seeds"] = ("bugs_over_seeds", "Bugs by seed: the annotators' class and the classifier's", over_seeds)
     for name, (figure, caption, text) in texts.items():
-        shown = picture(results, datasets, figure, caption, REPORT) if text else ""
-        blocks[name] = "\n\n".join(filter(None, [text or NOT_MEASURED, shown]))
+        drawn = picture(results, datasets, figure, caption, REPORT) if text else ""
+        blocks[name] = "\n\n".join(filter(None, [text or NOT_MEASURED, drawn]))
     return blocks
 
 
