@@ -189,8 +189,8 @@ def test_figures_of_the_report_are_shrunk_alike_up_to_the_widest(results):
     for name, width in (("causes", 1000), ("procedure", 3000)):
         Image.new("1", (width, 10)).save(folder / f"mnist_{name}.png")
     blocks = report_blocks(results, ["mnist"])
-    assert 'mnist_causes.png" alt="Causes of the kept images, MNIST" width="650">' in blocks["search"]
-    assert 'width="720">' in blocks["regions"] and "<img" not in blocks["correction"]
+    assert 'mnist_causes.png" alt="Causes of the kept images, MNIST" width="600">' in blocks["search"]
+    assert 'width="680">' in blocks["regions"] and "<img" not in blocks["correction"]
 
 
 def test_the_readings_are_told_where_they_were_compared(results):
