@@ -90,7 +90,7 @@ def test_each_number_of_the_first_sentences_is_the_median_of_its_measure(results
         medians["annotate", "accepted_regions"]
         for medians in (read_table(each.file).set_index(["stage", "measure"])["median"] for each in data)
     ]
-    assert f"they accept {counts[0]:.0f} and {counts[1]:.0f} as bugs" in said
+    assert f"they accept {counts[0]:g} and {counts[1]:g} as bugs" in said
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_where_no_region_was_accepted_there_was_nothing_to_correct(results):
     for name in ("mnist", "gtsrb"):
         set_medians(results / name / "tables", annotate__accepted_regions=0, **nothing)
     said = words(readme_blocks(results, ["mnist", "gtsrb"])["findings"])
-    assert re.search(r"of the \d+ and \d+ regions found among them, they accept 0 and 0 as bugs[.;]", said)
+    assert re.search(r"of the [\d.]+ and [\d.]+ regions found among them, they accept 0 and 0 as bugs[.;]", said)
     assert "No region was accepted, so there was nothing to correct." in said and "nan" not in said
 
 

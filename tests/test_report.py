@@ -19,6 +19,7 @@ from defuse.showing.atlas import FIGURES, dataset_page
 from defuse.showing.cells import show_counts
 from defuse.showing.report import (
     ARMS,
+    COUNT,
     arms_table,
     by_eye_table,
     claims_table,
@@ -116,7 +117,7 @@ def test_accepted_regions_are_told_over_the_seeds():
     measures = pd.read_csv(tables / "mnist_measures.csv", encoding="utf-8")
     counts = measures[measures.measure == "accepted_regions"].value
     line = next(row for row in cells(main_numbers([tables], README)) if row[0] == "regions accepted as bugs")
-    assert line[1] == shown_over_seeds("{:.0f}", counts) and len(counts) == measures.seed.nunique() > 1
+    assert line[1] == shown_over_seeds(COUNT, counts) and len(counts) == measures.seed.nunique() > 1
 
 
 def test_the_accuracy_on_test_images_is_told_for_each_lambda():

@@ -11,7 +11,7 @@ from defuse.core.params import DESCRIBED, RELEASED, REPAIRED
 from defuse.core.storage import read_table
 from defuse.core.verdicts import ClaimVerdict
 from defuse.evidence.results import measures_by_seed, provenance, result_path, seeds_of
-from defuse.showing.report import linked, seeds_in_words, shown
+from defuse.showing.report import COUNT, linked, seeds_in_words, shown
 
 POST = "blog"  # the source of the paper's own claims in the claims table
 NOT_JUDGED = "No claim has been judged yet."
@@ -31,7 +31,7 @@ class Sentence:
     measures: dict[str, str | tuple[str, str]]
 
 
-COUNT, ACCURACY, DIFFERENCE = "{:,.0f}", "{:z.2%}", "{:+z.2%}"  # z: no minus before a zero
+DRAWS, ACCURACY, DIFFERENCE = "{:,.0f}", "{:z.2%}", "{:+z.2%}"  # z: no minus before a zero
 THREE = (RELEASED, DESCRIBED, REPAIRED)
 FOUND = Sentence(
     "Of the images that the search keeps as mistakes, annotators call {own} the classifier's own; of the {regions} "
@@ -190,8 +190,8 @@ COST = (
         "Each of the classifier's own mistakes takes {usual} draws of the search as it is set, and {many} with small "
         "noise and many draws.",
         {
-            "usual": ("search from_train.draws_per_classifier_mistake", COUNT),
-            "many": ("search small_many.draws_per_classifier_mistake", COUNT),
+            "usual": ("search from_train.draws_per_classifier_mistake", DRAWS),
+            "many": ("search small_many.draws_per_classifier_mistake", DRAWS),
         },
     ),
     Sentence(

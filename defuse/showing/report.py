@@ -14,6 +14,7 @@ from defuse.evidence.results import BY_EYE, measures_by_seed, provenance, result
 from defuse.evidence.tables import READINGS
 
 FEWEST_FOR_INTERVAL = 6  # seeds; of fewer all values are shown (`median_interval`)
+COUNT = "{:,.7g}"  # a median of whole numbers may end in a half
 ROWS = (
     ("classifier: test accuracy", "train_classifier.test_accuracy", "{:.2%}"),
     (
@@ -27,16 +28,16 @@ ROWS = (
         "annotate.oracle_reconstruction_agreement",
         "{:.1%}",
     ),
-    ("kept images: all that the search takes for mistakes", "identify.mistakes", "{:,.0f}"),
+    ("kept images: all that the search takes for mistakes", "identify.mistakes", COUNT),
     ("kept images: the classifier's own mistakes", "cause classifier mistake.share", "{:.1%}"),
     ("kept images: the class has changed", "cause label changed.share", "{:.1%}"),
     ("kept images: the seed image itself was wrong before", "cause wrong before the search.share", "{:.1%}"),
     ("kept images: the autoencoder's, wrong once reconstructed", "cause reconstruction.share", "{:.1%}"),
     ("kept images: not recognisable", "cause not recognisable.share", "{:.1%}"),
     ("kept images: a third class", "cause third label.share", "{:.1%}"),
-    ("regions (components that are heavy enough)", "distill.regions", "{:.0f}"),
-    ("regions accepted as bugs", "annotate.accepted_regions", "{:.0f}"),
-    ("regions accepted as bugs, repaired method", "reading repaired.accepted", "{:.0f}"),
+    ("regions (components that are heavy enough)", "distill.regions", COUNT),
+    ("regions accepted as bugs", "annotate.accepted_regions", COUNT),
+    ("regions accepted as bugs, repaired method", "reading repaired.accepted", COUNT),
     ("chosen lambda", "correct.lambda", "{:g}"),
     ("fresh draws of accepted regions classified right: before", "outcome.region_test_before", "{:.1%}"),
     ("the same after continued training (lambda = 0)", "outcome.region_test_after_control", "{:.1%}"),
