@@ -16,6 +16,8 @@ from defuse.core.storage import write_text
 from defuse.models.machine import Machine, set_up_machine
 from defuse.showing.report import marks, with_results
 
+MEASURED_ON = "Measured on:"
+
 
 def machine_line(machine: Machine) -> str:
     """What was measured: device, cores, memory, number format, torch."""
@@ -25,7 +27,7 @@ def machine_line(machine: Machine) -> str:
     able = ", ".join(key for key in names if capabilities.get(key))
     memory, cores = psutil.virtual_memory().total / 2**30, joblib.cpu_count()
     return (
-        f"Measured on: {name}, {cores} cores of {platform.machine()} ({able}), {memory:.0f} GiB; threads used: "
+        f"{MEASURED_ON} {name}, {cores} cores of {platform.machine()} ({able}), {memory:.0f} GiB; threads used: "
         f"{torch.get_num_threads()}; {str(machine.precision)[6:]}; torch {torch.__version__.split('+')[0]}."
     )
 
@@ -33,15 +35,22 @@ def machine_line(machine: Machine) -> str:
 def with_sections(page: str, machine: str, measured: dict[str, str]) -> str:
     """The page with what was measured between its markers; sections that were not run this time stay.
 
+    A section that another machine had measured begins with that machine's line.
+
     Args:
         page: text with the two markers.
         machine: the line above the sections.
         measured: text of each section by its title.
     """
     begin, end = marks("results")
-    earlier = page.partition(begin)[2].partition(end)[0].split("\n### ")[1:]
-    kept = dict(section.strip().split("\n", 1) for section in earlier)
-    texts = {**{title: text.strip() for title, text in kept.items()}, **measured}
+    above, *earlier = page.partition(begin)[2].partition(end)[0].split("\n### ")
+    texts = {}
+    for title, _, text in (section.partition("\n") for section in earlier):
+        measured_on, _, rest = text.strip().partition("\n")
+        if not measured_on.startswith(MEASURED_ON):
+            measured_on, rest = above.strip(), text
+        texts[title] = rest.strip() if measured_on == machine else f"{measured_on}\n\n{rest.strip()}"
+    texts |= measured
     return with_results(page, "\n\n".join([machine, *(f"### {title}\n\n{text}" for title, text in texts.items())]))
 
 

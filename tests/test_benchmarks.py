@@ -67,14 +67,18 @@ def test_the_ceiling_passes_every_code_once():
     assert network.count == 10
 
 
-def test_a_page_keeps_the_sections_that_were_not_measured_again():
-    page = with_sections(
-        "above\n{}\n{}\nbelow".format(*marks("results")), "on this", {"First": "1", "Second": "old\n\n| a |"}
-    )
-    again = with_sections(page, "on that", {"Second": "new"})
-    assert again.startswith("above\n") and again.endswith("below")
-    assert "on that" in again and "on this" not in again and "### First\n\n1" in again
-    assert "### Second\n\nnew" in again and "old" not in again and again.count("###") == 2
+def test_a_page_keeps_the_sections_that_were_not_measured_again_and_says_on_what_they_were():
+    empty = "above\n{}\n{}\nbelow".format(*marks("results"))
+    page = with_sections(empty, "Measured on: this.", {"First": "1", "Second": "old\n\n| a |", "Third": "3"})
+    assert page.count("Measured on") == 1
+    again = with_sections(page, "Measured on: that.", {"Second": "new"})
+    assert again.startswith("above\n") and again.endswith("below") and again.count("###") == 3
+    assert again.index("Measured on: that.") < again.index("### First\n\nMeasured on: this.\n\n1")
+    assert "### Second\n\nnew" in again and "old" not in again
+    more = with_sections(again, "Measured on: that.", {"Third": "4"})
+    assert more == again.replace("### Third\n\nMeasured on: this.\n\n3", "### Third\n\n4")
+    back = with_sections(more, "Measured on: this.", {})
+    assert "### First\n\n1" in back and "### Third\n\nMeasured on: that.\n\n4" in back
 
 
 def test_the_networks_of_the_recorded_params_train_on_the_digits(monkeypatch, machine):
