@@ -202,7 +202,7 @@ def judge(
         decisions = [sign_test(int(cell.sum()), len(cell)) for cell in cells]
         together = all_conditions(cells) if cells else pd.Series(dtype=bool)
         for place, name in enumerate(names):
-            values = measures[name].sort_index()
+            values = measures[name]
             median, low, high = median_interval(values.to_numpy())
             row = {
                 **about_claim,

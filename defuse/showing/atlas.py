@@ -256,14 +256,14 @@ def regions_by_reading(tables: Path, dataset: str, measures: dict[str, pd.Series
     }
 
 
-def rule(readings: Iterable[str]) -> str:
+def rule(readings: Iterable[str], seed: int) -> str:
     """How the clearest bug of these readings is chosen (`evidence.bugs.clearest_bug`), in words."""
     measured = "; ".join(f"{READINGS[reading][0]}: {FAILS_ON[reading]}" for reading in readings)
     return (
         "The clearest bug is the accepted region with the greatest product of two shares: of the annotators' votes, "
         "those for its label; of further images, those on which the classifier fails "
         f"({measured}). Of equals it is the one with more of the mistakes, then the one with the lower number. Images "
-        "are of one seed, the first."
+        f"are of seed {seed}, the first in `params.yaml`."
     )
 
 
@@ -312,7 +312,7 @@ def dataset_page(tables: Path, dataset: str, figures: Sequence[str], front_page:
     ]
     return filled(
         "dataset.html",
-        rule=rule(found),
+        rule=rule(found, seeds_of(measures)[0]),
         about=provenance(tables),
         dataset=dataset,
         clearest={READINGS[reading][0]: clearest(reading, own) for reading, own in found.items()},
@@ -327,7 +327,7 @@ def dataset_page(tables: Path, dataset: str, figures: Sequence[str], front_page:
         novelty=[
             shown_over_seeds("{:.0%}", measures[f"novelty.{name}"]) for name in ("new_type", "new_type_of_test_errors")
         ],
-        seeds=len(seeds_of(measures)),
+        seeds=seeds_of(measures),
     )
 
 
@@ -369,4 +369,5 @@ def front_page(claims: pd.DataFrame, tables: dict[str, Path]) -> str:
                 "shown": shown,
             }
         )
-    return filled("front.html", bugs=bugs, claims=judged, rule=rule(readings))
+    first = seeds_of(measures_by_seed(next(iter(tables.values()))))[0]
+    return filled("front.html", bugs=bugs, claims=judged, rule=rule(readings, first))

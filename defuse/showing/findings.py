@@ -1,6 +1,6 @@
 """What the replication found, in sentences whose every number is read from the tables and linked to its file."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +31,7 @@ class Sentence:
     measures: dict[str, str | tuple[str, str]]
 
 
-DRAWS, ACCURACY, DIFFERENCE = "{:,.0f}", "{:z.2%}", "{:+z.2%}"  # z: no minus before a zero
+DRAWS, TENTHS, ACCURACY, DIFFERENCE = "{:,.0f}", "{:.1%}", "{:z.2%}", "{:+z.2%}"  # z: no minus before a zero
 THREE = (RELEASED, DESCRIBED, REPAIRED)
 FOUND = Sentence(
     "Of the images that the search keeps as mistakes, annotators call {own} the classifier's own; of the {regions} "
@@ -43,7 +43,8 @@ FOUND = Sentence(
     },
 )
 AFTER_REPAIR = Sentence(
-    "with our repaired method, {own} are the classifier's own, and of {regions} regions {accepted} are accepted",
+    "with our repaired method, {own} of the mistakes are the classifier's own, and they accept {accepted} of {regions} "
+    "regions",
     {
         "own": "reading repaired.classifier_mistake",
         "accepted": ("reading repaired.accepted", COUNT),
@@ -51,10 +52,10 @@ AFTER_REPAIR = Sentence(
     },
 )
 CORRECTED = Sentence(
-    "Before correction the classifier gets {region_before} of fresh draws of the accepted regions right, after it "
-    "{region_after}; of the test images it gets {before} right, and correction costs {drop} of them.",
+    "Before correction the classifier gets {region_before} of new images drawn from the accepted regions right, after "
+    "it {region_after}; of the test images it gets {before} right, and correction costs {drop} of them.",
     {
-        "region_before": "outcome.region_test_before",
+        "region_before": ("outcome.region_test_before", TENTHS),
         "region_after": "outcome.region_test_after_correction",
         "before": ("outcome.test_before", ACCURACY),
         "drop": ("outcome.test_drop", ACCURACY),
@@ -105,7 +106,7 @@ CORRECTION = (
         "regions (lambda = 0) {control}, after fine-tuning on the mistakes only (the baseline) {baseline}, and after "
         "correction {after}.",
         {
-            "before": "outcome.region_test_before",
+            "before": ("outcome.region_test_before", TENTHS),
             "control": "outcome.region_test_after_control",
             "baseline": "outcome.region_test_after_baseline",
             "after": "outcome.region_test_after_correction",
@@ -114,7 +115,7 @@ CORRECTION = (
     Sentence(
         "Of the test images {before} are right before, and correction costs {drop} of them. The corrected "
         "classifier's test accuracy minus that at lambda = 0 is {over_control}, and minus the baseline's "
-        "{over_baseline}.",
+        "{over_baseline} of the test images.",
         {
             "before": ("outcome.test_before", ACCURACY),
             "drop": ("outcome.test_drop", ACCURACY),
@@ -224,18 +225,15 @@ class Recorded:
     page: Path
 
     def number(self, key: str, template: str) -> str:
-        """The median of a measure, linked to its table; a dash where nothing was measured."""
+        """The median of a measure, linked to its table, and of how many seeds it is if some have none; else a dash."""
         value = self.medians.get(key, np.nan)
-        words = shown(template, value)
+        if np.isnan(value):
+            return shown(template, value)
+        of_seeds = self.measures.get(key, pd.Series(dtype=float))
+        words, count, tried = linked(shown(template, value), self.file, self.page), of_seeds.count(), len(of_seeds)
         if np.isinf(value):
-            of_seeds = self.measures[key]
-            words += f" (none found in {np.isinf(of_seeds).sum()} of {len(of_seeds)} seeds)"
-        return words if np.isnan(value) else linked(words, self.file, self.page)
-
-    def seeds_with(self, keys: Iterable[str]) -> tuple[int, int]:
-        """How many seeds have all of some measures, and of how many; a measure that no seed has does not count."""
-        found = [self.measures[key].notna() for key in keys if self.measures.get(key, pd.Series()).notna().any()]
-        return (int(pd.concat(found, axis=1).all(axis=1).sum()), max(map(len, found))) if found else (0, 0)
+            return f"{words} (none found in {np.isinf(of_seeds).sum()} of {tried} seeds)"
+        return f"{words} ({count} of {tried} seeds)" if count < tried else words
 
 
 def in_words(title: str) -> str:
@@ -267,26 +265,15 @@ def in_order(data: Sequence[Recorded], key: str, template: str = "{:.0%}") -> st
     return listed(numbers) if set(numbers) != {"–"} else ""
 
 
-def fewer_seeds(data: Sequence[Recorded], keys: Sequence[str]) -> str:
-    """On which data sets not all seeds have some measures, as a sentence; empty where all have them."""
-    counts = {each.name: each.seeds_with(keys) for each in data}
-    said = [f"{count} of {tried} seeds on {name}" for name, (count, tried) in counts.items() if count < tried]
-    return f" ({listed(said)}.)" if said else ""
-
-
 def told(data: Sequence[Recorded], sentences: Sequence[Sentence]) -> str:
-    """The sentences whose measures are all recorded, each of some data set, as one text; empty if there is none.
-
-    Behind a sentence stands of how many seeds its numbers are, where some have none.
-    """
+    """The sentences whose measures are all recorded, each of some data set, as one text; empty if there is none."""
     texts = []
     for each in sentences:
-        keys = [key if isinstance(key, str) else key[0] for key in each.measures.values()]
         filled = {
             place: in_order(data, *((key,) if isinstance(key, str) else key)) for place, key in each.measures.items()
         }
         if all(filled.values()):
-            texts.append(each.words.format(**filled) + (fewer_seeds(data, keys) if each.words[-1] == "." else ""))
+            texts.append(each.words.format(**filled))
     return " ".join(texts)
 
 
@@ -354,7 +341,7 @@ def what_numbers_are(data: Sequence[Recorded]) -> str:
     if not data:
         return ""
     count = max(len(seeds_of(each.measures)) for each in data)
-    studied = max(each.seeds_with([f"reading {REPAIRED}.regions"])[1] for each in data)
+    studied = max(len(each.measures.get(f"reading {REPAIRED}.regions", [])) for each in data)
     order = f", in the order {listed([each.name for each in data])}" if len(data) > 1 else f" on {data[0].name}"
     studies = f" ({studied} for the repaired method and for studies)" if 0 < studied < count else ""
     medians = f"medians over {seeds_in_words(count)}{studies}"

@@ -62,8 +62,8 @@ def seconds_taken(lent: Path, timed: Path, page: Path) -> str:
     )
     return (
         f"{len(there)} stages, with those that seeds share, took {minutes:.0f} minutes from start to end on the GPU's "
-        f"machine. {len(both)} of them were also timed {linked('on one CPU core', timed, page)} each: they add up to "
-        f"{hours_here:.1f} hours, against {hours:.1f} there, where several ran at once."
+        f"machine. {len(both)} of them were also timed {linked('on one CPU core', timed, page)} each, of another seed: "
+        f"they add up to {hours_here:.1f} hours, against {hours:.1f} there, where several ran at once."
     )
 
 

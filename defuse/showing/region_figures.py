@@ -24,6 +24,7 @@ def procedure(tables: Path) -> Figure:
         return empty(tables, title, NO_REGION)
     table = table.set_index("region")
     rows, pairs, draws = min(3, len(shown["region"])), 3, min(5, shown["images"].shape[1])
+    corrected = len(of_first_seed(tables, "corrected_regions.csv")) > 0  # else no region was accepted
     # Narrow, empty columns part the three steps.
     widths = [1] * 2 * pairs + [0.5] + [1] * draws + [0.5] + [1] * draws
     figure, grid = pyplot.subplots(
@@ -54,7 +55,7 @@ def procedure(tables: Path) -> Figure:
     for start, count, text in (
         (0, 2 * pairs, "1. identified: seed image, then the mistake"),
         (2 * pairs + 1, draws, "2. distilled: draws of the region"),
-        (2 * pairs + draws + 2, draws, "3. the same draws after correction"),
+        (2 * pairs + draws + 2, draws, "3. the same draws after correction" if corrected else "3. nothing to correct"),
     ):
         left, right = grid[0, start].get_position().x0, grid[0, start + count - 1].get_position().x1
         figure.text((left + right) / 2, 1 - 0.52 / height, text, ha="center", fontsize=8, fontweight="bold")

@@ -290,8 +290,8 @@ def appendix_blocks(results: Path, datasets: Sequence[str]) -> dict[str, str]:
             f"From {linked('`claims.csv`', claims, APPENDIX)}: judged by the stage `claims`; `dvc repro claims` makes "
             "it. A measure links to the table that holds its values; the last column names the stages that measured "
             "and gathered them, which `dvc repro STAGE` runs. Behind a median stands its distribution-free 95% "
-            "interval, or the value of each seed where fewer than six have one. “By eye” counts regions in place of "
-            "seeds.\n\n" + conditions_table(claims, APPENDIX)
+            "interval, or the value of each seed, in the order of `params.yaml`, where fewer than six have one. “By "
+            "eye” counts regions in place of seeds.\n\n" + conditions_table(claims, APPENDIX)
         )
     sections["Main numbers"] = (
         "A heading links to the table of all measures, gathered by the stage `summarize` from those of the chain and "
