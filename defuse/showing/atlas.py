@@ -263,7 +263,7 @@ def rule(readings: Iterable[str], seed: int) -> str:
         "The clearest bug is the accepted region with the greatest product of two shares: of the annotators' votes, "
         "those for its label; of further images, those on which the classifier fails "
         f"({measured}). Of equals it is the one with more of the mistakes, then the one with the lower number. Images "
-        f"are of seed {seed}, the first in `params.yaml`."
+        f"are of seed {seed}, the first in params.yaml, in whose order values by seed stand."
     )
 
 
@@ -327,7 +327,7 @@ def dataset_page(tables: Path, dataset: str, figures: Sequence[str], front_page:
         novelty=[
             shown_over_seeds("{:.0%}", measures[f"novelty.{name}"]) for name in ("new_type", "new_type_of_test_errors")
         ],
-        seeds=seeds_of(measures),
+        seeds=len(seeds_of(measures)),
     )
 
 
