@@ -226,9 +226,8 @@ def readings(tables: Path) -> Figure:
         (0.165, "What was\nrepaired"),
     ):
         figure.text(0.01, height, words, fontsize=12, fontweight="bold", va="center")
-    many = "dots: each seed; bars and images: the first in params.yaml; percentages: medians"
-    what = "accuracy before → after correction; unseen mistakes: mean over those of the three searches"
-    words = f"{what} ({many if len(before) > 1 else 'one seed'})"
+    many = "dots: each seed; bars and images: the first; percentages: medians" if len(before) > 1 else "one seed"
+    words = f"accuracy before → after correction; unseen mistakes: mean over those of the three searches ({many})"
     figure.text(LEFT, 0.027, words, fontsize=8, color=FAINT, va="bottom")
     return finish(figure, tables, title)
 
