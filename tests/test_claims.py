@@ -369,6 +369,11 @@ def test_one_judgement_of_the_repaired_sheet_decides_what_is_right_by_eye(
     assert tuple(row) == COLUMNS and row["rule"] == ">= 0.9" and row["file"].endswith("/by_eye.csv")
 
 
+def test_values_stand_in_the_order_of_the_seeds_of_the_params(tmp_path):
+    rows = judged(tmp_path, {"annotate.mean_purity": [0.5, 0.1, 0.7]}, seeds=(4, 0, 2))
+    assert next(row for row in rows if row["measure"] == "annotate.mean_purity")["values"] == "0.5 0.1 0.7"
+
+
 def test_every_claim_of_the_post_has_a_rule_and_no_number_is_put_in_the_papers_mouth(tmp_path):
     rules = [claim.source for claim in claims(BOUNDS, "mnist", NOISE) if claim.conditions]
     assert {source: rules.count(source) for source in rules} == {"blog": 6, "later work": 2, "design": 1, "ours": 5}

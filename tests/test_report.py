@@ -112,6 +112,10 @@ def test_each_measure_tells_the_seeds_in_the_order_of_the_params(tmp_path):
     assert shown_over_seeds("{:g}", measures["stage.y"]) == "0.5 / 0.1 / –"
 
 
+def test_a_median_of_counts_keeps_its_half_and_a_large_one_its_digits():
+    assert [COUNT.format(value) for value in (38.5, 2.0, 29250.5)] == ["38.5", "2", "29,250.5"]
+
+
 def test_accepted_regions_are_told_over_the_seeds():
     tables = ROOT / "results" / "mnist" / "tables"
     measures = pd.read_csv(tables / "mnist_measures.csv", encoding="utf-8")
