@@ -128,6 +128,10 @@ def test_a_cell_from_elsewhere_stands_beside_the_recorded_seeds_also_where_the_s
     assert "| A | a GPU | here, seed 0 | lowest here | highest here | seeds here |" in table
     assert "| classifier: test accuracy | 90.00% | 80.00% | 70.00% | 95.00% | 3 |" in table
     assert "| repaired: regions accepted | 1 | 0 | 0 | 1 | 2 |" in table
+    assert ") each, of another seed:" in said
+    write_table(tables / "a_measures.csv", pd.DataFrame(rows[:9], columns=["seed", "stage", "measure", "value"]))
+    alone = gpu_blocks(tmp_path / "results", ["a"], tmp_path / "gpu", tmp_path / "gpu/stage-seconds.csv")["cells"]
+    assert alone.startswith("2 stages") and "another seed" not in alone and "| A |" not in alone  # without studies
 
 
 def test_costs_of_more_seeds_and_jobs_by_hand():

@@ -274,6 +274,13 @@ def test_no_words_of_a_tall_or_wide_figure_lie_over_each_other(dataset, draw):
     assert not any(one.overlaps(other) for place, one in enumerate(boxes) for other in boxes[:place])
 
 
+def test_the_procedure_says_where_there_was_nothing_to_correct(tables):
+    path = tables / "svhn_greyscale_subset_corrected_regions.csv"
+    assert "3. the same draws after correction" in words(region_figures.procedure(tables))
+    write_table(path, read_table(path).head(0))
+    assert "3. nothing to correct" in words(region_figures.procedure(tables))
+
+
 def test_the_procedure_shows_three_regions_before_and_after_correction(tables):
     shown = load_arrays(tables / "svhn_greyscale_subset_regions.npz")
     text = words(region_figures.procedure(tables))

@@ -42,7 +42,9 @@ def values_here(tables: Path) -> dict[str, pd.Series]:
     """The same measures of all recorded seeds, each indexed by its seeds; the readings have the studies' seeds."""
     measures = measures_by_seed(tables)
     return {
-        label: measures[f"reading {where}.{name}" if where in READINGS else f"{where}.{name}"]
+        label: measures.get(
+            f"reading {where}.{name}" if where in READINGS else f"{where}.{name}", pd.Series(dtype=float)
+        )
         for label, (where, name, _) in MEASURES.items()
     }
 
@@ -60,9 +62,10 @@ def seconds_taken(lent: Path, timed: Path, page: Path) -> str:
         both.seconds.sum() / 3600,
         both.seconds_here.sum() / 3600,
     )
+    other = ", of another seed" if (both.seed.notna() & (both.seed != both.seed_here)).any() else ""
     return (
         f"{len(there)} stages, with those that seeds share, took {minutes:.0f} minutes from start to end on the GPU's "
-        f"machine. {len(both)} of them were also timed {linked('on one CPU core', timed, page)} each, of another seed: "
+        f"machine. {len(both)} of them were also timed {linked('on one CPU core', timed, page)} each{other}: "
         f"they add up to {hours_here:.1f} hours, against {hours:.1f} there, where several ran at once."
     )
 

@@ -51,7 +51,7 @@ from defuse.showing.report import (
 README, REPORT, APPENDIX = Path("README.md"), Path("docs/replication.md"), Path("docs/replication_tables.md")
 STAGE_SECONDS = Path("docs/stage-seconds.csv")
 SHRINK, WIDEST = 0.6, 680  # of a figure's pixels; pixels on the page
-CORRECTED = "corrected_regions.csv"
+CORRECTED_REGIONS = "corrected_regions.csv"
 # README's rows of `report.ROWS`.
 MAIN = (
     "train_classifier.test_accuracy",
@@ -135,14 +135,15 @@ def bug_picture(results: Path, datasets: Sequence[str], page: Path) -> str:
     if not found:
         return ""
     _, tables, file, bug = max(found, key=lambda bug: bug[0])
-    corrected = of_first_seed(tables, CORRECTED).set_index("region")
+    corrected = of_first_seed(tables, CORRECTED_REGIONS).set_index("region")
     label, prediction = (class_name(tables.parent.name, int(name)) for name in (bug.label, bug.prediction))
     title, where = provenance(tables)["title"], Path(os.path.relpath(file, page.parent)).as_posix()
     rate = linked(f"{bug.failure_rate:.0%}", result_path(tables, "regions.csv"), page)
     after = ""
     if bug.region in corrected.index:
+        source_file = result_path(tables, CORRECTED_REGIONS)
         repaired, control = (
-            linked(shown("{:.0%}", 1 - corrected.loc[bug.region, column]), result_path(tables, CORRECTED), page)
+            linked(shown("{:.0%}", 1 - corrected.loc[bug.region, column]), source_file, page)
             for column in ("accuracy_after", "accuracy_control")
         )
         after = f", on {repaired} after correction, and on {control} after the same training without regions"
